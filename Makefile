@@ -1,0 +1,75 @@
+# `make demo` and `make test` are all that a newcomer needs; both make the environment first.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake
+READY := $(VENV)/.ready
+# Many short jobs import large libraries: without Python's bytecode cache each import takes three times as long.
+export PYTHONDONTWRITEBYTECODE :=
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than Python 3.11. Set one: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	@UV=$$(command -v uv || echo $(BIN)/uv); \
+		$$UV pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \
+		$$UV pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+environment: $(READY) ## Make .venv from requirements.lock
+
+demo: $(READY) ## Fetch a CT, simulate X-rays, register them, make tables and figures
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all
+	@cat results/pelvis-demo/tables/table1.md
+
+study: $(READY) ## The run from which claims are made (6 specimens of 12 X-rays)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile config/study.yaml
+	@cat results/pelvis-study/tables/table1.md
+
+test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
+	@$(MAKE) --no-print-directory lint
+	@$(BIN)/python -m pytest
+
+slow: $(READY) ## Tests that are too slow for `make test`
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(READY) ## Linters and formatters, without changing a file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+$(VENV)/.bench: requirements-bench.lock $(READY)
+	@$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	@touch $@
+
+bench: $(VENV)/.bench ## Ratios against peers, each measured in one process
+	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
+
+report: $(READY) ## One self-contained HTML report of the last `make demo`
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --report results/pelvis-demo/snakemake-report.html
+
+LOCK_OPTIONS := --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+
+lock: $(READY) ## Resolve the lock files anew from pyproject.toml
+	@UV=$$(command -v uv || echo $(BIN)/uv); \
+		$$UV pip compile $(LOCK_OPTIONS) --extra dev pyproject.toml -o requirements.lock; \
+		$$UV pip compile $(LOCK_OPTIONS) --extra dev --extra bench --constraint requirements.lock pyproject.toml \
+			-o requirements-bench.lock
+
+clean: ## Remove results, not the environment
+	rm -rf results/* .snakemake
+
+.PHONY: help environment demo study test slow lint format bench report lock clean

@@ -1,0 +1,32 @@
+"""roireg: regenerates the tables and figures of ROI-guided 2D/3D registration (WSReg, MICCAI 2025)."""
+
+from snakemake.utils import min_version
+
+min_version("9.12")
+
+
+configfile: "config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/register.smk"
+include: "rules/evaluate.smk"
+
+
+localrules:
+    all,
+    data,
+    registrations,
+    tables,
+    figures,
+
+
+rule all:
+    input:
+        rules.tables.input,
+        rules.figures.input,
+    default_target: True

@@ -1,0 +1,30 @@
+"""Interleaved timing: peers are measured in one process, in turn, so that the machine's mood hits all alike."""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+RESULTS = Path("results/bench")
+THREADS = 2
+
+
+def interleaved_medians_s(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
+    """Median seconds of each function over `runs` rounds, each round calling all of them once; one warm-up round."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for run in range(runs + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if run > 0:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def report(bench: str, records: list[dict]) -> None:
+    """Print one JSON object a line and write them to `results/bench/{bench}.jsonl`."""
+    lines = [json.dumps({"bench": bench, **record}) for record in records]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{bench}.jsonl").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))

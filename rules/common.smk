@@ -1,0 +1,56 @@
+"""Configuration checks, paths and helpers shared by all rules."""
+
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+BASE = Path(workflow.basedir)
+SOURCE = BASE / "src"
+SCRIPTS = BASE / "workflow_scripts"
+sys.path.insert(0, str(SOURCE))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])
+)
+
+from roireg.config import check_references, check_schema
+from roireg.demo.names import specimen_names as demo_specimen_names
+from roireg.errors import InputError
+from roireg.provenance import code_digest
+
+
+def specimens_of(dataset, demo):
+    """Names of the specimens: from the config, from the file, or of the demo."""
+    if dataset["specimens"]:
+        return dataset["specimens"]
+    if dataset["path"] is None:
+        return demo_specimen_names(demo["specimens"])
+    from roireg.deepfluoro import open_dataset, specimen_names
+
+    with open_dataset(dataset["path"]) as file:
+        return specimen_names(file)
+
+
+def code(script):
+    """Fingerprint of a workflow script and of the library modules that it uses."""
+    return code_digest(SCRIPTS / f"{script}.py", SOURCE)
+
+
+try:
+    check_schema(config, BASE / "config" / "config.schema.yaml")
+    check_references(config)
+    SPECIMENS = specimens_of(config["dataset"], config["demo"])
+except InputError as error:
+    raise WorkflowError(f"error: {error}") from None
+
+DATASET = config["dataset"]["name"]
+OUT = f"results/{DATASET}"
+LOGS = f"{OUT}/logs"
+BENCHMARKS = f"{OUT}/benchmarks"
+ENVIRONMENT = "../envs/roireg.yaml"
+
+
+wildcard_constraints:
+    specimen=r"[^/]+",
+    method=r"[^/]+",

@@ -1,0 +1,82 @@
+"""Data: the demo CT, the demo dataset made of it, and one file per specimen.
+
+Reads nothing but the config, or the user's own file in the DeepFluoro layout.
+Writes results/downloads/demo-ct/, results/{dataset}/dataset.h5 and
+results/{dataset}/specimens/{specimen}.h5.
+"""
+
+
+rule download_demo_ct:
+    output:
+        ct="results/downloads/demo-ct/ct.nii.gz",
+        labels="results/downloads/demo-ct/labels.nii.gz",
+    log:
+        "results/downloads/logs/download_demo_ct.log",
+    benchmark:
+        "results/downloads/benchmarks/download_demo_ct.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        sdist=config["demo"]["sdist"],
+    retries: 1
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=20,
+        gpu=0,
+    script:
+        "../workflow_scripts/download_demo_ct.py"
+
+
+rule make_demo_dataset:
+    input:
+        ct=rules.download_demo_ct.output.ct,
+        labels=rules.download_demo_ct.output.labels,
+    output:
+        f"{OUT}/dataset.h5",
+    log:
+        f"{LOGS}/make_demo_dataset.log",
+    benchmark:
+        f"{BENCHMARKS}/make_demo_dataset.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        specimens=config["demo"]["specimens"],
+        xrays_per_specimen=config["demo"]["xrays_per_specimen"],
+        seed=config["demo"]["seed"],
+        code=code("make_demo_dataset"),
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=0,
+    script:
+        "../workflow_scripts/make_demo_dataset.py"
+
+
+rule prepare_specimen:
+    input:
+        dataset=config["dataset"]["path"] or rules.make_demo_dataset.output[0],
+    output:
+        f"{OUT}/specimens/{{specimen}}.h5",
+    log:
+        f"{LOGS}/prepare_specimen/{{specimen}}.log",
+    benchmark:
+        f"{BENCHMARKS}/prepare_specimen/{{specimen}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        prepare=config["prepare"],
+        code=code("prepare_specimen"),
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+        gpu=0,
+    script:
+        "../workflow_scripts/prepare_specimen.py"
+
+
+rule data:
+    input:
+        expand(rules.prepare_specimen.output, specimen=SPECIMENS),

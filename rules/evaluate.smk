@@ -1,0 +1,166 @@
+"""Tables and figures.
+
+Reads results/{dataset}/specimens/, registrations/ and traces/. Writes results/{dataset}/tables/ and figures/.
+"""
+
+TABLE1_METHODS = config["tables"]["table1"]["methods"]
+FIGURE_METHODS = config["figures"]["methods"]
+
+
+def labels_of(methods):
+    """Label by name of methods, in their order."""
+    return {name: config["methods"][name]["label"] for name in methods}
+
+
+rule table1:
+    input:
+        registrations=expand(
+            rules.register.output.registrations,
+            method=TABLE1_METHODS,
+            specimen=SPECIMENS,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "1", "content": "methods compared"},
+        ),
+        md=f"{OUT}/tables/table1.md",
+        tex=f"{OUT}/tables/table1.tex",
+    log:
+        f"{LOGS}/table1.log",
+    benchmark:
+        f"{BENCHMARKS}/table1.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        labels=labels_of(TABLE1_METHODS),
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("table1"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../workflow_scripts/table1.py"
+
+
+rule figure4:
+    input:
+        specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
+        registrations=expand(
+            rules.register.output.registrations,
+            method=FIGURE_METHODS,
+            specimen=SPECIMENS,
+        ),
+    output:
+        png=report(
+            f"{OUT}/figures/figure4.png",
+            caption="../report/figure4.rst",
+            category="Figures",
+            labels={"figure": "4", "content": "landmarks under estimate and truth"},
+        ),
+        pdf=f"{OUT}/figures/figure4.pdf",
+    log:
+        f"{LOGS}/figure4.log",
+    benchmark:
+        f"{BENCHMARKS}/figure4.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        labels=labels_of(FIGURE_METHODS),
+        dpi=config["figures"]["dpi"],
+        code=code("figure4"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../workflow_scripts/figure4.py"
+
+
+rule strips:
+    input:
+        specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
+        registrations=expand(
+            rules.register.output.registrations, specimen=SPECIMENS, allow_missing=True
+        ),
+        traces=expand(
+            rules.register.output.traces, specimen=SPECIMENS, allow_missing=True
+        ),
+    output:
+        report(
+            expand(
+                f"{OUT}/figures/strips/{{method}}/{{specimen}}.png",
+                specimen=SPECIMENS,
+                allow_missing=True,
+            ),
+            caption="../report/strips.rst",
+            category="Every X-ray",
+            labels={"method": "{method}"},
+        ),
+    log:
+        f"{LOGS}/strips/{{method}}.log",
+    benchmark:
+        f"{BENCHMARKS}/strips/{{method}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        label=lambda wildcards: config["methods"][wildcards.method]["label"],
+        dpi=config["figures"]["dpi"],
+        code=code("strips"),
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../workflow_scripts/strips.py"
+
+
+rule convergence:
+    input:
+        traces=expand(
+            rules.register.output.traces, method=FIGURE_METHODS, specimen=SPECIMENS
+        ),
+    output:
+        png=report(
+            f"{OUT}/figures/convergence.png",
+            caption="../report/convergence.rst",
+            category="Figures",
+            labels={"figure": "convergence", "content": "objective and error by iteration"},
+        ),
+        pdf=f"{OUT}/figures/convergence.pdf",
+    log:
+        f"{LOGS}/convergence.log",
+    benchmark:
+        f"{BENCHMARKS}/convergence.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        labels=labels_of(FIGURE_METHODS),
+        dpi=config["figures"]["dpi"],
+        code=code("convergence"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    script:
+        "../workflow_scripts/convergence.py"
+
+
+rule tables:
+    input:
+        rules.table1.output,
+
+
+rule figures:
+    input:
+        rules.figure4.output,
+        rules.convergence.output,
+        expand(rules.strips.output, method=FIGURE_METHODS),

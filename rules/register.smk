@@ -1,0 +1,46 @@
+"""Intraoperative registration: every method on every specimen.
+
+Reads results/{dataset}/specimens/. Writes results/{dataset}/registrations/{method}/{specimen}.csv
+and results/{dataset}/traces/{method}/{specimen}.h5.
+"""
+
+
+def method_settings(wildcards):
+    """The method's entry with the entries of the start and the optimizer that it names."""
+    method = config["methods"][wildcards.method]
+    return {
+        "method": method,
+        "initial_pose": config["initial_poses"][method["init"]],
+        "optimizer": config["optimizers"][method["optimizer"]],
+    }
+
+
+rule register:
+    input:
+        specimen=rules.prepare_specimen.output,
+    output:
+        registrations=f"{OUT}/registrations/{{method}}/{{specimen}}.csv",
+        traces=f"{OUT}/traces/{{method}}/{{specimen}}.h5",
+    log:
+        f"{LOGS}/register/{{method}}/{{specimen}}.log",
+    benchmark:
+        f"{BENCHMARKS}/register/{{method}}/{{specimen}}.tsv"
+    conda:
+        ENVIRONMENT
+    params:
+        settings=method_settings,
+        render=config["render"],
+        seed=config["seed"],
+        code=code("register"),
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=0,
+    script:
+        "../workflow_scripts/register.py"
+
+
+rule registrations:
+    input:
+        expand(rules.register.output, method=config["methods"], specimen=SPECIMENS),

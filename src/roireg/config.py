@@ -1,0 +1,53 @@
+"""Checks of the workflow's configuration that end in one clear line."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from roireg.errors import InputError
+
+
+def _key(parts) -> str:
+    return "config: " + (".".join(str(part) for part in parts) or "top level")
+
+
+def check_schema(config: dict[str, Any], schema_path: Path) -> None:
+    """Check a configuration against a JSON schema.
+
+    Raises:
+        InputError: names the key, what is wrong with it, and what is allowed.
+    """
+    schema = yaml.safe_load(schema_path.read_text())
+    error = best_match(Draft202012Validator(schema).iter_errors(config))
+    if error is None:
+        return
+    remedy = f"See {schema_path.name}"
+    if error.validator == "additionalProperties":
+        remedy = "Known keys: " + ", ".join(sorted(error.schema.get("properties", {})))
+    elif "description" in error.schema:
+        remedy = f"It is: {error.schema['description']}"
+    raise InputError(_key(error.absolute_path), error.message, remedy)
+
+
+def check_references(config: dict[str, Any]) -> None:
+    """Check that names which the configuration uses are names which it defines.
+
+    Raises:
+        InputError: a method, start or optimizer is named that does not exist.
+    """
+    methods = config["methods"]
+    for name, method in methods.items():
+        for key, section in (("init", "initial_poses"), ("optimizer", "optimizers")):
+            _known(f"methods.{name}.{key}", method[key], config[section])
+    for name in config["tables"]["table1"]["methods"]:
+        _known("tables.table1.methods", name, methods)
+    for name in config["figures"]["methods"]:
+        _known("figures.methods", name, methods)
+
+
+def _known(key: str, name: str, section: dict[str, Any]) -> None:
+    if name not in section:
+        raise InputError(f"config: {key}", f"{name!r} is not defined", f"Defined: {', '.join(section)}")

@@ -1,0 +1,178 @@
+"""The demo data set: specimens and simulated X-rays, written in the DeepFluoro full-resolution HDF5 layout."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from roireg.deepfluoro import POSES, Ct, Projection, ProjectionParameters, write_parameters, write_specimen
+from roireg.demo.anatomy import FEMURS, LABEL_NAMES, LEFT_FEMUR, RIGHT_FEMUR, load_anatomy
+from roireg.demo.specimens import Specimen, make_specimens
+from roireg.demo.views import View, carm, draw_aperture, draw_instruments, draw_view, pelvis_center_mm
+from roireg.drr import project_mask
+from roireg.files import atomic_path
+from roireg.geometry import Camera, pose_to_deepfluoro, project
+from roireg.seeds import generator
+from roireg.simulate import (
+    MM_PER_CM,
+    STEEL_G_PER_CM3,
+    Body,
+    Cylinder,
+    Detector,
+    areal_densities,
+    cylinder_chord,
+    detect,
+    split_bodies,
+    transmission,
+)
+from roireg.volume import Volume
+
+UPSIDE_DOWN_SHARE = 1 / 3
+INSTRUMENT_SHARE = 1 / 3
+
+PHOTONS = 1e5
+SCATTER_TO_PRIMARY = 0.3
+SCATTER_SIGMA_MM = 40.0
+BLUR_SIGMA_MM = 0.2
+
+PAINT_ORDER = (3, 4, 1, 2, 5, 6)
+MASK_STEP_MM = 1.0
+
+
+def specimen_bodies(specimen: Specimen) -> list[Body]:
+    """The truth patient as what moves together: all but the femurs, then the femurs with their metal."""
+    truth = specimen.truth
+    pieces = []
+    for femur in FEMURS:
+        bone = (truth.labels == femur) & ((truth.metal == 0) | (truth.metal == femur))
+        pieces.append(bone | (truth.metal == femur))
+    return split_bodies(truth.hu, truth.metal > 0, pieces, truth.volume_from_voxel)
+
+
+def expose(
+    bodies: list[Body],
+    view: View,
+    camera: Camera,
+    instruments: list[Cylinder],
+    photons: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The X-ray of a view: `(H, W)` uint16."""
+    poses = [view.pose, *(view.femur_poses[femur] for femur in FEMURS)]
+    areal = areal_densities(bodies, [pose.numpy() for pose in poses], camera)
+    for instrument in instruments:
+        areal[..., 2] += cylinder_chord(instrument, camera, view.pose.numpy()) * (STEEL_G_PER_CM3 / MM_PER_CM)
+    spacing = camera.pixel_spacing_mm[0]
+    detector = Detector(photons, SCATTER_TO_PRIMARY, SCATTER_SIGMA_MM / spacing, BLUR_SIGMA_MM / spacing)
+    return detect(transmission(areal), detector, draw_aperture(rng, camera), rng)
+
+
+def label_volumes(specimen: Specimen) -> dict[int, Volume]:
+    """The scan's labels as masks, by id."""
+    frame = torch.from_numpy(specimen.ct.volume_from_voxel)
+    return {
+        label: Volume(torch.from_numpy((specimen.ct.labels == label).astype(np.float32)), frame)
+        for label in LABEL_NAMES
+    }
+
+
+def segmentation(masks: dict[int, Volume], view: View, camera: Camera) -> np.ndarray:
+    """`(H, W)` uint8 label ids: silhouettes of the scan's labels, femurs under their own pose.
+
+    One pixel has one id although bones overlap in an X-ray: they are painted in the order of `PAINT_ORDER`, later ones
+    over earlier ones, so that the hemipelves cover spine and sacrum, and the femurs cover the hemipelves.
+    """
+    out = np.zeros((camera.height, camera.width), np.uint8)
+    for label in PAINT_ORDER:
+        pose = view.femur_poses.get(label, view.pose)
+        out[project_mask(masks[label], camera, pose[None], MASK_STEP_MM)[0].numpy()] = label
+    return out
+
+
+def specimen_ct(specimen: Specimen) -> Ct:
+    """The scan as the file holds it."""
+    ct = specimen.ct
+    return Ct(
+        hu=ct.hu,
+        labels=ct.labels,
+        spacing_mm=ct.spacing_mm,
+        origin_mm=ct.volume_from_voxel[:3, 3],
+        direction=np.eye(3),
+        label_names=LABEL_NAMES,
+        landmarks_mm=specimen.landmarks_mm,
+    )
+
+
+def chosen(rng: np.random.Generator, count: int, share: float) -> set[int]:
+    """A random subset of `range(count)` of about the given share."""
+    return set(rng.permutation(count)[: round(count * share)].tolist())
+
+
+def projections(
+    specimen: Specimen, parameters: ProjectionParameters, count: int, seed: int, photons: float
+) -> Iterator[Projection]:
+    """X-rays of a specimen with their ground truth, one at a time."""
+    camera = parameters.camera()
+    bodies, masks = specimen_bodies(specimen), label_volumes(specimen)
+    extrinsic = torch.from_numpy(parameters.extrinsic)
+    names = list(specimen.landmarks_mm)
+    points = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
+    center = pelvis_center_mm(specimen.landmarks_mm)
+    rng = generator(seed, specimen.name, "choices")
+    upside_down, equipped = chosen(rng, count, UPSIDE_DOWN_SHARE), chosen(rng, count, INSTRUMENT_SHARE)
+    for index in range(count):
+        name = f"{index:03d}"
+        rng = generator(seed, specimen.name, name)
+        view = draw_view(rng, camera, specimen.landmarks_mm, index in upside_down)
+        instruments = draw_instruments(rng, center) if index in equipped else []
+        positions = project(points, camera, view.pose).numpy()
+        stored = (view.pose, view.femur_poses[LEFT_FEMUR], view.femur_poses[RIGHT_FEMUR])
+        yield Projection(
+            name=name,
+            intensity=expose(bodies, view, camera, instruments, photons, rng),
+            segmentation=segmentation(masks, view, camera),
+            landmarks_px=dict(zip(names, positions, strict=True)),
+            poses={key: pose_to_deepfluoro(pose, extrinsic).numpy() for key, pose in zip(POSES, stored, strict=True)},
+            rotate_180_for_up=view.upside_down,
+        )
+
+
+def make_dataset(
+    ct: str | Path,
+    labels: str | Path,
+    out: str | Path,
+    specimens: int = 3,
+    xrays_per_specimen: int = 6,
+    seed: int = 0,
+    rows: int = 768,
+    columns: int = 768,
+    pixel_mm: float = 0.388,
+    source_to_detector_mm: float = 1020.0,
+    photons: float = PHOTONS,
+    progress: Callable[[Iterator[Projection], int, str], Iterator[Projection]] | None = None,
+) -> None:
+    """Write the demo data set; the file is there whole or not at all.
+
+    Args:
+        ct, labels: NIfTI files of `roireg.demo.source.download`.
+        out: the HDF5 file.
+        specimens, xrays_per_specimen: how many.
+        seed: the same seed gives the same data.
+        rows, columns, pixel_mm, source_to_detector_mm: the detector.
+        photons: per unattenuated pixel.
+        progress: passes a specimen's X-rays through, given their number and what they are, as `roireg.job.progress`.
+
+    Raises:
+        InputError: the input files are not what they should be.
+    """
+    source = load_anatomy(ct, labels)
+    parameters = carm(rows, columns, pixel_mm, source_to_detector_mm)
+    with atomic_path(out) as temporary, h5py.File(temporary, "w") as file:
+        write_parameters(file, parameters)
+        for specimen in make_specimens(source, specimens, seed):
+            xrays = projections(specimen, parameters, xrays_per_specimen, seed, photons)
+            if progress is not None:
+                xrays = progress(xrays, xrays_per_specimen, f"{specimen.name} X-ray")
+            write_specimen(file, specimen.name, specimen_ct(specimen), xrays)

@@ -1,0 +1,6 @@
+"""Names of the demo's specimens; apart from the rest, so that the workflow can list them without loading torch."""
+
+
+def specimen_names(count: int) -> list[str]:
+    """`demo-01`, `demo-02`, ..."""
+    return [f"demo-{index:02d}" for index in range(1, count + 1)]

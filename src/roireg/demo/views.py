@@ -1,0 +1,128 @@
+"""What differs from exposure to exposure: pose, bent hips, instruments, collimator; and the C-arm that all share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from roireg.deepfluoro import ProjectionParameters
+from roireg.demo.anatomy import LEFT_FEMUR, RIGHT_FEMUR
+from roireg.geometry import Camera, pa_pose, perturb, project, rotate_image_180
+from roireg.se3 import invert, se3_exp
+from roireg.simulate import Aperture, Cylinder
+
+CENTER_LANDMARKS = ("FH-l", "FH-r", "ASIS-l", "ASIS-r")
+ISOCENTER_SHARE = 0.72
+ROTATION_SD_DEG, ROTATION_MAX_DEG = 10.0, 28.0
+TRANSLATION_SD_MM, TRANSLATION_MAX_MM = 25.0, 60.0
+FEMUR_SD_DEG, FEMUR_MAX_DEG = 8.0, 24.0
+MIN_VISIBLE_LANDMARKS = 8
+POSE_TRIES = 1000
+
+EXTRINSIC_TWIST = (0.3, -1.1, 0.2, 120.0, -45.0, 310.0)
+PRINCIPAL_OFFSET_MM = (1.7, -1.2)
+
+INSTRUMENT_RADIUS_MM = (1.0, 3.0)
+INSTRUMENT_LENGTH_MM = (60.0, 150.0)
+INSTRUMENT_REACH_MM = 60.0
+
+APERTURE_SHARE = (0.98, 1.06)
+APERTURE_EXPONENT = (5.0, 40.0)
+APERTURE_SHIFT_SHARE = 0.015
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One exposure.
+
+    Attributes:
+        pose: `volume_from_camera` of the stored image (upside down where flagged), float64.
+        femur_poses: by femur label: the camera seen from the femur as it lies in the CT.
+        upside_down: the stored image must be turned by 180 degrees to be upright.
+    """
+
+    pose: torch.Tensor
+    femur_poses: dict[int, torch.Tensor]
+    upside_down: bool
+
+
+def carm(rows: int, columns: int, pixel_mm: float, source_to_detector_mm: float) -> ProjectionParameters:
+    """The demo's C-arm: a world frame that is not the camera's, and a principal point off the centre."""
+    focal = source_to_detector_mm / pixel_mm
+    offset = np.array(PRINCIPAL_OFFSET_MM) / pixel_mm
+    intrinsic = np.array(
+        [[-focal, 0, (columns - 1) / 2 + offset[0]], [0, -focal, (rows - 1) / 2 + offset[1]], [0, 0, 1]]
+    )
+    extrinsic = se3_exp(torch.tensor(EXTRINSIC_TWIST, dtype=torch.float64)).numpy()
+    return ProjectionParameters(extrinsic, intrinsic, rows, columns, pixel_mm, pixel_mm)
+
+
+def pelvis_center_mm(landmarks_mm: dict[str, np.ndarray]) -> np.ndarray:
+    """`(3,)` point in the middle of the pelvis, on which the C-arm is centred: the mean of `CENTER_LANDMARKS`."""
+    return np.mean([landmarks_mm[name] for name in CENTER_LANDMARKS], axis=0)
+
+
+def truncated_normal(rng: np.random.Generator, sd: float, limit: float, count: int) -> np.ndarray:
+    """`(count,)` centred normal values within `+-limit`."""
+    out = rng.normal(0, sd, count)
+    while (outside := np.abs(out) > limit).any():
+        out[outside] = rng.normal(0, sd, outside.sum())
+    return out
+
+
+def articulated(pose: torch.Tensor, rotation_rad: np.ndarray, head_mm: np.ndarray) -> torch.Tensor:
+    """The camera's pose against a femur that is turned by a rotation vector (volume frame) about its head's centre."""
+    twist = torch.from_numpy(np.concatenate([rotation_rad, np.zeros(3)]))
+    motion = perturb(torch.eye(4, dtype=torch.float64), twist, torch.from_numpy(head_mm))
+    return invert(motion) @ pose
+
+
+def visible(landmarks_px: torch.Tensor, camera: Camera) -> int:
+    """How many of `(N, 2)` positions `(column, row)` lie on the detector."""
+    size = landmarks_px.new_tensor([camera.width, camera.height])
+    return int(((landmarks_px >= -0.5) & (landmarks_px <= size - 0.5)).all(-1).sum())
+
+
+def draw_view(rng: np.random.Generator, camera: Camera, landmarks_mm: dict[str, np.ndarray], upside_down: bool) -> View:
+    """A random exposure about the posterior-anterior one, with enough landmarks in sight.
+
+    Raises:
+        ValueError: no such view was found; the detector is too small for the patient.
+    """
+    center = torch.from_numpy(pelvis_center_mm(landmarks_mm))
+    points = torch.from_numpy(np.stack(list(landmarks_mm.values())))
+    start = pa_pose(center, ISOCENTER_SHARE * camera.source_to_detector_mm)
+    for _ in range(POSE_TRIES):
+        rotation = np.deg2rad(truncated_normal(rng, ROTATION_SD_DEG, ROTATION_MAX_DEG, 3))
+        shift = truncated_normal(rng, TRANSLATION_SD_MM, TRANSLATION_MAX_MM, 3)
+        pose = perturb(start, torch.from_numpy(np.concatenate([rotation, shift])), center)
+        if upside_down:
+            pose = rotate_image_180(camera, pose)[1]
+        if visible(project(points, camera, pose), camera) >= MIN_VISIBLE_LANDMARKS:
+            break
+    else:
+        raise ValueError(f"no view in {POSE_TRIES} shows {MIN_VISIBLE_LANDMARKS} landmarks; use a larger detector")
+    femur_poses = {}
+    for label, head in ((LEFT_FEMUR, "FH-l"), (RIGHT_FEMUR, "FH-r")):
+        turn = np.deg2rad(truncated_normal(rng, FEMUR_SD_DEG, FEMUR_MAX_DEG, 3))
+        femur_poses[label] = articulated(pose, turn, landmarks_mm[head])
+    return View(pose, femur_poses, upside_down)
+
+
+def draw_instruments(rng: np.random.Generator, center_mm: np.ndarray) -> list[Cylinder]:
+    """One or two metal rods near a point of the pelvis."""
+    out = []
+    for _ in range(rng.integers(1, 3)):
+        middle = center_mm + rng.uniform(-INSTRUMENT_REACH_MM, INSTRUMENT_REACH_MM, 3)
+        direction = rng.standard_normal(3)
+        half = direction / np.linalg.norm(direction) * rng.uniform(*INSTRUMENT_LENGTH_MM) / 2
+        out.append(Cylinder(tuple(middle - half), tuple(middle + half), float(rng.uniform(*INSTRUMENT_RADIUS_MM))))
+    return out
+
+
+def draw_aperture(rng: np.random.Generator, camera: Camera) -> Aperture:
+    """A collimator opening about as large as the image; in about a third of the images it shows in the corners."""
+    size = np.array([camera.width, camera.height])
+    center = (size - 1) / 2 + rng.uniform(-APERTURE_SHIFT_SHARE, APERTURE_SHIFT_SHARE, 2) * size
+    half = size / 2 * rng.uniform(*APERTURE_SHARE, 2)
+    return Aperture(tuple(center), tuple(half), float(np.exp(rng.uniform(*np.log(APERTURE_EXPONENT)))))

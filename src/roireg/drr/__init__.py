@@ -1,0 +1,6 @@
+"""Differentiable rendering of X-rays from CT: one `render`, interchangeable backends, weights from geometry."""
+
+from roireg.drr.render import BACKENDS, project_mask, render, render_with_jacobian
+from roireg.drr.weights import coverage, exclusion
+
+__all__ = ["BACKENDS", "coverage", "exclusion", "project_mask", "render", "render_with_jacobian"]

@@ -1,0 +1,135 @@
+"""CPU backend: the fused marcher as a torch operation, differentiable in the pose, and with its per-ray Jacobian."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import ndimage
+from torch import Tensor
+
+from roireg.drr import _march
+from roireg.geometry import Camera
+from roireg.volume import Volume
+
+FLAT_INDEX_LIMIT = 2**31
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A volume as the marcher reads it: padded by a voxel of zeros, flat, with a map of blocks that may be skipped."""
+
+    flat: np.ndarray
+    shape: tuple[int, int, int]
+    occupancy: np.ndarray
+
+
+def pack(values: Float[Tensor, "D H W"]) -> Packed:
+    """Pad and flatten a volume, and mark the blocks near non-zero voxels.
+
+    A ray may skip a block length ahead from a block that is not marked, so marks are grown by two blocks: one for the
+    stride, one for the neighbours that interpolation reads.
+
+    Raises:
+        ValueError: too many voxels for 32-bit indices.
+    """
+    padded = np.pad(values.detach().cpu().numpy(), 1)
+    if padded.size >= FLAT_INDEX_LIMIT:
+        raise ValueError(f"a volume of {tuple(values.shape)} voxels is too large for the fused renderer")
+    size = _march.BLOCK_VOXELS
+    grown = np.pad(padded != 0, [(0, -n % size) for n in padded.shape])
+    blocks = grown.reshape(grown.shape[0] // size, size, grown.shape[1] // size, size, grown.shape[2] // size, size)
+    occupancy = ndimage.maximum_filter(blocks.any(axis=(1, 3, 5)), size=5, mode="constant")
+    return Packed(np.ascontiguousarray(padded).ravel(), padded.shape, occupancy)
+
+
+def march_arguments(
+    volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
+) -> tuple[np.ndarray, tuple[int, int, int], np.ndarray, np.ndarray, np.ndarray, int, int, float]:
+    """What the kernels of `_march` take, for one volume seen by one camera in B poses."""
+    packed = volume.packed
+    linear = volume.voxel_from_volume[:3, :3]
+    matrix = pose.detach().to("cpu", torch.float64)
+    source = matrix[:, :3, 3] @ linear.T + volume.voxel_from_volume[:3, 3] + 1
+    ray_matrix = linear @ matrix[:, :3, :3] @ camera.rays_mm()
+    dt = step_mm / camera.source_to_detector_mm
+    return (
+        packed.flat,
+        packed.shape,
+        packed.occupancy,
+        source.contiguous().numpy(),
+        ray_matrix.contiguous().numpy(),
+        camera.height,
+        camera.width,
+        dt,
+    )
+
+
+class _FusedRender(torch.autograd.Function):
+    """Line integrals with the gradient to the pose; with `x = R (t q) + T`, dI/dT = sum grad V and dI/dR = (sum t grad V) q^T."""
+
+    @staticmethod
+    def forward(ctx, pose, volume, camera, step_mm):
+        arguments = march_arguments(volume, camera, pose, step_mm)
+        lengths = camera.ray_lengths_mm
+        if not ctx.needs_input_grad[0]:
+            image = torch.from_numpy(_march.march(*arguments))
+            return image * lengths.to(image.dtype)
+        image, moments = (torch.from_numpy(x) for x in _march.march_with_moments(*arguments))
+        ctx.save_for_backward(moments, pose)
+        ctx.volume, ctx.camera = volume, camera
+        return image * lengths.to(image.dtype)
+
+    @staticmethod
+    def backward(ctx, grad_image):
+        moments, pose = ctx.saved_tensors
+        real = moments.dtype
+        n_poses = moments.shape[0]
+        points = ctx.camera.detector_points_mm.to(real).reshape(-1, 3)
+        weighted = (grad_image * ctx.camera.ray_lengths_mm.to(real)).reshape(n_poses, -1, 1)
+        moments = moments.reshape(n_poses, -1, 6)
+        linear = ctx.volume.voxel_from_volume[:3, :3].to(real)
+        grad_translation = (moments[..., :3].transpose(1, 2) @ weighted)[..., 0] @ linear
+        grad_rotation = linear.T @ (moments[..., 3:].transpose(1, 2) @ (weighted * points))
+        grad_pose = torch.zeros_like(pose)
+        grad_pose[:, :3, :3] = grad_rotation.to(pose.dtype)
+        grad_pose[:, :3, 3] = grad_translation.to(pose.dtype)
+        return grad_pose, None, None, None
+
+
+def render(
+    volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
+) -> Float[Tensor, "B H W"]:
+    """See `roireg.drr.render`."""
+    return _FusedRender.apply(pose, volume, camera, step_mm)
+
+
+def render_with_jacobian(
+    volume: Volume,
+    camera: Camera,
+    pose: Float[Tensor, "B 4 4"],
+    center_mm: Float[Tensor, "3"],
+    step_mm: float,
+) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W 6"]]:
+    """See `roireg.drr.render_with_jacobian`.
+
+    A twist moves a point x of a ray by $r \\times (x - c) + t$, so with G and H the sums of grad V and t grad V,
+    $dI/dt = G$ and $dI/dr = (s - c) \\times G + e \\times H$.
+    """
+    arguments = march_arguments(volume, camera, pose, step_mm)
+    image, moments = (torch.from_numpy(x) for x in _march.march_with_moments(*arguments))
+    lengths = camera.ray_lengths_mm.to(image.dtype)
+    linear = volume.voxel_from_volume[:3, :3].to(image.dtype)
+    scaled = moments * lengths[..., None]
+    g, h = scaled[..., :3] @ linear, scaled[..., 3:] @ linear
+    source = (pose[:, :3, 3] - center_mm).to(image.dtype)[:, None, None, :]
+    directions = camera.detector_points_mm.to(image.dtype) @ pose[:, None, :3, :3].to(image.dtype).transpose(-1, -2)
+    rotation = torch.linalg.cross(source.expand_as(g), g) + torch.linalg.cross(directions, h)
+    return image * lengths, torch.cat([rotation, g], dim=-1)
+
+
+def project_mask(
+    volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
+) -> Float[Tensor, "B H W"]:
+    """See `roireg.drr.project_mask`."""
+    return torch.from_numpy(_march.march_hits(*march_arguments(volume, camera, pose, step_mm)))

@@ -1,0 +1,49 @@
+"""The GPU backend: nanodrr's ray marcher (fused Triton kernel on CUDA, plain PyTorch elsewhere)."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.drr.bounds import ray_bounds
+from roireg.geometry import Camera, to_nanodrr_intrinsics
+from roireg.volume import Volume
+
+
+def as_subject(volume: Volume):
+    """The volume as a `nanodrr.data.Subject` without labels."""
+    from nanodrr.data import Subject
+
+    image = volume.values[None, None]
+    return Subject(
+        image,
+        torch.zeros_like(image),
+        volume.volume_from_voxel.to(image),
+        volume.voxel_from_volume.to(image),
+        Subject._make_voxel_to_grid(image.shape).to(image),
+        volume.center_mm.to(image),
+        max_label=0,
+        convert_to_mu=False,
+    )
+
+
+def render(
+    volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
+) -> Float[Tensor, "B H W"]:
+    """See `roireg.drr.render`. Every ray gets the number of samples that gives the longest one `step_mm`."""
+    from nanodrr.drr import render as nanodrr_render
+
+    near, far = ray_bounds(volume, camera, pose.detach())
+    longest_mm = float(((far - near) * camera.ray_lengths_mm.to(near)).max())
+    real = volume.values.dtype
+    image = nanodrr_render(
+        as_subject(volume),
+        to_nanodrr_intrinsics(camera)[None].to(volume.values).expand(pose.shape[0], -1, -1),
+        pose.to(real),
+        torch.full((pose.shape[0],), camera.source_to_detector_mm, dtype=real, device=pose.device),
+        camera.height,
+        camera.width,
+        n_samples=max(math.ceil(longest_mm / step_mm), 2),
+    )
+    return image[:, 0]

@@ -1,0 +1,95 @@
+"""One function for X-rays of a volume, and the table of its interchangeable backends."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from roireg.drr import diffdrr, fused, nanodrr
+from roireg.geometry import Camera
+from roireg.volume import Volume
+
+BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
+    "fused": fused.render,
+    "nanodrr": nanodrr.render,
+    "diffdrr": diffdrr.render,
+}
+STEP_VOXELS = 0.75
+
+
+def default_step_mm(volume: Volume) -> float:
+    """Three quarters of the smallest voxel edge: about one sample per voxel crossed."""
+    return STEP_VOXELS * float(volume.spacing_mm.min())
+
+
+def default_backend(device: torch.device) -> str:
+    """`fused` on the CPU, `nanodrr` elsewhere."""
+    return "fused" if device.type == "cpu" else "nanodrr"
+
+
+def _batched(pose: Tensor) -> Float[Tensor, "B 4 4"]:
+    if pose.ndim != 3 or pose.shape[-2:] != (4, 4):
+        raise ValueError(f"pose must have the shape (B, 4, 4), not {tuple(pose.shape)}")
+    return pose
+
+
+def render(
+    volume: Volume,
+    camera: Camera,
+    pose: Float[Tensor, "B 4 4"],
+    step_mm: float | None = None,
+    backend: str | None = None,
+) -> Float[Tensor, "B H W"]:
+    r"""Line integrals of a volume along the rays of a camera: digitally reconstructed radiographs.
+
+    $$I(u, v) = \int V(x)\, dx \approx |d - s| \, dt \sum_k V(s + t_k (d - s)), \quad t_k = (k + 1/2)\,dt$$
+
+    with s the source, d the pixel, V trilinear between voxels and zero outside the grid; the paper's
+    $\mathcal{R}(\mathbf V, \mathbf T)$ (section 2.1).
+
+    Args:
+        volume: attenuation in 1/mm.
+        camera: the detector.
+        pose: `volume_from_camera`, mm; gradients flow to it.
+        step_mm: distance of samples on the central ray; `default_step_mm(volume)` if not given.
+        backend: a key of `BACKENDS`; `default_backend` of the volume's device if not given.
+
+    Returns:
+        Dimensionless integrals; `exp(-I)` is the transmitted share of a monochromatic beam.
+
+    Raises:
+        ValueError: unknown backend, a pose that is not `(B, 4, 4)`, a step that is not positive.
+    """
+    step_mm = default_step_mm(volume) if step_mm is None else step_mm
+    if not step_mm > 0:
+        raise ValueError(f"step_mm must be positive, not {step_mm}")
+    backend = default_backend(volume.values.device) if backend is None else backend
+    if backend not in BACKENDS:
+        raise ValueError(f"unknown backend {backend!r}; known: {', '.join(BACKENDS)}")
+    return BACKENDS[backend](volume, camera, _batched(pose), step_mm)
+
+
+def render_with_jacobian(
+    volume: Volume,
+    camera: Camera,
+    pose: Float[Tensor, "B 4 4"],
+    center_mm: Float[Tensor, "3"],
+    step_mm: float | None = None,
+) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W 6"]]:
+    """The image and its derivative to a perturbation of the pose, ray by ray; for second-order methods, CPU only.
+
+    Returns:
+        The image of `render`, and the derivative to the twist of `perturb(pose, twist, center_mm)` at zero: three
+        columns per rad, three per mm.
+    """
+    step_mm = default_step_mm(volume) if step_mm is None else step_mm
+    return fused.render_with_jacobian(volume, camera, _batched(pose), center_mm, step_mm)
+
+
+def project_mask(
+    mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
+) -> Bool[Tensor, "B H W"]:
+    """Pixels whose ray meets a non-zero voxel of `mask`, CPU only, without gradient."""
+    step_mm = default_step_mm(mask) if step_mm is None else step_mm
+    return fused.project_mask(mask, camera, _batched(pose), step_mm)

@@ -1,0 +1,58 @@
+"""Which pixels can a rigid, finite CT explain? Weight maps from geometry alone."""
+
+import torch
+from jaxtyping import Bool, Float
+from scipy import ndimage
+from torch import Tensor
+
+from roireg.drr.bounds import clip_to_box, voxel_rays
+from roireg.drr.render import project_mask
+from roireg.geometry import Camera
+from roireg.volume import UNBOUNDED_VOXELS, Volume
+
+
+def coverage(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B H W"]:
+    """1 for rays that stay inside the scanned part of the patient, 0 for those that leave it through an end of the CT.
+
+    A CT ends, the patient does not: the X-ray holds tissue beyond the truncated ends (`Volume.truncated_faces`) which no
+    DRR can show. A ray is covered when, all along its way through the column of the patient's bounding box, it lies
+    between the truncated faces. Rays that never meet that column see air in both images and are covered.
+
+    Args:
+        volume: attenuation, 0 in air.
+        camera: the detector.
+        pose: `volume_from_camera`, mm; the weights are piecewise constant, no gradient flows.
+
+    Returns:
+        Weights, 0 or 1, in the dtype of the volume.
+    """
+    lower, upper = volume.column_box
+    limit_lower, limit_upper = torch.full_like(lower, -UNBOUNDED_VOXELS), torch.full_like(upper, UNBOUNDED_VOXELS)
+    for axis, side in volume.truncated_faces:
+        if side == 0:
+            limit_lower[axis] = 0
+        else:
+            limit_upper[axis] = volume.values.shape[2 - axis] - 1
+    source, direction = voxel_rays(volume, camera, pose.detach())
+    near, far = clip_to_box(source, direction, lower.to(direction), upper.to(direction))
+    covered = torch.ones_like(near, dtype=torch.bool)
+    for t in (near, far):
+        point = source + t[..., None] * direction
+        covered &= ((point >= limit_lower.to(point)) & (point <= limit_upper.to(point))).all(-1)
+    return (covered | (near >= far)).to(volume.values.dtype)
+
+
+def exclusion(
+    mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]
+) -> Float[Tensor, "B H W"]:
+    """0 for rays that cross `mask`, such as bones which move against the registered one; 1 elsewhere."""
+    return 1 - project_mask(mask, camera, pose).to(torch.float32)
+
+
+def dilated_labels(
+    labels: Bool[Tensor, "D H W"], margin_mm: float, volume: Volume
+) -> Volume:
+    """The voxels within `margin_mm` of a label, as a mask on the volume's grid (Euclidean distance)."""
+    sampling = volume.spacing_mm.flip(0).tolist()
+    distance = ndimage.distance_transform_edt(~labels.numpy(), sampling=sampling)
+    return volume.with_values(torch.from_numpy(distance <= margin_mm).to(torch.float32))

@@ -1,0 +1,166 @@
+"""Figures: readable in print, colour-blind safe (Okabe and Ito's palette), with units."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from roireg.drr import project_mask, render
+from roireg.files import atomic_path
+from roireg.geometry import project
+from roireg.register.objective import scaled
+from roireg.register.run import TraceRecord, pose_of_row
+from roireg.specimen import Specimen, Xray
+
+ESTIMATE, TRUTH, BONE = "#D55E00", "#56B4E9", "#F0E442"
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+PELVIS = ("left hemipelvis", "right hemipelvis", "upper sacrum")
+PANEL_INCH = 2.4
+
+matplotlib.rcParams |= {"font.size": 8, "axes.titlesize": 8, "pdf.fonttype": 42, "savefig.bbox": "tight"}
+
+
+def save_figure(figure: Figure, paths: Iterable[str | Path], dpi: int) -> None:
+    """Save a figure under every name, each whole or not at all; the ending gives the format."""
+    for path in paths:
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=dpi)
+
+
+def _panel(axes, image: torch.Tensor) -> None:
+    axes.imshow(image.numpy(), cmap="gray", interpolation="bilinear")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_xlim(-0.5, image.shape[1] - 0.5)
+    axes.set_ylim(image.shape[0] - 0.5, -0.5)
+
+
+def _scale_bar(axes, xray: Xray, length_mm: int = 50) -> None:
+    """A bar of `length_mm` on the detector plane, bottom left."""
+    length_px = length_mm / xray.camera.pixel_spacing_mm[0]
+    height, left = 0.95 * xray.camera.height, 0.04 * xray.camera.width
+    axes.plot([left, left + length_px], [height, height], color="white", linewidth=2, solid_capstyle="butt")
+    axes.text(left, height - 0.02 * xray.camera.height, f"{length_mm} mm", color="white", fontsize=6, va="bottom")
+
+
+def _drr(specimen: Specimen, xray: Xray, pose: torch.Tensor) -> torch.Tensor:
+    return scaled(render(specimen.volume, xray.camera, pose[None]), None)[0]
+
+
+def _bone_outline(axes, specimen: Specimen, xray: Xray, pose: torch.Tensor, color: str) -> None:
+    """Contour of the pelvis, or of all labelled bones where the label set is another one."""
+    known = {name.lower() for name in specimen.label_names.values()}
+    names = tuple(name for name in PELVIS if name in known) or tuple(specimen.label_names.values())
+    mask = specimen.volume.with_values(specimen.label_mask(names).to(torch.float32))
+    shadow = project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0]
+    if bool(shadow.any()) and not bool(shadow.all()):
+        axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
+
+
+def _landmarks(axes, specimen: Specimen, xray: Xray, pose: torch.Tensor, marker: str, color: str, label: str) -> None:
+    columns, rows = project(specimen.landmarks_mm, xray.camera, pose).numpy().T
+    axes.plot(columns, rows, marker, color=color, markersize=4, markeredgewidth=1.0, fillstyle="none", label=label)
+
+
+def figure4(specimens: list[Specimen], rows: pd.DataFrame, labels: dict[str, str]) -> Figure:
+    """The paper's Figure 4: landmarks under each method's estimate and under the truth.
+
+    A line a specimen (its X-ray of median error under the last method), a pair of panels a method: the X-ray with
+    landmarks and the outline of the pelvis at the estimate, and the DRR there.
+
+    Args:
+        specimens: the patients.
+        rows: registrations of all methods.
+        labels: label by method name, in the order of the panels.
+    """
+    n_columns = 2 * len(labels)
+    figure = Figure(figsize=(PANEL_INCH * n_columns, PANEL_INCH * len(specimens) + 0.5), layout="constrained")
+    grid = figure.subplots(len(specimens), n_columns, squeeze=False)
+    last = list(labels)[-1]
+    for line, specimen in zip(grid, specimens, strict=True):
+        own = rows[rows["specimen"] == specimen.name]
+        ranked = own[own["method"] == last].sort_values("mpd_mm")
+        projection = ranked.iloc[(len(ranked) - 1) // 2]["projection"]
+        xray = next(x for x in specimen.xrays if x.name == projection)
+        for pair, (method, label) in zip(line.reshape(-1, 2), labels.items(), strict=True):
+            row = own[(own["method"] == method) & (own["projection"] == projection)].iloc[0]
+            estimate = pose_of_row(row)
+            _panel(pair[0], xray.image)
+            _bone_outline(pair[0], specimen, xray, estimate, BONE)
+            _landmarks(pair[0], specimen, xray, xray.pose, "o", TRUTH, "landmarks, truth")
+            _landmarks(pair[0], specimen, xray, estimate, "x", ESTIMATE, "landmarks, estimate")
+            pair[0].set_title(f"{label}\n{specimen.name}/{projection}: mpd {row['mpd_mm']:.2f} mm")
+            _panel(pair[1], _drr(specimen, xray, estimate))
+            pair[1].set_title("DRR at the estimate")
+        _scale_bar(line[0], xray)
+    handles = [
+        matplotlib.lines.Line2D([], [], color=TRUTH, marker="o", fillstyle="none", linestyle="", label="landmarks, truth"),
+        matplotlib.lines.Line2D([], [], color=ESTIMATE, marker="x", linestyle="", label="landmarks, estimate"),
+        matplotlib.lines.Line2D([], [], color=BONE, label="outline of the pelvis at the estimate"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def strips(specimen: Specimen, rows: pd.DataFrame, traces: dict[str, TraceRecord], label: str) -> Figure:
+    """For each X-ray of a specimen a line: the X-ray, and the DRR at the start, at the end and at the truth.
+
+    Args:
+        specimen: the patient.
+        rows: its registrations by one method.
+        traces: traces by projection.
+        label: the method's label.
+    """
+    figure = Figure(figsize=(4 * PANEL_INCH, PANEL_INCH * len(specimen.xrays) + 0.4), layout="constrained")
+    grid = figure.subplots(len(specimen.xrays), 4, squeeze=False)
+    for line, xray in zip(grid, specimen.xrays, strict=True):
+        row = rows[rows["projection"] == xray.name].iloc[0]
+        start, end = traces[xray.name].poses[0], pose_of_row(row)
+        _panel(line[0], xray.image)
+        line[0].set_title(f"X-ray {xray.name}")
+        shown = (("start", start, row["init_mpd_mm"]), ("end", end, row["mpd_mm"]), ("truth", xray.pose, 0.0))
+        for axes, (name, pose, mpd_mm) in zip(line[1:], shown, strict=True):
+            _panel(axes, _drr(specimen, xray, pose))
+            _bone_outline(axes, specimen, xray, xray.pose, TRUTH)
+            axes.set_title(f"DRR at the {name}: mpd {mpd_mm:.2f} mm")
+        _scale_bar(line[0], xray)
+    figure.suptitle(f"{label}, {specimen.name}; blue: outline of the pelvis at the truth")
+    return figure
+
+
+def convergence(traces: dict[str, list[TraceRecord]]) -> Figure:
+    """Objective, and error, by iteration: a thin line an X-ray, a thick one the median.
+
+    Args:
+        traces: traces of all X-rays by the method's label.
+    """
+    figure = Figure(figsize=(2.8 * len(traces), 4.6), layout="constrained")
+    grid = figure.subplots(2, len(traces), squeeze=False, sharex=True, sharey="row")
+    for index, (label, records) in enumerate(traces.items()):
+        color = PALETTE[index % len(PALETTE)]
+        for axes, values in zip(grid[:, index], _curves(records), strict=True):
+            axes.plot(values.T, color=color, linewidth=0.5, alpha=0.35)
+            axes.plot(np.median(values, axis=0), color=color, linewidth=2)
+            axes.grid(alpha=0.3)
+        grid[0, index].set_title(f"{label} ({len(records)} X-rays)")
+        grid[1, index].set_xlabel("iteration")
+        grid[1, index].set_yscale("log")
+        grid[1, index].axhline(1, color="black", linewidth=0.8, linestyle=":")
+    grid[0, 0].set_ylabel("objective (1 − similarity)")
+    grid[1, 0].set_ylabel("mpd (mm, detector plane)")
+    return figure
+
+
+def _curves(records: list[TraceRecord]) -> tuple[np.ndarray, np.ndarray]:
+    """`(X-rays, iterations)` objective and mpd; a shorter trace goes on at its last value."""
+    length = max(len(record.objective) for record in records)
+
+    def padded(values: np.ndarray) -> np.ndarray:
+        return np.pad(values, (0, length - len(values)), mode="edge")
+
+    objective = np.stack([padded(record.objective) for record in records])
+    return objective, np.stack([padded(record.mpd_mm) for record in records])

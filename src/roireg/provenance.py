@@ -1,0 +1,65 @@
+"""A fingerprint of the code that a workflow script runs, so that an edit reruns what depends on it and nothing else."""
+
+import ast
+import hashlib
+from pathlib import Path
+
+PACKAGE = "roireg"
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:]
+    return tree
+
+
+def _imported_names(tree: ast.Module) -> set[str]:
+    """Dotted names below the package that a module imports, at any depth of its code."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.startswith(f"{PACKAGE}.")}
+
+
+def _files_of(name: str, source: Path) -> list[Path]:
+    """Files that importing `name` runs: the module and the `__init__` of each package above it, but the top one."""
+    parts = name.split(".")
+    files = []
+    for end in range(2, len(parts) + 1):
+        base = source.joinpath(*parts[:end])
+        files += [path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()]
+    return files
+
+
+def code_files(script: Path, source: Path) -> list[Path]:
+    """The script and every module of the package that it imports, directly or through others, sorted.
+
+    Args:
+        script: a Python file.
+        source: the folder that holds the package.
+    """
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for name in _imported_names(ast.parse(path.read_text())):
+            waiting += _files_of(name, source)
+    return sorted(found)
+
+
+def code_digest(script: Path, source: Path) -> str:
+    """Hash of what the code does: comments, docstrings, layout and file times do not change it."""
+    digest = hashlib.sha256()
+    for path in code_files(script, source):
+        tree = _without_docstrings(ast.parse(path.read_text()))
+        digest.update(path.name.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
+    return digest.hexdigest()[:16]

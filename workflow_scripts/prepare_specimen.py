@@ -1,0 +1,17 @@
+"""Read one specimen of the dataset once and write what all later stages need of it."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads) as logger:
+    from roireg.deepfluoro import open_dataset
+    from roireg.prepare import PrepareSettings, prepare_specimen
+    from roireg.specimen import write_specimen
+
+    options = snakemake.params.prepare
+    settings = PrepareSettings(**{**options, "isocenter": tuple(options["isocenter"])})
+    with open_dataset(snakemake.input.dataset) as file:
+        specimen = prepare_specimen(file, snakemake.wildcards.specimen, settings)
+    logger.info(
+        "%s: %d X-rays, CT grid shifted by %g voxels", specimen.name, len(specimen.xrays), settings.ct_shift_voxels
+    )
+    write_specimen(snakemake.output[0], specimen)

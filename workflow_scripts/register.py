@@ -1,0 +1,22 @@
+"""One method on all X-rays of one specimen."""
+
+from roireg.job import job, progress
+
+with job(snakemake.log[0], snakemake.threads):
+    import pandas as pd
+    import torch
+
+    from roireg.register.run import method_from_config, register_specimen, write_traces
+    from roireg.specimen import read_specimen
+    from roireg.tables import write_csv
+
+    torch.set_num_threads(snakemake.threads)
+    specimen = read_specimen(snakemake.input.specimen[0])
+    method = method_from_config(
+        snakemake.wildcards.method, **snakemake.params.settings, step_mm=snakemake.params.render["step_mm"]
+    )
+    results = list(
+        progress(register_specimen(specimen, method, snakemake.params.seed), len(specimen.xrays), "registered X-ray")
+    )
+    write_csv(snakemake.output.registrations, pd.DataFrame([result.row for result in results]))
+    write_traces(snakemake.output.traces, results)

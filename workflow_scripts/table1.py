@@ -1,0 +1,12 @@
+"""Table 1: methods compared, beside the paper's figures."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads) as logger:
+    from roireg.tables import TABLE1_NOTES, read_registrations, table1, write_table
+
+    rows = read_registrations(snakemake.input.registrations)
+    table = table1(rows, snakemake.params.labels, snakemake.params.seed)
+    notes = [*snakemake.params.notes, *TABLE1_NOTES]
+    write_table(table, snakemake.output.csv, snakemake.output.md, snakemake.output.tex, notes)
+    logger.info("\n%s", table.text)
