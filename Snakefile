@@ -26,7 +26,7 @@ localrules:
 
 
 rule all:
+    default_target: True
     input:
         rules.tables.input,
         rules.figures.input,
-    default_target: True

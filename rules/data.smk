@@ -14,16 +14,16 @@ rule download_demo_ct:
         "results/downloads/logs/download_demo_ct.log",
     benchmark:
         "results/downloads/benchmarks/download_demo_ct.tsv"
+    retries: 1
     conda:
         ENVIRONMENT
-    params:
-        sdist=config["demo"]["sdist"],
-    retries: 1
     threads: 1
     resources:
         mem_mb=1000,
         runtime=20,
         gpu=0,
+    params:
+        sdist=config["demo"]["sdist"],
     script:
         "../workflow_scripts/download_demo_ct.py"
 
@@ -40,16 +40,16 @@ rule make_demo_dataset:
         f"{BENCHMARKS}/make_demo_dataset.tsv"
     conda:
         ENVIRONMENT
-    params:
-        specimens=config["demo"]["specimens"],
-        xrays_per_specimen=config["demo"]["xrays_per_specimen"],
-        seed=config["demo"]["seed"],
-        code=code("make_demo_dataset"),
     threads: 2
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=0,
+    params:
+        specimens=config["demo"]["specimens"],
+        xrays_per_specimen=config["demo"]["xrays_per_specimen"],
+        seed=config["demo"]["seed"],
+        code=code("make_demo_dataset"),
     script:
         "../workflow_scripts/make_demo_dataset.py"
 
@@ -65,14 +65,14 @@ rule prepare_specimen:
         f"{BENCHMARKS}/prepare_specimen/{{specimen}}.tsv"
     conda:
         ENVIRONMENT
-    params:
-        prepare=config["prepare"],
-        code=code("prepare_specimen"),
     threads: 1
     resources:
         mem_mb=8000,
         runtime=30,
         gpu=0,
+    params:
+        prepare=config["prepare"],
+        code=code("prepare_specimen"),
     script:
         "../workflow_scripts/prepare_specimen.py"
 

@@ -7,11 +7,6 @@ TABLE1_METHODS = config["tables"]["table1"]["methods"]
 FIGURE_METHODS = config["figures"]["methods"]
 
 
-def labels_of(methods):
-    """Label by name of methods, in their order."""
-    return {name: config["methods"][name]["label"] for name in methods}
-
-
 rule table1:
     input:
         registrations=expand(
@@ -34,16 +29,16 @@ rule table1:
         f"{BENCHMARKS}/table1.tsv"
     conda:
         ENVIRONMENT
-    params:
-        labels=labels_of(TABLE1_METHODS),
-        notes=config["tables"]["notes"],
-        seed=config["seed"],
-        code=code("table1"),
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
         gpu=0,
+    params:
+        labels=labels_of(TABLE1_METHODS),
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("table1"),
     script:
         "../workflow_scripts/table1.py"
 
@@ -70,15 +65,15 @@ rule figure4:
         f"{BENCHMARKS}/figure4.tsv"
     conda:
         ENVIRONMENT
-    params:
-        labels=labels_of(FIGURE_METHODS),
-        dpi=config["figures"]["dpi"],
-        code=code("figure4"),
     threads: 1
     resources:
         mem_mb=3000,
         runtime=10,
         gpu=0,
+    params:
+        labels=labels_of(FIGURE_METHODS),
+        dpi=config["figures"]["dpi"],
+        code=code("figure4"),
     script:
         "../workflow_scripts/figure4.py"
 
@@ -109,15 +104,15 @@ rule strips:
         f"{BENCHMARKS}/strips/{{method}}.tsv"
     conda:
         ENVIRONMENT
-    params:
-        label=lambda wildcards: config["methods"][wildcards.method]["label"],
-        dpi=config["figures"]["dpi"],
-        code=code("strips"),
     threads: 1
     resources:
         mem_mb=3000,
         runtime=10,
         gpu=0,
+    params:
+        label=lambda wildcards: config["methods"][wildcards.method]["label"],
+        dpi=config["figures"]["dpi"],
+        code=code("strips"),
     script:
         "../workflow_scripts/strips.py"
 
@@ -132,7 +127,10 @@ rule convergence:
             f"{OUT}/figures/convergence.png",
             caption="../report/convergence.rst",
             category="Figures",
-            labels={"figure": "convergence", "content": "objective and error by iteration"},
+            labels={
+                "figure": "convergence",
+                "content": "objective and error by iteration",
+            },
         ),
         pdf=f"{OUT}/figures/convergence.pdf",
     log:
@@ -141,15 +139,15 @@ rule convergence:
         f"{BENCHMARKS}/convergence.tsv"
     conda:
         ENVIRONMENT
-    params:
-        labels=labels_of(FIGURE_METHODS),
-        dpi=config["figures"]["dpi"],
-        code=code("convergence"),
     threads: 1
     resources:
         mem_mb=2000,
         runtime=10,
         gpu=0,
+    params:
+        labels=labels_of(FIGURE_METHODS),
+        dpi=config["figures"]["dpi"],
+        code=code("convergence"),
     script:
         "../workflow_scripts/convergence.py"
 

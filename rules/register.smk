@@ -5,16 +5,6 @@ and results/{dataset}/traces/{method}/{specimen}.h5.
 """
 
 
-def method_settings(wildcards):
-    """The method's entry with the entries of the start and the optimizer that it names."""
-    method = config["methods"][wildcards.method]
-    return {
-        "method": method,
-        "initial_pose": config["initial_poses"][method["init"]],
-        "optimizer": config["optimizers"][method["optimizer"]],
-    }
-
-
 rule register:
     input:
         specimen=rules.prepare_specimen.output,
@@ -27,16 +17,16 @@ rule register:
         f"{BENCHMARKS}/register/{{method}}/{{specimen}}.tsv"
     conda:
         ENVIRONMENT
-    params:
-        settings=method_settings,
-        render=config["render"],
-        seed=config["seed"],
-        code=code("register"),
     threads: 2
     resources:
         mem_mb=3000,
         runtime=120,
         gpu=0,
+    params:
+        settings=method_settings,
+        render=config["render"],
+        seed=config["seed"],
+        code=code("register"),
     script:
         "../workflow_scripts/register.py"
 

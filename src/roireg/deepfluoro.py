@@ -34,7 +34,7 @@ POSES = ("cam-to-pelvis-vol", "cam-to-left-femur-vol", "cam-to-right-femur-vol")
 
 @dataclass(frozen=True, eq=False)
 class ProjectionParameters:
-    """The C-arm shared by all X-rays of a file: `extrinsic` camera from world, `intrinsic` in px with negative focals."""
+    """The C-arm of all X-rays of a file: `extrinsic` camera from world, `intrinsic` in px with negative focals."""
 
     extrinsic: np.ndarray
     intrinsic: np.ndarray
@@ -108,7 +108,9 @@ def open_dataset(path: str | Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise InputError(path, f"it is not a readable HDF5 file ({error})", "Download it again; it may be cut off") from None
+        raise InputError(
+            path, f"it is not a readable HDF5 file ({error})", "Download it again; it may be cut off"
+        ) from None
     try:
         yield file
     except OSError as error:
@@ -132,7 +134,9 @@ def _get(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset:
         return file[key]
     except KeyError:
         raise InputError(
-            f"{file.filename}:{key}", "it is missing", "The file must follow the DeepFluoro layout (docs/conventions.md)"
+            f"{file.filename}:{key}",
+            "it is missing",
+            "The file must follow the DeepFluoro layout (docs/conventions.md)",
         ) from None
 
 
@@ -244,7 +248,9 @@ def read_projection(file: h5py.File, specimen: str, name: str, parameters: Proje
     if "gt-seg/pixels" in group:
         segmentation = _array(file, f"{base}/gt-seg/pixels")
         if segmentation.shape != intensity.shape:
-            raise InputError(f"{file.filename}:{base}/gt-seg/pixels", "its shape differs from the image's", "Correct it")
+            raise InputError(
+                f"{file.filename}:{base}/gt-seg/pixels", "its shape differs from the image's", "Correct it"
+            )
     landmarks = group.get("gt-landmarks", {})
     poses = {key: _rigid(file, f"{base}/gt-poses/{key}") for key in POSES if f"gt-poses/{key}" in group}
     if POSES[0] not in poses:

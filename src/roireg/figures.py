@@ -98,7 +98,9 @@ def figure4(specimens: list[Specimen], rows: pd.DataFrame, labels: dict[str, str
             pair[1].set_title("DRR at the estimate")
         _scale_bar(line[0], xray)
     handles = [
-        matplotlib.lines.Line2D([], [], color=TRUTH, marker="o", fillstyle="none", linestyle="", label="landmarks, truth"),
+        matplotlib.lines.Line2D(
+            [], [], color=TRUTH, marker="o", fillstyle="none", linestyle="", label="landmarks, truth"
+        ),
         matplotlib.lines.Line2D([], [], color=ESTIMATE, marker="x", linestyle="", label="landmarks, estimate"),
         matplotlib.lines.Line2D([], [], color=BONE, label="outline of the pelvis at the estimate"),
     ]

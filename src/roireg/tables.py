@@ -80,7 +80,10 @@ def table1(rows: pd.DataFrame, methods: dict[str, str], seed: int) -> Table:
     return Table(pd.DataFrame(numbers), pd.DataFrame(shown))
 
 
-def _shown_row(label: str, s: dict[str, float], p_value: float | None, paper: tuple[str, str, str, str]) -> dict[str, str]:
+def _shown_row(
+    label: str, s: dict[str, float], p_value: float | None, paper: tuple[str, str, str, str]
+) -> dict[str, str]:
+    median_interval = f"{s['mpd_mm_median_ci_low']:.2f} to {s['mpd_mm_median_ci_high']:.2f}"
     return {
         "Method": label,
         "mpd mm": f"{s['mpd_mm_mean']:.2f} ± {s['mpd_mm_sd']:.2f}",
@@ -91,7 +94,7 @@ def _shown_row(label: str, s: dict[str, float], p_value: float | None, paper: tu
         "paper  ": paper[2],
         "translation mm": f"{s['translation_mm_mean']:.1f} ± {s['translation_mm_sd']:.1f}",
         "paper   ": paper[3],
-        "mpd median mm": f"{s['mpd_mm_median']:.2f} ({s['mpd_mm_median_ci_low']:.2f} to {s['mpd_mm_median_ci_high']:.2f})",
+        "mpd median mm": f"{s['mpd_mm_median']:.2f} ({median_interval})",
         "IQR mm": f"{s['mpd_mm_q25']:.2f} to {s['mpd_mm_q75']:.2f}",
         "p95 mm": f"{s['mpd_mm_p95']:.2f}",
         "<2 / <5 / <10 mm": f"{s['srr_2mm']:.0%} / {s['srr_5mm']:.0%} / {s['srr_10mm']:.0%}",
@@ -102,9 +105,7 @@ def _shown_row(label: str, s: dict[str, float], p_value: float | None, paper: tu
     }
 
 
-def write_table(
-    table: Table, csv: str | Path, markdown: str | Path, latex: str | Path, notes: Iterable[str]
-) -> None:
+def write_table(table: Table, csv: str | Path, markdown: str | Path, latex: str | Path, notes: Iterable[str]) -> None:
     """Write a table in its three forms; notes stand below the Markdown and as comments in the LaTeX."""
     notes = [*notes]
     write_csv(csv, table.numbers)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from roireg.errors import InputError
 
 MU_WATER_PER_MM = 0.0192
-MU_BONE_PER_MM = 0.0573
+MU_BONE_PER_MM = 2 * MU_WATER_PER_MM
 HU_OF_BONE = 1000.0
 HU_OF_AIR = -800.0
 TISSUE_PER_MM = 0.5 * MU_WATER_PER_MM
@@ -69,7 +69,7 @@ class Volume:
 
     @cached_property
     def column_box(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-        """Bounds in voxels of all that is not air, without bound along the axis of `truncated_faces`."""
+        """Bounds in voxels of all that is not air, interpolation included; none along the axis of `truncated_faces`."""
         occupied = self.values > 0
         open_axes = {axis for axis, _ in self.truncated_faces}
         lower, upper = torch.full((3,), -UNBOUNDED_VOXELS), torch.full((3,), UNBOUNDED_VOXELS)
@@ -77,7 +77,8 @@ class Volume:
             other = tuple(2 - a for a in range(3) if a != axis)
             hit = occupied.any(dim=other[0], keepdim=True).any(dim=other[1], keepdim=True).flatten().nonzero()
             if len(hit):
-                lower[axis], upper[axis] = float(hit.min()) - 0.5, float(hit.max()) + 0.5
+                # Interpolation reaches one voxel beyond the last value that is not zero.
+                lower[axis], upper[axis] = float(hit.min()) - 1, float(hit.max()) + 1
         return lower.double(), upper.double()
 
     def with_values(self, values: Float[Tensor, "D H W"]) -> "Volume":
@@ -98,8 +99,10 @@ def attenuation_from_hu(
 ) -> Float[Tensor, "D H W"]:
     r"""Linear attenuation (1/mm) from Hounsfield units.
 
-    Bilinear scaling: proportional to water up to 0 HU, above it along the line to cortical bone at 1000 HU. The defaults
-    are NIST XCOM values near 70 keV. Up to -800 HU is air and becomes exactly 0, which lets the renderer skip it.
+    Proportional to water up to 0 HU, above it along a line that reaches `mu_bone_per_mm` at 1000 HU. At the CT's own
+    effective energy attenuation is linear in HU by their definition, so bone then has twice the value of water, the
+    default; a softer beam has more. Water's default is NIST XCOM's near 70 keV. Up to -800 HU is air and becomes
+    exactly 0, which lets the renderer skip it.
 
     Raises:
         InputError: the values cannot be Hounsfield units (nothing as dense as water, or not finite).
@@ -107,8 +110,23 @@ def attenuation_from_hu(
     if not bool(torch.isfinite(hu).all()):
         raise InputError("CT", "it holds NaN or infinite values", "Repair or re-export the CT")
     if float(hu.max()) <= HU_OF_AIR:
-        raise InputError("CT", f"its largest value is {float(hu.max()):g}, so it is all air", "Give a CT in Hounsfield units")
+        raise InputError(
+            "CT", f"its largest value is {float(hu.max()):g}, so it is all air", "Give a CT in Hounsfield units"
+        )
     low = mu_water_per_mm * (1 + hu / 1000)
     high = mu_water_per_mm + (mu_bone_per_mm - mu_water_per_mm) * hu / HU_OF_BONE
     mu = torch.where(hu <= 0, low, high).clamp_min(0)
     return torch.where(hu <= HU_OF_AIR, torch.zeros_like(mu), mu)
+
+
+def box_center_mm(mask: Bool[Tensor, "D H W"], volume: Volume) -> Float[Tensor, "3"]:
+    """Middle of the bounding box of a mask on the volume's grid, volume frame.
+
+    Raises:
+        InputError: the mask is empty.
+    """
+    voxels = mask.nonzero().flip(-1).to(volume.volume_from_voxel)
+    if len(voxels) == 0:
+        raise InputError("labels", "no voxel of the CT has the labels of the isocentre", "Name other labels")
+    middle = (voxels.amin(0) + voxels.amax(0)) / 2
+    return volume.volume_from_voxel[:3, :3] @ middle + volume.volume_from_voxel[:3, 3]

@@ -8,9 +8,17 @@ import numpy as np
 import torch
 
 from roireg.deepfluoro import POSES, Ct, Projection, ProjectionParameters, write_parameters, write_specimen
-from roireg.demo.anatomy import FEMURS, LABEL_NAMES, LEFT_FEMUR, RIGHT_FEMUR, load_anatomy
+from roireg.demo.anatomy import (
+    FEMURS,
+    LABEL_NAMES,
+    LEFT_FEMUR,
+    LEFT_HEMIPELVIS,
+    RIGHT_FEMUR,
+    RIGHT_HEMIPELVIS,
+    load_anatomy,
+)
 from roireg.demo.specimens import Specimen, make_specimens
-from roireg.demo.views import View, carm, draw_aperture, draw_instruments, draw_view, pelvis_center_mm
+from roireg.demo.views import View, carm, draw_aperture, draw_instruments, draw_view
 from roireg.drr import project_mask
 from roireg.files import atomic_path
 from roireg.geometry import Camera, pose_to_deepfluoro, project
@@ -27,7 +35,7 @@ from roireg.simulate import (
     split_bodies,
     transmission,
 )
-from roireg.volume import Volume
+from roireg.volume import Volume, box_center_mm
 
 UPSIDE_DOWN_SHARE = 1 / 3
 INSTRUMENT_SHARE = 1 / 3
@@ -78,6 +86,12 @@ def label_volumes(specimen: Specimen) -> dict[int, Volume]:
     }
 
 
+def pelvis_center_mm(masks: dict[int, Volume]) -> np.ndarray:
+    """`(3,)` point on which the C-arm is centred: the middle of the bounding box of both hemipelves."""
+    left, right = masks[LEFT_HEMIPELVIS], masks[RIGHT_HEMIPELVIS]
+    return box_center_mm((left.values + right.values) > 0, left).numpy()
+
+
 def segmentation(masks: dict[int, Volume], view: View, camera: Camera) -> np.ndarray:
     """`(H, W)` uint8 label ids: silhouettes of the scan's labels, femurs under their own pose.
 
@@ -119,13 +133,13 @@ def projections(
     extrinsic = torch.from_numpy(parameters.extrinsic)
     names = list(specimen.landmarks_mm)
     points = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
-    center = pelvis_center_mm(specimen.landmarks_mm)
+    center = pelvis_center_mm(masks)
     rng = generator(seed, specimen.name, "choices")
     upside_down, equipped = chosen(rng, count, UPSIDE_DOWN_SHARE), chosen(rng, count, INSTRUMENT_SHARE)
     for index in range(count):
         name = f"{index:03d}"
         rng = generator(seed, specimen.name, name)
-        view = draw_view(rng, camera, specimen.landmarks_mm, index in upside_down)
+        view = draw_view(rng, camera, center, specimen.landmarks_mm, index in upside_down)
         instruments = draw_instruments(rng, center) if index in equipped else []
         positions = project(points, camera, view.pose).numpy()
         stored = (view.pose, view.femur_poses[LEFT_FEMUR], view.femur_poses[RIGHT_FEMUR])

@@ -11,7 +11,6 @@ from roireg.geometry import Camera, pa_pose, perturb, project, rotate_image_180
 from roireg.se3 import invert, se3_exp
 from roireg.simulate import Aperture, Cylinder
 
-CENTER_LANDMARKS = ("FH-l", "FH-r", "ASIS-l", "ASIS-r")
 ISOCENTER_SHARE = 0.72
 ROTATION_SD_DEG, ROTATION_MAX_DEG = 10.0, 28.0
 TRANSLATION_SD_MM, TRANSLATION_MAX_MM = 25.0, 60.0
@@ -57,11 +56,6 @@ def carm(rows: int, columns: int, pixel_mm: float, source_to_detector_mm: float)
     return ProjectionParameters(extrinsic, intrinsic, rows, columns, pixel_mm, pixel_mm)
 
 
-def pelvis_center_mm(landmarks_mm: dict[str, np.ndarray]) -> np.ndarray:
-    """`(3,)` point in the middle of the pelvis, on which the C-arm is centred: the mean of `CENTER_LANDMARKS`."""
-    return np.mean([landmarks_mm[name] for name in CENTER_LANDMARKS], axis=0)
-
-
 def truncated_normal(rng: np.random.Generator, sd: float, limit: float, count: int) -> np.ndarray:
     """`(count,)` centred normal values within `+-limit`."""
     out = rng.normal(0, sd, count)
@@ -83,13 +77,19 @@ def visible(landmarks_px: torch.Tensor, camera: Camera) -> int:
     return int(((landmarks_px >= -0.5) & (landmarks_px <= size - 0.5)).all(-1).sum())
 
 
-def draw_view(rng: np.random.Generator, camera: Camera, landmarks_mm: dict[str, np.ndarray], upside_down: bool) -> View:
-    """A random exposure about the posterior-anterior one, with enough landmarks in sight.
+def draw_view(
+    rng: np.random.Generator,
+    camera: Camera,
+    center_mm: np.ndarray,
+    landmarks_mm: dict[str, np.ndarray],
+    upside_down: bool,
+) -> View:
+    """A random exposure about the posterior-anterior one through a point, with enough landmarks in sight.
 
     Raises:
         ValueError: no such view was found; the detector is too small for the patient.
     """
-    center = torch.from_numpy(pelvis_center_mm(landmarks_mm))
+    center = torch.from_numpy(center_mm)
     points = torch.from_numpy(np.stack(list(landmarks_mm.values())))
     start = pa_pose(center, ISOCENTER_SHARE * camera.source_to_detector_mm)
     for _ in range(POSE_TRIES):

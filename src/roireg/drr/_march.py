@@ -200,7 +200,7 @@ def march(flat, shape, occupancy, source, ray_matrix, height, width, dt):
 
 @numba.njit(parallel=True, fastmath=True, cache=True, nogil=True, error_model="numpy")
 def march_hits(flat, shape, occupancy, source, ray_matrix, height, width, dt):
-    """`(B, H, W)` booleans: does a ray meet a non-zero voxel (nearest neighbour)? Arguments as for `march_with_moments`."""
+    """`(B, H, W)` booleans: does a ray meet a non-zero voxel (nearest)? Arguments as for `march_with_moments`."""
     nz, ny, nx = shape
     n_poses = source.shape[0]
     row, plane = nx, nx * ny

@@ -12,9 +12,7 @@ from roireg.se3 import transform_points
 from roireg.volume import Volume
 
 
-def render(
-    volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
-) -> Float[Tensor, "B H W"]:
+def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:
     """See `roireg.drr.render`. DiffDRR samples all rays at the same parameters, here those of `fused`."""
     from diffdrr.renderers import Trilinear
 

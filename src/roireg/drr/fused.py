@@ -66,7 +66,7 @@ def march_arguments(
 
 
 class _FusedRender(torch.autograd.Function):
-    """Line integrals with the gradient to the pose; with `x = R (t q) + T`, dI/dT = sum grad V and dI/dR = (sum t grad V) q^T."""
+    """Line integrals with `x = R (t q) + T`, so that dI/dT = sum grad V and dI/dR = (sum t grad V) q^T."""
 
     @staticmethod
     def forward(ctx, pose, volume, camera, step_mm):
@@ -97,9 +97,7 @@ class _FusedRender(torch.autograd.Function):
         return grad_pose, None, None, None
 
 
-def render(
-    volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
-) -> Float[Tensor, "B H W"]:
+def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:
     """See `roireg.drr.render`."""
     return _FusedRender.apply(pose, volume, camera, step_mm)
 

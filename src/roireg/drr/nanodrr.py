@@ -28,9 +28,7 @@ def as_subject(volume: Volume):
     )
 
 
-def render(
-    volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
-) -> Float[Tensor, "B H W"]:
+def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:
     """See `roireg.drr.render`. Every ray gets the number of samples that gives the longest one `step_mm`."""
     from nanodrr.drr import render as nanodrr_render
 

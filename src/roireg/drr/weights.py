@@ -14,8 +14,8 @@ from roireg.volume import UNBOUNDED_VOXELS, Volume
 def coverage(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B H W"]:
     """1 for rays that stay inside the scanned part of the patient, 0 for those that leave it through an end of the CT.
 
-    A CT ends, the patient does not: the X-ray holds tissue beyond the truncated ends (`Volume.truncated_faces`) which no
-    DRR can show. A ray is covered when, all along its way through the column of the patient's bounding box, it lies
+    A CT ends, the patient does not: the X-ray holds tissue beyond the truncated ends (`Volume.truncated_faces`) which
+    no DRR can show. A ray is covered when, all along its way through the column of the patient's bounding box, it lies
     between the truncated faces. Rays that never meet that column see air in both images and are covered.
 
     Args:
@@ -43,15 +43,13 @@ def coverage(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Fl
 
 
 def exclusion(
-    mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]
+    mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
 ) -> Float[Tensor, "B H W"]:
     """0 for rays that cross `mask`, such as bones which move against the registered one; 1 elsewhere."""
-    return 1 - project_mask(mask, camera, pose).to(torch.float32)
+    return 1 - project_mask(mask, camera, pose, step_mm).to(torch.float32)
 
 
-def dilated_labels(
-    labels: Bool[Tensor, "D H W"], margin_mm: float, volume: Volume
-) -> Volume:
+def dilated_labels(labels: Bool[Tensor, "D H W"], margin_mm: float, volume: Volume) -> Volume:
     """The voxels within `margin_mm` of a label, as a mask on the volume's grid (Euclidean distance)."""
     sampling = volume.spacing_mm.flip(0).tolist()
     distance = ndimage.distance_transform_edt(~labels.numpy(), sampling=sampling)

