@@ -37,10 +37,10 @@ def code(script):
 
 
 def method_settings(wildcards):
-    """The method's entry with the entries of the start and the optimizer that it names."""
+    """What decides a method's results: its entry, and those of the start and the optimizer that it names."""
     method = config["methods"][wildcards.method]
     return {
-        "method": method,
+        "method": {key: value for key, value in method.items() if key != "label"},
         "initial_pose": config["initial_poses"][method["init"]],
         "optimizer": config["optimizers"][method["optimizer"]],
     }

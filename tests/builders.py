@@ -104,9 +104,14 @@ def attenuation(ct: Ct) -> Volume:
     return Volume(mu, torch.from_numpy(ct.volume_from_voxel()))
 
 
+def middle_mm(ct: Ct) -> torch.Tensor:
+    """The middle of the grid."""
+    return torch.from_numpy(ct.volume_from_voxel() @ [*((np.array(SHAPE[::-1]) - 1) / 2), 1.0])[:3]
+
+
 def view_pose(ct: Ct, name: str) -> torch.Tensor:
     """`volume_from_camera` of a view near the posterior-anterior one; the same for the same name."""
-    center = attenuation(ct).center_mm
+    center = middle_mm(ct)
     twist = generator(0, "view", name).uniform(-1, 1, 6) * [0.25, 0.25, 0.25, 12.0, 12.0, 12.0]
     start = pa_pose(center, SOURCE_TO_ISOCENTER * SOURCE_TO_DETECTOR_MM)
     return perturb(start, torch.from_numpy(twist), center)
@@ -155,7 +160,7 @@ def expose(
 
 def _turned(stored: np.ndarray, ct: Ct, angle_rad: float) -> np.ndarray:
     twist = torch.tensor([angle_rad, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
-    return perturb(torch.from_numpy(stored), twist, attenuation(ct).center_mm).numpy()
+    return perturb(torch.from_numpy(stored), twist, middle_mm(ct)).numpy()
 
 
 def write_small_dataset(

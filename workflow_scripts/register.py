@@ -6,11 +6,12 @@ with job(snakemake.log[0], snakemake.threads):
     import pandas as pd
     import torch
 
+    from roireg.files import write_csv
     from roireg.register.run import method_from_config, register_specimen, write_traces
     from roireg.specimen import read_specimen
-    from roireg.tables import write_csv
 
-    torch.set_num_threads(snakemake.threads)
+    # The renderer has the cores; images are too small for torch's second thread to pay.
+    torch.set_num_threads(1)
     specimen = read_specimen(snakemake.input.specimen[0])
     method = method_from_config(
         snakemake.wildcards.method, **snakemake.params.settings, step_mm=snakemake.params.render["step_mm"]

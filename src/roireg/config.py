@@ -1,5 +1,6 @@
 """Checks of the workflow's configuration that end in one clear line."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ def check_schema(config: dict[str, Any], schema_path: Path) -> None:
     Raises:
         InputError: names the key, what is wrong with it, and what is allowed.
     """
+    _check_finite(config, ())
     schema = yaml.safe_load(schema_path.read_text())
     error = best_match(Draft202012Validator(schema).iter_errors(config))
     if error is None:
@@ -30,6 +32,15 @@ def check_schema(config: dict[str, Any], schema_path: Path) -> None:
     elif "description" in error.schema:
         remedy = f"It is: {error.schema['description']}"
     raise InputError(_key(error.absolute_path), error.message, remedy)
+
+
+def _check_finite(value: Any, path: tuple) -> None:
+    """JSON Schema's ranges let NaN and infinity through."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(_key(path), f"{value} is not a finite number", "Give a number")
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        _check_finite(item, (*path, key))
 
 
 def check_references(config: dict[str, Any]) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from roireg.geometry import Camera
 
 PARAMETERS = "proj-params"
+DIRECTION_TOLERANCE = 1e-3
+GRID_TOLERANCE_MM = 1e-2
 POSES = ("cam-to-pelvis-vol", "cam-to-left-femur-vol", "cam-to-right-femur-vol")
 
 
@@ -120,13 +122,28 @@ def open_dataset(path: str | Path) -> Iterator[h5py.File]:
 
 
 def specimen_names(file: h5py.File) -> list[str]:
-    """Names of the specimens in a file, sorted."""
-    return sorted(name for name in file if name != PARAMETERS)
+    """Names of the specimens in a file, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    names = sorted(name for name in file if name != PARAMETERS and file.get(name, getclass=True) is h5py.Group)
+    if not names:
+        raise InputError(file.filename, "it holds no specimen", "The file must follow the DeepFluoro layout")
+    return names
 
 
 def projection_names(file: h5py.File, specimen: str) -> list[str]:
-    """Names of a specimen's projections, sorted."""
-    return sorted(_get(file, f"{specimen}/projections"))
+    """Names of a specimen's projections, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    key = f"{specimen}/projections"
+    names = sorted(_group(file, key))
+    if not names:
+        raise InputError(f"{file.filename}:{key}", "it holds no X-ray", "Leave this specimen out (`dataset.specimens`)")
+    return names
 
 
 def _get(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset:
@@ -138,6 +155,20 @@ def _get(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset:
             "it is missing",
             "The file must follow the DeepFluoro layout (docs/conventions.md)",
         ) from None
+
+
+def _group(file: h5py.File, key: str) -> h5py.Group:
+    item = _get(file, key)
+    if not isinstance(item, h5py.Group):
+        raise InputError(f"{file.filename}:{key}", "it is not a group", "The file must follow the DeepFluoro layout")
+    return item
+
+
+def _positive(file: h5py.File, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    value = _array(file, key, shape)
+    if not (value > 0).all():
+        raise InputError(f"{file.filename}:{key}", f"it is {value.tolist()}, not positive", "Correct it")
+    return value
 
 
 def _array(file: h5py.File, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
@@ -179,10 +210,10 @@ def read_parameters(file: h5py.File) -> ProjectionParameters:
     parameters = ProjectionParameters(
         extrinsic=_rigid(file, f"{PARAMETERS}/extrinsic"),
         intrinsic=_array(file, f"{PARAMETERS}/intrinsic", (3, 3)),
-        rows=int(_array(file, f"{PARAMETERS}/num-rows", ())),
-        columns=int(_array(file, f"{PARAMETERS}/num-cols", ())),
-        row_spacing_mm=float(_array(file, f"{PARAMETERS}/pixel-row-spacing", ())),
-        column_spacing_mm=float(_array(file, f"{PARAMETERS}/pixel-col-spacing", ())),
+        rows=int(_positive(file, f"{PARAMETERS}/num-rows", ())),
+        columns=int(_positive(file, f"{PARAMETERS}/num-cols", ())),
+        row_spacing_mm=float(_positive(file, f"{PARAMETERS}/pixel-row-spacing", ())),
+        column_spacing_mm=float(_positive(file, f"{PARAMETERS}/pixel-col-spacing", ())),
     )
     try:
         parameters.camera()
@@ -199,26 +230,53 @@ def read_ct(file: h5py.File, specimen: str) -> Ct:
         InputError: something is missing, of the wrong shape or not finite; the labels lie on another grid.
     """
     hu = _array(file, f"{specimen}/vol/pixels")
-    labels = _array(file, f"{specimen}/vol-seg/image/pixels")
-    if hu.ndim != 3 or hu.shape != labels.shape:
-        raise InputError(
-            f"{file.filename}:{specimen}/vol-seg/image/pixels",
-            f"its shape {labels.shape} differs from the CT's {hu.shape}",
-            "Resample the labels onto the grid of the CT",
-        )
+    where = f"{file.filename}:{specimen}/vol/pixels"
+    if hu.ndim != 3:
+        raise InputError(where, f"its shape is {hu.shape}, not three-dimensional", "Write it as (z, y, x)")
     if not np.isfinite(hu).all():
-        raise InputError(f"{file.filename}:{specimen}/vol/pixels", "it holds NaN or infinite values", "Repair the CT")
-    names = _get(file, f"{specimen}/vol-seg/labels-def")
-    landmarks = _get(file, f"{specimen}/vol-landmarks")
+        raise InputError(where, "it holds NaN or infinite values", "Repair the CT")
+    direction = _array(file, f"{specimen}/vol/dir-mat", (3, 3))
+    if np.abs(direction.T @ direction - np.eye(3)).max() > DIRECTION_TOLERANCE:
+        where = f"{file.filename}:{specimen}/vol/dir-mat"
+        raise InputError(where, "it is not an orthonormal matrix", "Write the axes of the grid as its columns")
+    spacing_mm = _positive(file, f"{specimen}/vol/spacing", (3,))
+    landmarks = _group(file, f"{specimen}/vol-landmarks")
     return Ct(
         hu=hu,
-        labels=labels,
-        spacing_mm=_array(file, f"{specimen}/vol/spacing", (3,)),
+        labels=_labels(file, specimen, hu.shape),
+        spacing_mm=spacing_mm,
         origin_mm=_array(file, f"{specimen}/vol/origin", (3,)),
-        direction=_array(file, f"{specimen}/vol/dir-mat", (3, 3)),
-        label_names={int(key): _text(names[key]) for key in names},
+        direction=direction,
+        label_names=_label_names(file, specimen),
         landmarks_mm={key: _array(file, f"{specimen}/vol-landmarks/{key}", (3,)) for key in landmarks},
     )
+
+
+def _labels(file: h5py.File, specimen: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The label ids, which must lie on the CT's grid."""
+    base = f"{specimen}/vol-seg/image"
+    labels = _array(file, f"{base}/pixels")
+    where, remedy = f"{file.filename}:{base}/pixels", "Resample the labels onto the grid of the CT"
+    if labels.shape != shape:
+        raise InputError(where, f"its shape {labels.shape} differs from the CT's {shape}", remedy)
+    for key, size in (("spacing", (3,)), ("origin", (3,)), ("dir-mat", (3, 3))):
+        if f"{base}/{key}" in file:
+            ours, theirs = _array(file, f"{base}/{key}", size), _array(file, f"{specimen}/vol/{key}", size)
+            if not np.allclose(ours, theirs, rtol=1e-3, atol=GRID_TOLERANCE_MM):
+                what = f"{ours.tolist()} differs from the CT's {theirs.tolist()}"
+                raise InputError(f"{file.filename}:{base}/{key}", what, remedy)
+    if not (np.isfinite(labels).all() and ((labels >= 0) & (labels <= 255) & (labels == np.round(labels))).all()):
+        raise InputError(where, "not all values are label ids (whole numbers from 0 to 255)", "Renumber the labels")
+    return labels
+
+
+def _label_names(file: h5py.File, specimen: str) -> dict[int, str]:
+    key = f"{specimen}/vol-seg/labels-def"
+    names = _group(file, key)
+    for name in names:
+        if not name.isdecimal():
+            raise InputError(f"{file.filename}:{key}/{name}", "its key is not a label id", "Name it by the id's number")
+    return {int(name): _text(names[name]) for name in names}
 
 
 def _text(item: h5py.Dataset) -> str:

@@ -27,6 +27,8 @@ def job(log: str | Path, threads: int) -> Iterator[logging.Logger]:
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = str(threads)
+    # Torch and Numba each have a pool; a pool that spins while it waits takes the cores from the other one.
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
     handlers = [logging.FileHandler(log, mode="w"), logging.StreamHandler(sys.stderr)]

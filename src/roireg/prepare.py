@@ -33,6 +33,10 @@ class PrepareSettings:
     mu_bone_per_mm: float
 
 
+class ConstantImage(ValueError):
+    """What is left of an image after the crop shows nothing."""
+
+
 def preprocess_intensity(intensity: np.ndarray, crop_px: int, size_px: int) -> Float[Tensor, "H W"]:
     """Log attenuation in [0, 1] from raw intensity, as DiffPose does it.
 
@@ -45,6 +49,8 @@ def preprocess_intensity(intensity: np.ndarray, crop_px: int, size_px: int) -> F
         size_px: height and width of the result.
     """
     cropped = intensity[crop_px : intensity.shape[0] - crop_px, crop_px : intensity.shape[1] - crop_px]
+    if cropped.max() <= 0 or cropped.min() == cropped.max():
+        raise ConstantImage(f"within the crop of {crop_px} px every pixel is {cropped.max()}")
     floor = cropped[cropped > 0].min()
     blurred = ndimage.gaussian_filter(
         np.maximum(cropped, floor).astype(np.float64), BLUR_SIGMA_PX, radius=BLUR_RADIUS_PX
@@ -108,7 +114,10 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> S
     parameters = deepfluoro.read_parameters(file)
     ct = deepfluoro.read_ct(file, name)
     hu = torch.from_numpy(ct.hu).float()
-    mu = attenuation_from_hu(hu, settings.mu_water_per_mm, settings.mu_bone_per_mm)
+    try:
+        mu = attenuation_from_hu(hu, settings.mu_water_per_mm, settings.mu_bone_per_mm)
+    except InputError as error:
+        raise InputError(f"{file.filename}:{name}/vol/pixels", error.what, error.remedy) from None
     volume_from_voxel = torch.from_numpy(ct.volume_from_voxel())
     shift = volume_from_voxel.new_full((3,), settings.ct_shift_voxels)
     volume_from_voxel[:3, 3] += volume_from_voxel[:3, :3] @ shift
@@ -129,11 +138,25 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> S
         landmarks_mm=torch.from_numpy(landmarks),
         isocenter_mm=isocenter,
         pa_pose=pa_pose(isocenter, source_mm),
-        xrays=tuple(prepare_xray(projection, parameters, settings) for projection in projections),
+        xrays=tuple(_prepared(file, name, projection, parameters, settings) for projection in projections),
     )
+
+
+def _prepared(
+    file: h5py.File,
+    specimen: str,
+    projection: deepfluoro.Projection,
+    parameters: deepfluoro.ProjectionParameters,
+    settings: PrepareSettings,
+) -> Xray:
+    try:
+        return prepare_xray(projection, parameters, settings)
+    except ConstantImage as error:
+        where = f"{file.filename}:{specimen}/projections/{projection.name}/image/pixels"
+        raise InputError(where, str(error), "Leave this X-ray out, or change `prepare.crop_px`") from None
 
 
 def _isocenter(volume: Volume, ct: deepfluoro.Ct, labels: Tensor, settings: PrepareSettings) -> Float[Tensor, "3"]:
     if not settings.isocenter:
         return volume.center_mm
-    return box_center_mm(label_mask(labels, ct.label_names, settings.isocenter), volume)
+    return box_center_mm(label_mask(labels, ct.label_names, settings.isocenter, "config: prepare.isocenter"), volume)

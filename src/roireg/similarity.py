@@ -10,8 +10,8 @@ All measures are dimensionless but PSNR (dB), and take an optional `weight` map:
 An image without any weight has similarity 0 (mse and mae 1, psnr 0 dB: the worst of images in [0, 1], so that losing
 all overlap is never a perfect match), with zero gradient.
 
-Sources: section 2.3 (mNCC, Dice) and Table 3 of Chen et al., "WSReg", MICCAI 2025. Without weights the values are those
-of `diffdrr.metrics` (NCC), `torchmetrics` (SSIM, PSNR) and `monai` (Dice); the tests compare them.
+Sources: section 2.3 (mNCC, Dice) and Table 3 of Cui, Meng and Min, "WSReg", MICCAI 2025. Without weights the values are
+those of `diffdrr.metrics` (NCC), `torchmetrics` (SSIM, PSNR) and `monai` (Dice); the tests compare them.
 """
 
 from collections.abc import Callable

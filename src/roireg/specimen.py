@@ -62,15 +62,15 @@ class Specimen:
     pa_pose: Float[Tensor, "4 4"]
     xrays: tuple[Xray, ...]
 
-    def label_mask(self, names: Iterable[str]) -> Bool[Tensor, "D H W"]:
+    def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
         """Voxels of any of the named labels; see `label_mask`."""
-        return label_mask(self.labels, self.label_names, names)
+        return label_mask(self.labels, self.label_names, names, key)
 
 
 def label_mask(
-    labels: UInt8[Tensor, "D H W"], label_names: dict[int, str], names: Iterable[str]
+    labels: UInt8[Tensor, "D H W"], label_names: dict[int, str], names: Iterable[str], key: str = "label"
 ) -> Bool[Tensor, "D H W"]:
-    """Voxels of any of the named labels, whatever the case of the names.
+    """Voxels of any of the named labels, whatever the case of the names; `key` says who asked for them.
 
     Raises:
         InputError: there is no label of that name.
@@ -79,7 +79,7 @@ def label_mask(
     for name in names:
         if name.lower() not in ids:
             raise InputError(
-                f"label {name!r}", "the specimen does not have it", f"Its labels: {', '.join(sorted(ids))}"
+                f"{key}: {name!r}", "the specimen does not have it", f"Its labels: {', '.join(sorted(ids))}"
             )
     return torch.isin(labels, torch.tensor([ids[name.lower()] for name in names], dtype=labels.dtype))
 

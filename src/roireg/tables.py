@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from roireg.evaluate import paired_p_value, summarize
-from roireg.files import atomic_path
+from roireg.files import atomic_path, write_csv
+from roireg.summary import paired_p_value, summarize
 
 # Table 1 of the paper (MICCAI 2025): mTRE mm, SRR %, rotation deg, translation mm, on DeepFluoro.
 PAPER_TABLE1 = {"diffdrr": ("25.08 ± 24.01", "26%", "10.8 ± 9.6", "72.5 ± 63.2")}
@@ -35,12 +35,21 @@ class Table:
         """The table for people, as Markdown."""
         header = list(self.shown.columns)
         lines = [header, ["---"] * len(header), *self.shown.to_numpy().tolist()]
-        return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+        return "\n".join("| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines)
 
     @property
     def latex(self) -> str:
         """The table for people, as LaTeX."""
-        symbols = {"±": r"$\pm$", "–": "--", "%": r"\%", "°": r"$^\circ$", "<": "$<$", "_": r"\_"}
+        symbols = {character: "\\" + character for character in "&%$#_{}"} | {
+            "±": r"$\pm$",
+            "–": "--",
+            "°": r"$^\circ$",
+            "<": "$<$",
+            ">": "$>$",
+            "\\": r"\textbackslash{}",
+            "~": r"\textasciitilde{}",
+            "^": r"\textasciicircum{}",
+        }
 
         def escaped(text: object) -> str:
             return "".join(symbols.get(character, character) for character in str(text))
@@ -56,7 +65,9 @@ class Table:
 def read_registrations(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Rows of many registration files; specimen and projection stay text."""
     names = {"specimen": str, "projection": str, "method": str}
-    return pd.concat([pd.read_csv(path, dtype=names) for path in paths], ignore_index=True)
+    return pd.concat(
+        [pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""]) for path in paths], ignore_index=True
+    )
 
 
 def table1(rows: pd.DataFrame, methods: dict[str, str], seed: int) -> Table:
@@ -113,9 +124,3 @@ def write_table(table: Table, csv: str | Path, markdown: str | Path, latex: str 
         path.write_text(table.text + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n")
     with atomic_path(latex) as path:
         path.write_text("\n".join(f"% {note}" for note in notes) + "\n" + table.latex + "\n")
-
-
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, whole or not at all."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False)

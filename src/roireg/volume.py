@@ -1,7 +1,8 @@
 """A scalar volume in the patient frame, and the step from Hounsfield units to linear attenuation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -25,10 +26,12 @@ class Volume:
     Attributes:
         values: `(z, y, x)`; linear attenuation in 1/mm, or any other density to be integrated along rays.
         volume_from_voxel: `(4, 4)` float64, mm (LPS) from voxel indices `(x, y, z)`, voxel centres at integers.
+        derived: what rendering backends have made of the values, by backend, so that they make it once.
     """
 
     values: Float[Tensor, "D H W"]
     volume_from_voxel: Float[Tensor, "4 4"]
+    derived: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def voxel_from_volume(self) -> Float[Tensor, "4 4"]:
@@ -45,13 +48,6 @@ class Volume:
         """The isocentre: middle of the grid."""
         size = self.volume_from_voxel.new_tensor(list(self.values.shape[::-1]))
         return self.volume_from_voxel[:3, :3] @ ((size - 1) / 2) + self.volume_from_voxel[:3, 3]
-
-    @cached_property
-    def packed(self):
-        """The zero-padded copy that the fused renderer marches through; made at the first rendering."""
-        from roireg.drr.fused import pack
-
-        return pack(self.values)
 
     @cached_property
     def truncated_faces(self) -> tuple[tuple[int, int], ...]:
@@ -127,6 +123,6 @@ def box_center_mm(mask: Bool[Tensor, "D H W"], volume: Volume) -> Float[Tensor, 
     """
     voxels = mask.nonzero().flip(-1).to(volume.volume_from_voxel)
     if len(voxels) == 0:
-        raise InputError("labels", "no voxel of the CT has the labels of the isocentre", "Name other labels")
+        raise InputError("config: prepare.isocenter", "no voxel of the CT has these labels", "Name other labels")
     middle = (voxels.amin(0) + voxels.amax(0)) / 2
     return volume.volume_from_voxel[:3, :3] @ middle + volume.volume_from_voxel[:3, 3]

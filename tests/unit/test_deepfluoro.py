@@ -213,9 +213,20 @@ NO_FOCAL = np.array([[0.0, 0.0, 24.0], [0.0, -700.0, 28.0], [0.0, 0.0, 1.0]])
         ("z-last/vol/pixels", with_nan, "NaN"),
         ("z-last/vol/spacing", lambda x: x[:2], "shape"),
         ("z-last/vol/origin", with_nan, "NaN"),
+        ("z-last/vol/spacing", lambda x: x * np.array([1.0, 0.0, 1.0]), "positive"),
+        ("z-last/vol/spacing", lambda x: -x, "positive"),
         ("z-last/vol/dir-mat", lambda x: x[0], "shape"),
+        ("z-last/vol/dir-mat", lambda x: 2 * x, "orthonormal"),
+        ("z-last/vol/pixels", lambda x: x[0], "three-dimensional"),
         ("z-last/vol-seg/image/pixels", lambda x: x[::2, ::2, ::2], "differs from the CT's"),
+        ("z-last/vol-seg/image/pixels", lambda x: x * np.float32(np.nan), "label ids"),
+        ("z-last/vol-seg/image/pixels", lambda x: x.astype(np.int32) + 256, "label ids"),
+        ("z-last/vol-seg/image/origin", lambda x: x + np.array([0.0, 5.0, 0.0]), "differs from the CT's"),
+        ("z-last/vol-seg/image/spacing", lambda x: 1.5 * x, "differs from the CT's"),
+        ("z-last/vol-seg/image/dir-mat", lambda x: np.eye(3), "differs from the CT's"),
         ("z-last/vol-landmarks/L7-y", with_nan, "NaN"),
+        ("proj-params/pixel-row-spacing", lambda x: 0.0 * x, "positive"),
+        ("proj-params/pixel-col-spacing", lambda x: -x, "positive"),
         ("proj-params/extrinsic", lambda x: x @ SCALING, "not a rigid transform"),
         ("proj-params/intrinsic", lambda x: MIRRORED, "negative"),
         ("proj-params/intrinsic", lambda x: NO_FOCAL, "focal"),
@@ -229,3 +240,29 @@ def test_what_is_wrong_is_named(dataset, key, change, what):
     error = refused(dataset)
     assert error.where == f"{dataset}:{key}"
     assert re.search(what, error.what)
+
+
+def test_a_label_without_a_number_is_named(dataset):
+    with h5py.File(dataset, "r+") as file:
+        file["z-last/vol-seg/labels-def/femur"] = "3"
+    assert refused(dataset).where == f"{dataset}:z-last/vol-seg/labels-def/femur"
+
+
+def test_a_specimen_without_xrays_is_named(dataset):
+    with h5py.File(dataset, "r+") as file:
+        del file["z-last/projections/000"], file["z-last/projections/001"]
+    assert refused(dataset).where == f"{dataset}:z-last/projections"
+
+
+def test_what_is_no_group_is_no_specimen(dataset):
+    with h5py.File(dataset, "r+") as file:
+        file["readme"] = "converted with a script of our own"
+    with open_dataset(dataset) as file:
+        assert specimen_names(file) == sorted(NAMES)
+
+
+def test_a_file_without_specimens_is_named(dataset):
+    with h5py.File(dataset, "r+") as file:
+        for name in NAMES:
+            del file[name]
+    assert "no specimen" in refused(dataset).what

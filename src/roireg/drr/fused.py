@@ -47,7 +47,9 @@ def march_arguments(
     volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
 ) -> tuple[np.ndarray, tuple[int, int, int], np.ndarray, np.ndarray, np.ndarray, int, int, float]:
     """What the kernels of `_march` take, for one volume seen by one camera in B poses."""
-    packed = volume.packed
+    if "fused" not in volume.derived:
+        volume.derived["fused"] = pack(volume.values)
+    packed = volume.derived["fused"]
     linear = volume.voxel_from_volume[:3, :3]
     matrix = pose.detach().to("cpu", torch.float64)
     source = matrix[:, :3, 3] @ linear.T + volume.voxel_from_volume[:3, 3] + 1

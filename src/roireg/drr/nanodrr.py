@@ -13,10 +13,12 @@ from roireg.volume import Volume
 
 def as_subject(volume: Volume):
     """The volume as a `nanodrr.data.Subject` without labels."""
+    if "nanodrr" in volume.derived:
+        return volume.derived["nanodrr"]
     from nanodrr.data import Subject
 
     image = volume.values[None, None]
-    return Subject(
+    volume.derived["nanodrr"] = Subject(
         image,
         torch.zeros_like(image),
         volume.volume_from_voxel.to(image),
@@ -26,6 +28,7 @@ def as_subject(volume: Volume):
         max_label=0,
         convert_to_mu=False,
     )
+    return volume.derived["nanodrr"]
 
 
 def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:

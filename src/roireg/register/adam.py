@@ -38,7 +38,7 @@ class Trace:
     @property
     def best(self) -> int:
         """Index of the iterate of the least objective."""
-        return int(self.objective.argmin())
+        return int(self.objective.nan_to_num(nan=torch.inf).argmin())
 
 
 def register_adam(

@@ -34,7 +34,7 @@ def weight_map(specimen: Specimen, settings: WeightSettings) -> WeightMap | None
     if settings.coverage:
         parts.append(lambda camera, pose: coverage(specimen.volume, camera, pose))
     if settings.exclude:
-        labels = specimen.label_mask(settings.exclude)
+        labels = specimen.label_mask(settings.exclude, "config: methods.*.weights.exclude")
         mask = dilated_labels(labels, settings.exclude_margin_mm, specimen.volume)
         parts.append(lambda camera, pose: exclusion(mask, camera, pose))
     if not parts:

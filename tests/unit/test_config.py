@@ -1,0 +1,299 @@
+"""The configuration, its schema, and the pins of the environment."""
+
+import copy
+import math
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
+from snakemake.utils import update_config
+
+from roireg.config import check_references, check_schema
+from roireg.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
+SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+OVERLAYS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path != SCHEMA_PATH)
+LOCKS = sorted(ROOT.glob("requirements*.lock"))
+# Only one type of start has these.
+OPTIONAL = {"initial_poses.*.rotation_sd_deg", "initial_poses.*.translation_sd_mm"}
+
+
+def changed(dotted: str, value) -> dict:
+    """The default configuration with one key set."""
+    config = copy.deepcopy(DEFAULT)
+    *parents, last = dotted.split("/")
+    section = config
+    for key in parents:
+        section = section[key]
+    section[last] = value
+    return config
+
+
+def check(config: dict) -> None:
+    check_schema(config, SCHEMA_PATH)
+    check_references(config)
+
+
+def refused(config: dict) -> InputError:
+    with pytest.raises(InputError) as caught:
+        check(config)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert caught.value.remedy
+    return caught.value
+
+
+def resolved(node: dict) -> dict:
+    while "$ref" in node:
+        node = SCHEMA["$defs"][node["$ref"].removeprefix("#/$defs/")]
+    return node
+
+
+def nodes(node: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
+    """Every schema below a schema, with its dotted path; `*` for names that the user chooses."""
+    node = resolved(node)
+    yield ".".join(path), node
+    for key, child in node.get("properties", {}).items():
+        yield from nodes(child, (*path, key))
+    if isinstance(node.get("additionalProperties"), dict):
+        yield from nodes(node["additionalProperties"], (*path, "*"))
+
+
+def test_the_schema_is_a_schema():
+    Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_the_default_configuration_is_valid():
+    check(copy.deepcopy(DEFAULT))
+
+
+def test_there_are_overlays():
+    assert {"smoke.yaml", "study.yaml"} <= {path.name for path in OVERLAYS}
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
+def test_each_overlay_is_valid_and_changes_what_it_says(path):
+    overlay = yaml.safe_load(path.read_text())
+    config = copy.deepcopy(DEFAULT)
+    update_config(config, overlay)
+    check(config)
+    assert config["dataset"]["name"] == overlay["dataset"]["name"] != DEFAULT["dataset"]["name"]
+    assert config["seed"] == overlay.get("seed", DEFAULT["seed"])
+
+
+def test_every_leaf_of_the_schema_is_described():
+    leaves = {path: node for path, node in nodes(SCHEMA) if node.get("type") != "object"}
+    assert len(leaves) > 30
+    assert [path for path, node in leaves.items() if len(node.get("description", "")) < 10] == []
+
+
+def test_numbers_with_a_unit_name_it_in_their_key():
+    for path, node in nodes(SCHEMA):
+        unit = re.search(r"\bin (mm|px|rad|degrees|1/mm)\b", node.get("description", ""))
+        if unit and node.get("type") != "object":
+            ending = {"degrees": "deg", "1/mm": "per_mm"}.get(unit[1], unit[1])
+            assert path.endswith(f"_{ending}"), path
+
+
+def test_every_object_of_the_schema_refuses_unknown_keys():
+    objects = [(path, node) for path, node in nodes(SCHEMA) if node.get("type") == "object"]
+    assert len(objects) > 10
+    for path, node in objects:
+        if "properties" in node:
+            assert node["additionalProperties"] is False, path
+        else:
+            assert node["propertyNames"] == {"$ref": "#/$defs/name"}, path
+
+
+def test_every_property_is_required_unless_optional_on_purpose():
+    optional, required = set(), set()
+    for path, node in nodes(SCHEMA):
+        for key in node.get("properties", {}):
+            dotted = f"{path}.{key}".lstrip(".")
+            (required if key in node.get("required", []) else optional).add(dotted)
+    assert optional == OPTIONAL
+    assert {"seed", "prepare.crop_px", "methods.*.weights.coverage", "optimizers.*.iterations"} <= required
+
+
+@pytest.mark.parametrize("key", [path for path, _ in nodes(SCHEMA) if path and "*" not in path])
+def test_every_key_must_be_there(key):
+    config = copy.deepcopy(DEFAULT)
+    *parents, last = key.split(".")
+    section = config
+    for parent in parents:
+        section = section[parent]
+    del section[last]
+    error = refused(config)
+    assert error.where == "config: " + (".".join(parents) or "top level")
+    assert f"'{last}'" in error.what
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sede", 1),
+        ("prepare/image_size", 128),
+        ("dataset/url", "x"),
+        ("methods/diffdrr/weights/robust", True),
+        ("initial_poses/pa/rotation_deg", 3),
+        ("optimizers/adam/lr", 0.1),
+    ],
+)
+def test_an_unknown_key_is_named(key, value):
+    *parents, last = key.split("/")
+    error = refused(changed(key, value))
+    assert error.where == "config: " + (".".join(parents) or "top level")
+    assert f"'{last}' was unexpected" in error.what
+    assert error.remedy.startswith("Known keys: ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", -1),
+        ("demo/specimens", 0),
+        ("demo/xrays_per_specimen", 1000),
+        ("prepare/image_size_px", 15),
+        ("prepare/image_size_px", 2000),
+        ("prepare/crop_px", -1),
+        ("prepare/ct_shift_voxels", 1.5),
+        ("prepare/source_to_isocenter", 0.0),
+        ("prepare/source_to_isocenter", 1.0),
+        ("prepare/mu_water_per_mm", 19.2),
+        ("prepare/isocenter", ["a", "a"]),
+        ("render/step_mm", 0),
+        ("initial_poses/perturbed/rotation_sd_deg", -3),
+        ("optimizers/adam/iterations", 0),
+        ("optimizers/adam/decay_factor", 1.1),
+        ("optimizers/adam/learning_rate_rotation_rad", 0),
+        ("optimizers/adam/learning_rate_rotation_rad", math.nan),
+        ("optimizers/adam/learning_rate_translation_mm", math.inf),
+        ("methods/diffdrr/similarity", "ncc"),
+        ("methods/diffdrr/label", ""),
+        ("methods/perturbed/weights/exclude_margin_mm", -0.1),
+        ("tables/table1/methods", []),
+        ("figures/dpi", 5),
+        ("dataset/name", "a/b"),
+        ("dataset/name", "../up"),
+        ("dataset/specimens", []),
+    ],
+)
+def test_a_value_out_of_range_is_named(key, value):
+    error = refused(changed(key, value))
+    assert error.where == "config: " + key.replace("/", ".")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed", "0"),
+        ("seed", 0.5),
+        ("seed", True),
+        ("dataset/path", 3),
+        ("dataset/specimens", "17-1882"),
+        ("prepare/crop_px", None),
+        ("prepare/isocenter", "left hemipelvis"),
+        ("optimizers/adam/iterations", "250"),
+        ("optimizers/adam/learning_rate_rotation_rad", "7.5e-3"),
+        ("optimizers/adam", None),
+        ("methods/diffdrr/weights/coverage", "yes"),
+        ("methods", ["diffdrr"]),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(key, value):
+    error = refused(changed(key, value))
+    assert error.where == "config: " + key.replace("/", ".")
+    assert "type" in error.what
+
+
+def test_a_name_that_cannot_be_a_folder_is_refused():
+    error = refused(changed("methods/a b", DEFAULT["methods"]["diffdrr"]))
+    assert error.where == "config: methods"
+    assert "'a b'" in error.what
+
+
+def test_a_perturbed_start_needs_its_spread():
+    error = refused(changed("initial_poses/wide", {"type": "perturbed", "rotation_sd_deg": 3.0}))
+    assert error.where == "config: initial_poses.wide"
+    assert "translation_sd_mm" in error.what
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named", "known"),
+    [
+        ("methods/diffdrr/init", "encoder", "encoder", "perturbed"),
+        ("methods/perturbed/optimizer", "lbfgs", "lbfgs", "adam"),
+        ("tables/table1/methods", ["diffdrr", "wsreg"], "wsreg", "perturbed+weights"),
+        ("figures/methods", ["ours"], "ours", "diffdrr"),
+    ],
+)
+def test_a_name_that_is_not_defined_is_named_with_those_that_are(key, value, named, known):
+    error = refused(changed(key, value))
+    assert error.where == "config: " + key.replace("/", ".")
+    assert repr(named) in error.what
+    assert known in error.remedy
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def locked(path: Path) -> dict[str, set[str]]:
+    """Versions by package: several where they depend on the platform or on Python."""
+    pins: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([A-Za-z0-9][\w.-]*)==([^ ;\\\n]+)", path.read_text(), re.MULTILINE):
+        pins.setdefault(normalized(name), set()).add(version)
+    return pins
+
+
+def requirement_name(requirement: str) -> str:
+    return normalized(re.match(r"[\w.-]+", requirement)[0])
+
+
+@pytest.fixture(scope="module")
+def conda_pins() -> dict[str, str]:
+    environment = yaml.safe_load((ROOT / "envs" / "roireg.yaml").read_text())
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    return {normalized(name): version for name, version in (line.split("==") for line in pip)}
+
+
+@pytest.fixture(scope="module")
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_conda_environment_pins_what_the_lock_pins(conda_pins):
+    lock = locked(ROOT / "requirements.lock")
+    assert len(conda_pins) > 20
+    assert {name: version for name, version in conda_pins.items() if version not in lock.get(name, set())} == {}
+
+
+def test_the_conda_environment_holds_every_direct_dependency(conda_pins, project):
+    assert {requirement_name(line) for line in project["dependencies"]} - set(conda_pins) == set()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_direct_dependency_is_locked(lock, project):
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *(extras["bench"] if "bench" in lock.name else [])]
+    assert {requirement_name(line) for line in wanted} - set(locked(lock)) == set()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_a_lock_file_holds_hashes_and_no_address(lock):
+    lines = lock.read_text().splitlines()
+    assert [line for line in lines if "://" in line or line.startswith(("--index", "--extra", "-i ", "-f "))] == []
+    assert sum("--hash=sha256:" in line for line in lines) >= len(locked(lock)) > 50
+
+
+def test_the_bench_lock_adds_to_the_lock_and_changes_nothing():
+    lock, bench = locked(ROOT / "requirements.lock"), locked(ROOT / "requirements-bench.lock")
+    assert {name: pins for name, pins in lock.items() if bench.get(name) != pins} == {}
+    assert "itk-rtk" in bench.keys() - lock.keys()

@@ -1,0 +1,158 @@
+"""The fingerprint of code changes with what the code does, and with nothing else."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from roireg.provenance import code_digest, code_files
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = '''"""A script."""
+
+from roireg.job import job
+
+with job("log"):
+    from roireg.direct import run
+    from roireg import beside
+
+    run(1)
+'''
+MODULES = {
+    "__init__": '"""The package."""\n',
+    "job": "def job(log):\n    return log\n",
+    "direct": '"""What the script imports."""\n\n\ndef run(x):\n    """Run it."""\n'
+    "    from roireg.package.deep import SCALE\n\n    return SCALE * x  # doubled\n",
+    "beside": "import numpy\n\nVALUE = 3\n",
+    "package/__init__": "from roireg.package.sibling import NAME\n",
+    "package/deep": "SCALE = 2\n",
+    "package/sibling": "NAME = 'sibling'\n",
+    "package/unused": "VALUE = 1\n",
+    "unused": "from roireg.direct import run\n\nVALUE = 1\n",
+}
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    for name, text in MODULES.items():
+        path = tmp_path / "src" / "roireg" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return tmp_path
+
+
+def digest(project: Path) -> str:
+    return code_digest(project / "script.py", project / "src")
+
+
+def edit(project: Path, name: str, old: str, new: str) -> None:
+    path = project / "script.py" if name == "script" else project / "src" / "roireg" / f"{name}.py"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_the_files_are_the_script_and_what_it_imports(project):
+    names = {str(path.relative_to(project)) for path in code_files(project / "script.py", project / "src")}
+    library = {"job", "direct", "beside", "package/__init__", "package/deep", "package/sibling"}
+    assert names == {"script.py"} | {f"src/roireg/{name}.py" for name in library}
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("direct", "  # doubled", "  # twice"),
+        ("direct", "  # doubled", ""),
+        ("direct", '    """Run it."""\n', '    """Run it, slowly.\n\n    Args:\n        x: a number.\n    """\n'),
+        ("direct", '"""What the script imports."""', '"""Anything."""'),
+        ("direct", "return SCALE * x", "return (\n        SCALE\n        * x\n    )"),
+        ("package/sibling", "'sibling'", '"sibling"'),
+        ("beside", "VALUE = 3", "VALUE   =   3\n\n\n"),
+        ("script", '"""A script."""', '"""The script."""'),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(project, name, old, new):
+    before = digest(project)
+    edit(project, name, old, new)
+    assert digest(project) == before
+
+
+def test_file_times_do_not_count(project):
+    before = digest(project)
+    for path in project.rglob("*.py"):
+        os.utime(path, (1, 1))
+    assert digest(project) == before
+
+
+def test_the_place_of_the_checkout_does_not_count(project, tmp_path_factory):
+    before = digest(project)
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "checkout"
+    project.rename(elsewhere)
+    assert digest(elsewhere) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("script", "run(1)", "run(2)"),
+        ("direct", "SCALE * x", "SCALE + x"),
+        ("direct", "def run(x)", "def run(x, y=0)"),
+        ("job", "return log", "return None"),
+        ("beside", "VALUE = 3", "VALUE = 3.0"),
+        ("package/deep", "SCALE = 2", "SCALE = 4"),
+        ("package/sibling", "'sibling'", "'other'"),
+        ("package/__init__", "sibling import NAME", "sibling import NAME as OTHER"),
+    ],
+)
+def test_an_edit_of_what_is_imported_counts(project, name, old, new):
+    before = digest(project)
+    edit(project, name, old, new)
+    assert digest(project) != before
+
+
+@pytest.mark.parametrize("name", ["unused", "package/unused"])
+def test_an_edit_of_what_is_not_imported_does_not_count(project, name):
+    before = digest(project)
+    edit(project, name, "VALUE = 1", "VALUE = 2")
+    assert digest(project) == before
+
+
+def test_a_new_import_counts_with_all_that_it_brings(project):
+    edit(project, "beside", "import numpy", "import roireg.package.unused")
+    before = digest(project)
+    edit(project, "package/unused", "VALUE = 1", "VALUE = 2")
+    assert digest(project) != before
+
+
+def test_the_digest_names_equal_code_equally(project):
+    assert digest(project) == digest(project)
+    assert len(digest(project)) == 16
+
+
+def files_of(script: str) -> set[str]:
+    files = code_files(ROOT / "workflow_scripts" / f"{script}.py", ROOT / "src")
+    return {str(path.relative_to(ROOT)) for path in files}
+
+
+def test_a_registration_depends_on_the_renderer_and_not_on_the_figures():
+    files = files_of("register")
+    needed = ("drr/_march", "drr/fused", "similarity", "register/adam", "evaluate", "se3", "specimen")
+    assert {f"src/roireg/{name}.py" for name in needed} | {"workflow_scripts/register.py"} <= files
+    assert "src/roireg/figures.py" not in files
+    assert "src/roireg/simulate.py" not in files
+    assert [path for path in files if path.startswith("src/roireg/demo/")] == []
+
+
+def test_the_table_depends_on_the_statistics_and_not_on_the_figures():
+    files = files_of("table1")
+    assert {"src/roireg/tables.py", "src/roireg/summary.py"} <= files
+    assert "src/roireg/figures.py" not in files
+    assert [path for path in files if path.startswith(("src/roireg/drr/", "src/roireg/register/"))] == []
+
+
+def test_preparation_does_not_depend_on_registration():
+    files = files_of("prepare_specimen")
+    assert {"src/roireg/prepare.py", "src/roireg/deepfluoro.py", "src/roireg/geometry.py"} <= files
+    assert [path for path in files if path.startswith(("src/roireg/register/", "src/roireg/demo/"))] == []
+    assert "src/roireg/similarity.py" not in files

@@ -1,0 +1,212 @@
+"""The optimizer finds the pose; weights decide whether it may; starts are what they say."""
+
+import numpy as np
+import pytest
+import torch
+from volumes import camera, general_pose, phantom
+
+from roireg.drr import coverage, render
+from roireg.errors import InputError
+from roireg.evaluate import registration_errors
+from roireg.geometry import perturb
+from roireg.register.adam import AdamSettings, register_adam
+from roireg.register.initial import PerturbationSettings, perturbed_start
+from roireg.register.objective import image_objective, scaled
+from roireg.register.run import MethodSettings, pose_of_row, read_traces, register_specimen, write_traces
+from roireg.register.weights import WeightSettings, weight_map
+from roireg.seeds import generator
+from roireg.similarity import SIMILARITIES, similarity
+from roireg.specimen import Specimen, Xray
+from roireg.volume import Volume
+
+SIZE_PX = 40
+ADAM = AdamSettings(120, 7.5e-3, 3.0, 25, 0.8)
+ALL_PIXELS = WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0)
+DOUBLE = {"dtype": torch.float64}
+
+
+def specimen(xrays: int = 2, offset: float = 0.0) -> Specimen:
+    """The phantom with X-rays that are its own DRRs; `offset` brightens a stripe of them."""
+    volume = phantom(torch.float32)
+    labels = (volume.values > 0.03).to(torch.uint8)
+    poses = [general_pose(volume, seed)[0] for seed in range(xrays)]
+    view = camera(SIZE_PX)
+    images = [scaled(render(volume, view, pose[None]), None)[0] for pose in poses]
+    for image in images:
+        image[:, :6] += offset
+    landmarks = volume.center_mm + torch.tensor([[40.0, 0, 0], [0, 40, 0], [0, 0, 40], [-30, -30, 0]], **DOUBLE)
+    return Specimen(
+        name="phantom",
+        volume=volume,
+        labels=labels,
+        label_names={1: "Dense"},
+        landmark_names=("a", "b", "c", "d"),
+        landmarks_mm=landmarks,
+        isocenter_mm=volume.center_mm,
+        pa_pose=general_pose(volume, 9)[0],
+        xrays=tuple(Xray(f"{k:03d}", image, None, view, poses[k]) for k, image in enumerate(images)),
+    )
+
+
+def method(measure: str = "mncc", weights: WeightSettings = ALL_PIXELS, start_deg: float = 2.0) -> MethodSettings:
+    return MethodSettings(
+        name=f"test-{measure}",
+        init="perturbed",
+        similarity=measure,
+        roi="none",
+        optimizer="adam",
+        start=PerturbationSettings(start_deg, 6.0),
+        weights=weights,
+        adam=ADAM,
+        step_mm=None,
+    )
+
+
+@pytest.mark.parametrize("measure", [name for name in SIMILARITIES if name != "gradient_ncc"])
+def test_adam_finds_the_pose_with_every_similarity(measure):
+    for result in register_specimen(specimen(1), method(measure), seed=0):
+        assert result.row["init_mpd_mm"] > 4
+        assert result.row["mpd_mm"] < 0.15 * result.row["init_mpd_mm"]
+
+
+@pytest.mark.parametrize("measure", list(SIMILARITIES))
+def test_the_objective_is_least_at_the_truth(measure):
+    patient = specimen(1)
+    xray = patient.xrays[0]
+    objective = image_objective(xray.image, xray.camera, patient.volume, similarity(measure), None, None)
+    best = float(objective(xray.pose[None]))
+    assert best == pytest.approx(0, abs=0.02)
+    for twist in torch.eye(6, **DOUBLE) * torch.tensor([0.05] * 3 + [10.0, 10.0, 10.0], **DOUBLE):
+        assert float(objective(perturb(xray.pose, twist, patient.isocenter_mm)[None])) > best + 1e-6
+
+
+def test_the_returned_pose_is_the_iterate_of_least_objective():
+    result = next(register_specimen(specimen(), method(), seed=0))
+    trace = result.trace
+    assert trace.poses.shape == (ADAM.iterations + 1, 4, 4)
+    assert result.row["objective"] == float(trace.objective.min())
+    assert torch.equal(pose_of_row(result.row), trace.poses[trace.best])
+    assert result.mpd_mm[trace.best] == pytest.approx(result.row["mpd_mm"])
+
+
+def test_a_registration_is_reproducible_and_depends_on_the_seed():
+    rows = [next(register_specimen(specimen(1), method(), seed)).row for seed in (0, 0, 1)]
+    for key in ("mpd_mm", "objective", "pose_03", "init_mpd_mm"):
+        assert rows[0][key] == rows[1][key]
+        assert rows[0][key] != rows[2][key]
+
+
+def test_starts_do_not_depend_on_other_xrays():
+    alone = next(register_specimen(specimen(1), method(), seed=0)).row
+    among = next(register_specimen(specimen(2), method(), seed=0)).row
+    assert alone["init_mpd_mm"] == among["init_mpd_mm"]
+
+
+def test_perturbed_starts_have_the_spread_asked_for():
+    patient = specimen(1)
+    settings = PerturbationSettings(3.0, 10.0)
+    xray = patient.xrays[0]
+    errors = [
+        registration_errors(
+            perturbed_start(patient, xray, settings, generator(0, str(k))),
+            xray.pose,
+            xray.camera,
+            patient.landmarks_mm,
+            patient.isocenter_mm,
+        )
+        for k in range(300)
+    ]
+    for key, sd in (("rotation_deg", 3.0), ("translation_mm", 10.0)):
+        assert np.sqrt(np.mean([e[key] ** 2 for e in errors])) == pytest.approx(sd * np.sqrt(3), rel=0.08)
+
+
+def test_a_truncated_ct_misleads_plain_mncc_and_not_the_weighted_one():
+    whole = phantom(torch.float32)
+    ends = whole.values.clone()
+    cut = 14
+    frame = whole.volume_from_voxel.clone()
+    frame[:3, 3] += frame[:3, 2] * cut
+    patient = specimen()
+    short = Volume(ends[cut:-cut].contiguous() + 0.005, frame)
+    longer_values = ends.clone() + 0.005
+    longer = Volume(torch.nn.functional.pad(longer_values, (0, 0, 0, 0, 12, 12), value=0.02), _shifted(whole, 12))
+    assert short.truncated_faces == ((2, 0), (2, 1))
+    errors = {}
+    for name, covered in (("plain", False), ("weighted", True)):
+        images = [scaled(render(longer, x.camera, x.pose[None]), None)[0] for x in patient.xrays]
+        xrays = tuple(
+            Xray(x.name, image, None, x.camera, x.pose) for x, image in zip(patient.xrays, images, strict=True)
+        )
+        cut_patient = Specimen(**{**vars(patient), "volume": short, "labels": patient.labels[cut:-cut], "xrays": xrays})
+        weights = WeightSettings(coverage=covered, exclude=(), exclude_margin_mm=0.0)
+        results = register_specimen(cut_patient, method(weights=weights, start_deg=1.0), seed=0)
+        errors[name] = [result.row["mpd_mm"] for result in results]
+    assert max(errors["weighted"]) < 1.0
+    assert min(errors["plain"]) > 2 * max(errors["weighted"])
+
+
+def _shifted(volume: Volume, slices: int) -> torch.Tensor:
+    frame = volume.volume_from_voxel.clone()
+    frame[:3, 3] -= frame[:3, 2] * slices
+    return frame
+
+
+def test_weights_multiply_and_unknown_labels_are_named():
+    patient = specimen(1)
+    xray = patient.xrays[0]
+    both = weight_map(patient, WeightSettings(True, ("dense",), 2.0))(xray.camera, xray.pose[None])
+    covered = coverage(patient.volume, xray.camera, xray.pose[None])
+    excluded = weight_map(patient, WeightSettings(False, ("DENSE",), 2.0))(xray.camera, xray.pose[None])
+    assert torch.equal(both, covered * excluded)
+    assert 0.05 < float(excluded.mean()) < 0.95
+    assert weight_map(patient, ALL_PIXELS) is None
+    with pytest.raises(InputError, match="femur"):
+        weight_map(patient, WeightSettings(False, ("femur",), 2.0))
+
+
+def test_a_wider_margin_leaves_out_more():
+    patient = specimen(1)
+    xray = patient.xrays[0]
+    kept = [
+        float(weight_map(patient, WeightSettings(False, ("dense",), margin))(xray.camera, xray.pose[None]).mean())
+        for margin in (0.0, 6.0, 12.0)
+    ]
+    assert kept[0] > kept[1] > kept[2]
+
+
+def test_scaling_looks_at_counted_pixels_only():
+    image = torch.tensor([[[1.0, 2.0, 3.0], [50.0, -70.0, 5.0]]], requires_grad=True)
+    weight = torch.tensor([[[1.0, 1.0, 0.5], [0.0, 0.0, 1.0]]])
+    out = scaled(image, weight)
+    assert out[weight > 0].tolist() == [0.0, 0.25, 0.5, 1.0]
+    out[weight > 0].sum().backward()
+    assert torch.isfinite(image.grad).all()
+    assert bool((image.grad[weight == 0] == 0).all())
+    assert torch.isfinite(scaled(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))).all()
+
+
+def test_adam_minimises_a_plain_function_of_the_pose():
+    target = general_pose(phantom(), 4)[0]
+    center = target[:3, 3]
+
+    def distance(pose: torch.Tensor) -> torch.Tensor:
+        return ((pose[0, :3, :3] - target[:3, :3]) ** 2).sum() * 100 + (
+            (pose[0, :3, 3] - target[:3, 3]) ** 2
+        ).sum() / 100
+
+    start = perturb(target, torch.tensor([0.05, -0.02, 0.04, 4.0, -3.0, 5.0], **DOUBLE), center)
+    trace = register_adam(distance, start, center, AdamSettings(300, 5e-3, 0.5, 25, 0.8))
+    assert torch.equal(trace.poses[0], start)
+    assert torch.allclose(trace.poses[trace.best], target, atol=0.05)
+
+
+def test_traces_are_read_back(tmp_path):
+    results = list(register_specimen(specimen(), method(), seed=0))
+    write_traces(tmp_path / "traces.h5", results)
+    records = read_traces(tmp_path / "traces.h5")
+    assert list(records) == ["000", "001"]
+    for result, record in zip(results, records.values(), strict=True):
+        assert record.method == "test-mncc"
+        assert torch.equal(record.poses, result.trace.poses)
+        assert record.best == result.trace.best
+        assert np.array_equal(record.mpd_mm, result.mpd_mm)

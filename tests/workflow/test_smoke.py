@@ -1,0 +1,98 @@
+"""What the smoke run leaves behind, and that running it again does nothing."""
+
+import h5py
+import numpy as np
+import pandas as pd
+from matplotlib.image import imread
+
+from roireg.deepfluoro import open_dataset, projection_names, specimen_names
+
+METHODS = ("diffdrr", "perturbed", "perturbed+weights")
+CONTRACT = [
+    *("specimen", "projection", "method", "init", "similarity", "roi", "optimizer", "seed", "init_mpd_mm"),
+    *("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm"),
+    *("iterations", "seconds", "objective"),
+    *(f"pose_{row}{column}" for row in range(3) for column in range(4)),
+]
+
+
+def test_a_second_run_does_nothing(smoke):
+    result = smoke.run()
+    assert result.status == 0
+    assert "Nothing to be done" in result.output
+
+
+def test_touching_every_source_file_reruns_nothing(smoke):
+    for path in [*smoke.folder.glob("src/**/*.py"), *smoke.folder.glob("workflow_scripts/*.py")]:
+        path.touch()
+    assert "Nothing to be done" in smoke.run("-n").output
+
+
+def test_registrations_follow_the_results_contract(smoke):
+    for method in METHODS:
+        for specimen in ("demo-01", "demo-02"):
+            path = smoke.folder / f"results/smoke/registrations/{method}/{specimen}.csv"
+            rows = pd.read_csv(path, dtype={"projection": str})
+            assert list(rows.columns) == CONTRACT
+            assert rows["projection"].tolist() == ["000", "001"]
+            assert (rows["method"] == method).all()
+            assert (rows["iterations"] == 12).all()
+            assert np.isfinite(rows.select_dtypes("number").to_numpy()).all()
+
+
+def test_methods_of_one_start_begin_at_the_same_poses(smoke):
+    folder = smoke.folder / "results/smoke/registrations"
+    plain, weighted = (pd.read_csv(folder / name / "demo-01.csv") for name in METHODS[1:])
+    assert plain["init_mpd_mm"].tolist() == weighted["init_mpd_mm"].tolist()
+    assert plain["mpd_mm"].tolist() != weighted["mpd_mm"].tolist()
+
+
+def test_traces_start_and_end_where_the_rows_say(smoke):
+    rows = pd.read_csv(smoke.folder / "results/smoke/registrations/perturbed/demo-02.csv", dtype={"projection": str})
+    with h5py.File(smoke.folder / "results/smoke/traces/perturbed/demo-02.h5") as file:
+        for _, row in rows.iterrows():
+            trace = file[row["projection"]]
+            assert trace["poses"].shape == (13, 4, 4)
+            assert trace["mpd_mm"][0] == row["init_mpd_mm"]
+            best = trace.attrs["best"]
+            assert np.isclose(trace["mpd_mm"][best], row["mpd_mm"])
+            assert trace["objective"][best] == trace["objective"][()].min()
+
+
+def test_the_table_shows_every_method_the_papers_figure_and_what_was_reduced(smoke):
+    text = (smoke.folder / "results/smoke/tables/table1.md").read_text()
+    assert "25.08 ± 24.01" in text
+    assert "Smoke test with 12 iterations" in text
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:5]] == [
+        "DiffDRR",
+        "Perturbed truth",
+        "Perturbed truth, weighted",
+    ]
+    numbers = pd.read_csv(smoke.folder / "results/smoke/tables/table1.csv")
+    assert numbers["xrays"].tolist() == [4, 4, 4]
+
+
+def test_figures_are_pictures_with_something_on_them(smoke):
+    pictures = sorted((smoke.folder / "results/smoke/figures").glob("**/*.png"))
+    assert len(pictures) == 2 + 2 * len(METHODS)
+    for path in pictures:
+        assert imread(path)[..., :3].std() > 0.05, path
+
+
+def test_the_dataset_is_in_the_deepfluoro_layout(smoke):
+    with open_dataset(smoke.folder / "results/smoke/dataset.h5") as file:
+        assert specimen_names(file) == ["demo-01", "demo-02"]
+        assert projection_names(file, "demo-01") == ["000", "001"]
+
+
+def test_the_report_is_one_file_with_the_table_and_captions(smoke):
+    result = smoke.run("--report", "report.html")
+    assert result.status == 0, result.output
+    page = (smoke.folder / "report.html").read_text()
+    assert "ROI-guided" in page
+    assert "Methods compared" in page
+
+
+def test_the_lint_is_clean(smoke):
+    result = smoke.run("--lint")
+    assert result.status == 0, result.output
