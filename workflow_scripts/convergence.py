@@ -4,7 +4,7 @@ from roireg.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.figures import convergence, save_figure
-    from roireg.register.run import read_traces
+    from roireg.results import read_traces
 
     records = [record for path in snakemake.input.traces for record in read_traces(path).values()]
     traces = {

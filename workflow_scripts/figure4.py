@@ -4,8 +4,8 @@ from roireg.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.figures import figure4, save_figure
+    from roireg.results import read_registrations
     from roireg.specimen import read_specimen
-    from roireg.tables import read_registrations
 
     specimens = [read_specimen(path) for path in snakemake.input.specimens]
     figure = figure4(specimens, read_registrations(snakemake.input.registrations), snakemake.params.labels)

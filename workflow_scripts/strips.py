@@ -4,9 +4,8 @@ from roireg.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.figures import save_figure, strips
-    from roireg.register.run import read_traces
+    from roireg.results import read_registrations, read_traces
     from roireg.specimen import read_specimen
-    from roireg.tables import read_registrations
 
     inputs = zip(snakemake.input.specimens, snakemake.input.registrations, snakemake.input.traces, strict=True)
     for (specimen, rows, traces), output in zip(inputs, snakemake.output, strict=True):

@@ -3,7 +3,8 @@
 from roireg.job import job
 
 with job(snakemake.log[0], snakemake.threads) as logger:
-    from roireg.tables import TABLE1_NOTES, read_registrations, table1, write_table
+    from roireg.results import read_registrations
+    from roireg.tables import TABLE1_NOTES, table1, write_table
 
     rows = read_registrations(snakemake.input.registrations)
     table = table1(rows, snakemake.params.labels, snakemake.params.seed)

@@ -13,7 +13,7 @@ from roireg.drr import project_mask, render
 from roireg.files import atomic_path
 from roireg.geometry import project
 from roireg.register.objective import scaled
-from roireg.register.run import TraceRecord, pose_of_row
+from roireg.results import TraceRecord, pose_of_row
 from roireg.specimen import Specimen, Xray
 
 ESTIMATE, TRUTH, BONE = "#D55E00", "#56B4E9", "#F0E442"

@@ -62,14 +62,6 @@ class Table:
         )
 
 
-def read_registrations(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Rows of many registration files; specimen and projection stay text."""
-    names = {"specimen": str, "projection": str, "method": str}
-    return pd.concat(
-        [pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""]) for path in paths], ignore_index=True
-    )
-
-
 def table1(rows: pd.DataFrame, methods: dict[str, str], seed: int) -> Table:
     """Table 1.
 

@@ -12,8 +12,9 @@ from roireg.geometry import perturb
 from roireg.register.adam import AdamSettings, register_adam
 from roireg.register.initial import PerturbationSettings, perturbed_start
 from roireg.register.objective import image_objective, scaled
-from roireg.register.run import MethodSettings, pose_of_row, read_traces, register_specimen, write_traces
+from roireg.register.run import MethodSettings, register_specimen, write_traces
 from roireg.register.weights import WeightSettings, weight_map
+from roireg.results import pose_of_row, read_traces
 from roireg.seeds import generator
 from roireg.similarity import SIMILARITIES, similarity
 from roireg.specimen import Specimen, Xray

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from roireg.files import write_csv
+from roireg.results import read_registrations
 from roireg.summary import paired_p_value
-from roireg.tables import TABLE1_NOTES, Table, read_registrations, table1, write_table
+from roireg.tables import TABLE1_NOTES, Table, table1, write_table
 
 LABELS = {"diffdrr": "DiffDRR", "perturbed": "Perturbed truth", "perturbed+weights": "Perturbed, weighted"}
 MPD = {

@@ -38,7 +38,7 @@ MODULES = {
     "similarity.py": {**REGISTER_ALL},
     "register/adam.py": {**REGISTER_ALL},
     "summary.py": {"table1": 1},
-    "tables.py": {"table1": 1, "figure4": 1, "strips": 3},
+    "tables.py": {"table1": 1},
     "figures.py": FIGURES,
     "provenance.py": {},
 }

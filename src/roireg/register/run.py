@@ -7,7 +7,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -55,17 +54,6 @@ class Registration:
     row: dict[str, str | float | int]
     trace: Trace
     mpd_mm: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class TraceRecord:
-    """A trace as it is stored: its method, `(N, 4, 4)` poses, `(N,)` objective and mpd, index of the best iterate."""
-
-    method: str
-    poses: Float[Tensor, "N 4 4"]
-    objective: np.ndarray
-    mpd_mm: np.ndarray
-    best: int
 
 
 def method_from_config(
@@ -163,24 +151,3 @@ def write_traces(path: str | Path, results: list[Registration]) -> None:
             group["mpd_mm"] = result.mpd_mm
             group.attrs["best"] = result.trace.best
             group.attrs["method"] = result.row["method"]
-
-
-def pose_of_row(row) -> Float[Tensor, "4 4"]:
-    """`volume_from_camera` from the columns `pose_00` to `pose_23` of a result row."""
-    upper = torch.tensor([[float(row[f"pose_{r}{c}"]) for c in range(4)] for r in range(3)], dtype=torch.float64)
-    return torch.cat([upper, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)])
-
-
-def read_traces(path: str | Path) -> dict[str, TraceRecord]:
-    """What `write_traces` wrote, by projection."""
-    with h5py.File(path, "r") as file:
-        return {
-            name: TraceRecord(
-                method=group.attrs["method"],
-                poses=torch.from_numpy(group["poses"][()]),
-                objective=group["objective"][()],
-                mpd_mm=group["mpd_mm"][()],
-                best=int(group.attrs["best"]),
-            )
-            for name, group in sorted(file.items())
-        }
