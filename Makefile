@@ -37,9 +37,6 @@ test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
 
-slow: $(READY) ## Tests that are too slow for `make test`
-	@$(BIN)/python -m pytest -m slow
-
 lint: $(READY) ## Linters and formatters, without changing a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,4 +69,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study test slow lint format bench report lock clean
+.PHONY: help environment demo study test lint format bench report lock clean

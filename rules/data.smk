@@ -7,6 +7,7 @@ results/{dataset}/specimens/{specimen}.h5.
 
 
 rule download_demo_ct:
+    """Fetch the demo CT and its labels by package name, checked by hash."""
     output:
         ct="results/downloads/demo-ct/ct.nii.gz",
         labels="results/downloads/demo-ct/labels.nii.gz",
@@ -29,6 +30,7 @@ rule download_demo_ct:
 
 
 rule make_demo_dataset:
+    """Make specimens of the demo CT, simulate their X-rays, write the DeepFluoro layout."""
     input:
         ct=rules.download_demo_ct.output.ct,
         labels=rules.download_demo_ct.output.labels,
@@ -55,6 +57,7 @@ rule make_demo_dataset:
 
 
 rule prepare_specimen:
+    """Read one specimen of the dataset once; write what all later stages need of it."""
     input:
         dataset=config["dataset"]["path"] or rules.make_demo_dataset.output[0],
     output:

@@ -8,6 +8,7 @@ FIGURE_METHODS = config["figures"]["methods"]
 
 
 rule table1:
+    """Table 1: methods compared, beside the paper's figures."""
     input:
         registrations=expand(
             rules.register.output.registrations,
@@ -44,6 +45,7 @@ rule table1:
 
 
 rule figure4:
+    """Figure 4: landmarks under each method's estimate and under the truth."""
     input:
         specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
         registrations=expand(
@@ -79,6 +81,7 @@ rule figure4:
 
 
 rule strips:
+    """Every X-ray: the DRR at the start, at the end and at the truth."""
     input:
         specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
         registrations=expand(
@@ -118,6 +121,7 @@ rule strips:
 
 
 rule convergence:
+    """Objective and error by iteration."""
     input:
         traces=expand(
             rules.register.output.traces, method=FIGURE_METHODS, specimen=SPECIMENS

@@ -6,6 +6,7 @@ and results/{dataset}/traces/{method}/{specimen}.h5.
 
 
 rule register:
+    """One method on all X-rays of one specimen."""
     input:
         specimen=rules.prepare_specimen.output,
     output:

@@ -32,7 +32,10 @@ def save_figure(figure: Figure, paths: Iterable[str | Path], dpi: int) -> None:
 
 
 def _panel(axes, image: torch.Tensor) -> None:
-    axes.imshow(image.numpy(), cmap="gray", interpolation="bilinear")
+    """An image without axes; its grey range leaves out rays beyond the CT and the brightest metal."""
+    seen = image[image > image.min()]
+    low, high = torch.quantile(seen, torch.tensor([0.01, 0.99])).tolist() if len(seen) else (0.0, 1.0)
+    axes.imshow(image.numpy(), cmap="gray", interpolation="bilinear", vmin=low, vmax=high)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_xlim(-0.5, image.shape[1] - 0.5)

@@ -3,9 +3,21 @@
 import h5py
 import numpy as np
 import pandas as pd
+import pytest
+import torch
 from matplotlib.image import imread
+from volumes import gradient_errors, image_error
 
-from roireg.deepfluoro import open_dataset, projection_names, specimen_names
+from roireg.deepfluoro import (
+    open_dataset,
+    projection_names,
+    read_ct,
+    read_parameters,
+    read_projection,
+    specimen_names,
+)
+from roireg.geometry import pose_from_deepfluoro, project, rotate_image_180
+from roireg.specimen import read_specimen
 
 METHODS = ("diffdrr", "perturbed", "perturbed+weights")
 CONTRACT = [
@@ -83,6 +95,38 @@ def test_the_dataset_is_in_the_deepfluoro_layout(smoke):
     with open_dataset(smoke.folder / "results/smoke/dataset.h5") as file:
         assert specimen_names(file) == ["demo-01", "demo-02"]
         assert projection_names(file, "demo-01") == ["000", "001"]
+
+
+def test_landmarks_of_the_dataset_reproject_with_and_without_the_half_turn(smoke):
+    flags = set()
+    with open_dataset(smoke.folder / "results/smoke/dataset.h5") as file:
+        parameters = read_parameters(file)
+        for name in specimen_names(file):
+            landmarks = read_ct(file, name).landmarks_mm
+            points = torch.from_numpy(np.stack(list(landmarks.values())))
+            for key in projection_names(file, name):
+                xray = read_projection(file, name, key, parameters)
+                flags.add(xray.rotate_180_for_up)
+                stored = torch.from_numpy(np.stack([xray.landmarks_px[landmark] for landmark in landmarks]))
+                camera, pose = parameters.camera(), torch.from_numpy(xray.poses["cam-to-pelvis-vol"])
+                pose = pose_from_deepfluoro(pose, torch.from_numpy(parameters.extrinsic))
+                if xray.rotate_180_for_up:
+                    camera, pose = rotate_image_180(camera, pose)
+                    stored = torch.tensor([camera.width - 1.0, camera.height - 1.0]) - stored
+                assert float((project(points, camera, pose) - stored).norm(dim=-1).max()) < 0.01
+    assert flags == {True, False}
+
+
+def test_backends_agree_with_diffdrr_on_the_demo_ct(smoke):
+    volume = read_specimen(smoke.folder / "results/smoke/specimens/demo-01.h5").volume
+    assert image_error(volume, "fused") < 1e-5
+    assert image_error(volume, "nanodrr") < 1e-3
+
+
+@pytest.mark.parametrize("backend", ["fused", "nanodrr", "diffdrr"])
+def test_pose_gradients_agree_with_central_differences_on_the_demo_ct(smoke, backend):
+    volume = read_specimen(smoke.folder / "results/smoke/specimens/demo-01.h5").volume
+    assert max(gradient_errors(volume, backend)) < 1e-2
 
 
 def test_the_report_is_one_file_with_the_table_and_captions(smoke):
