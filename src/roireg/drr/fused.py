@@ -17,9 +17,13 @@ FLAT_INDEX_LIMIT = 2**31
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A volume as the marcher reads it: padded by a voxel of zeros, flat, with a map of blocks that may be skipped."""
+    """A volume as the marcher reads it: padded by a voxel of zeros, flat, with a map of blocks that may be skipped.
+
+    `flat` holds float64 values, or float32 ones as pairs of 16-bit numbers worth `scale` each (see `_march`).
+    """
 
     flat: np.ndarray
+    scale: np.floating
     shape: tuple[int, int, int]
     occupancy: np.ndarray
 
@@ -31,7 +35,7 @@ def pack(values: Float[Tensor, "D H W"]) -> Packed:
     stride, one for the neighbours that interpolation reads.
 
     Raises:
-        ValueError: too many voxels for 32-bit indices.
+        ValueError: too many voxels for 32-bit indices, or a negative float32 value.
     """
     padded = np.pad(values.detach().cpu().numpy(), 1)
     if padded.size >= FLAT_INDEX_LIMIT:
@@ -40,12 +44,18 @@ def pack(values: Float[Tensor, "D H W"]) -> Packed:
     grown = np.pad(padded != 0, [(0, -n % size) for n in padded.shape])
     blocks = grown.reshape(grown.shape[0] // size, size, grown.shape[1] // size, size, grown.shape[2] // size, size)
     occupancy = ndimage.maximum_filter(blocks.any(axis=(1, 3, 5)), size=5, mode="constant")
-    return Packed(np.ascontiguousarray(padded).ravel(), padded.shape, occupancy)
+    if padded.dtype == np.float64:
+        return Packed(padded.ravel(), np.float64(1), padded.shape, occupancy)
+    if padded.min() < 0:
+        raise ValueError("the fused renderer takes densities that are not negative, or float64 values")
+    scale = np.float32(max(float(padded.max()), np.finfo(np.float32).tiny) / _march.PAIR_LEVELS)
+    levels = np.rint(padded.ravel() / scale).clip(0, _march.PAIR_LEVELS).astype(np.uint32)
+    return Packed(levels | (np.append(levels[1:], np.uint32(0)) << 16), scale, padded.shape, occupancy)
 
 
 def march_arguments(
     volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
-) -> tuple[np.ndarray, tuple[int, int, int], np.ndarray, np.ndarray, np.ndarray, int, int, float]:
+) -> tuple[np.ndarray, np.floating, tuple[int, int, int], np.ndarray, np.ndarray, np.ndarray, int, int, float]:
     """What the kernels of `_march` take, for one volume seen by one camera in B poses."""
     if "fused" not in volume.derived:
         volume.derived["fused"] = pack(volume.values)
@@ -57,6 +67,7 @@ def march_arguments(
     dt = step_mm / camera.source_to_detector_mm
     return (
         packed.flat,
+        packed.scale,
         packed.shape,
         packed.occupancy,
         source.contiguous().numpy(),
