@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 export PYTHONDONTWRITEBYTECODE :=
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -37,6 +37,9 @@ study: $(READY) ## The run from which claims are made (6 specimens of 12 X-rays)
 test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest
+
+test-slow: $(READY) ## Tests of minutes and gigabytes, such as a training step of MedSAM's ViT-B
+	@$(BIN)/python -m pytest -m slow
 
 lint: $(READY) ## Linters and formatters, without changing a file
 	$(BIN)/ruff check .
@@ -70,4 +73,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study test lint format bench report lock clean
+.PHONY: help environment demo study test test-slow lint format bench report lock clean

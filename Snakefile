@@ -13,6 +13,8 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/synthesize.smk"
+include: "rules/segment.smk"
 include: "rules/register.smk"
 include: "rules/evaluate.smk"
 

@@ -1,5 +1,6 @@
 """Configuration checks, paths and helpers shared by all rules."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -51,10 +52,62 @@ def labels_of(methods):
     return {name: config["methods"][name]["label"] for name in methods}
 
 
+def segmenters_of(kind):
+    """A pattern of the names of segmenters of one kind; of nothing if there are none."""
+    names = [
+        re.escape(name)
+        for name, entry in config["segment"].items()
+        if entry["type"] == kind
+    ]
+    return "|".join(names) or "(?!)"
+
+
+def segmenter_settings(wildcards):
+    """What decides a segmenter's weights: its entry, and the recipe and augmentation that it uses."""
+    segmenter = config["segment"][wildcards.segmenter]
+    return {
+        "segmenter": {key: value for key, value in segmenter.items() if key != "label"},
+        "recipe": config["recipes"][segmenter["recipe"]],
+        "augmentation": config["augmentation"],
+    }
+
+
+def training_data(wildcards):
+    """Files of the specimens that a segmenter may see: all but the one that is left out."""
+    others = [specimen for specimen in SPECIMENS if specimen != wildcards.specimen]
+    files = {
+        "xrays": rules.prepare_specimen.output,
+        "drrs": rules.synthesize_drrs.output,
+    }
+    return {
+        kind: expand(files[kind], specimen=others)
+        for kind in config["segment"][wildcards.segmenter]["train_on"]
+    }
+
+
+def described(segmenters):
+    """What Table 2 says of segmenters, by name: label, kind of network, and what they learned from."""
+    keys = ("label", "type", "train_on")
+    return {
+        name: {key: config["segment"][name][key] for key in keys} for name in segmenters
+    }
+
+
+def check_leave_one_out(segmenters, specimens):
+    """A segmenter is judged on a specimen that it has not seen, so there must be two."""
+    if segmenters and len(specimens) < 2:
+        raise InputError(
+            "config: tables.table2.segmenters",
+            f"leaving one specimen out needs two or more, and there is {len(specimens)} ({', '.join(specimens)})",
+            "Add specimens, or set it to [] to leave Table 2 out",
+        )
+
+
 try:
     check_schema(config, BASE / "config" / "config.schema.yaml")
     check_references(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
+    check_leave_one_out(config["tables"]["table2"]["segmenters"], SPECIMENS)
 except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 
@@ -68,3 +121,4 @@ ENVIRONMENT = "../envs/roireg.yaml"
 wildcard_constraints:
     specimen=r"[^/]+",
     method=r"[^/]+",
+    segmenter=r"[^/]+",

@@ -1,9 +1,10 @@
 """Tables and figures.
 
-Reads results/{dataset}/specimens/, registrations/ and traces/. Writes results/{dataset}/tables/ and figures/.
+Reads results/{dataset}/specimens/, segmentations/, registrations/ and traces/. Writes results/{dataset}/tables/ and figures/.
 """
 
 TABLE1_METHODS = config["tables"]["table1"]["methods"]
+TABLE2_SEGMENTERS = config["tables"]["table2"]["segmenters"]
 FIGURE_METHODS = config["figures"]["methods"]
 
 
@@ -42,6 +43,112 @@ rule table1:
         code=code("table1"),
     script:
         "../workflow_scripts/table1.py"
+
+
+rule table2:
+    """Table 2: Dice of the segmenters on X-rays and DRRs, beside the paper's figures."""
+    input:
+        dice=expand(
+            rules.segment_dice.output.dice,
+            segmenter=TABLE2_SEGMENTERS,
+            specimen=SPECIMENS,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/table2.csv",
+            caption="../report/table2.rst",
+            category="Tables",
+            labels={"table": "2", "content": "segmenters compared"},
+        ),
+        md=f"{OUT}/tables/table2.md",
+        tex=f"{OUT}/tables/table2.tex",
+    log:
+        f"{LOGS}/table2.log",
+    benchmark:
+        f"{BENCHMARKS}/table2.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=10,
+        gpu=0,
+    params:
+        segmenters=described(TABLE2_SEGMENTERS),
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("table2"),
+    script:
+        "../workflow_scripts/table2.py"
+
+
+rule figure1:
+    """Figure 1: bones and landmarks in 3D beside the 2D mask."""
+    input:
+        specimen=expand(rules.prepare_specimen.output, specimen=SPECIMENS[0]),
+    output:
+        png=report(
+            f"{OUT}/figures/figure1.png",
+            caption="../report/figure1.rst",
+            category="Figures",
+            labels={"figure": "1", "content": "ROIs and landmarks"},
+        ),
+        pdf=f"{OUT}/figures/figure1.pdf",
+    log:
+        f"{LOGS}/figure1.log",
+    benchmark:
+        f"{BENCHMARKS}/figure1.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=10,
+        gpu=0,
+    params:
+        rois=config["rois"],
+        dpi=config["figures"]["dpi"],
+        code=code("figure1"),
+    script:
+        "../workflow_scripts/figure1.py"
+
+
+rule segmentations:
+    """Typical and worst segmentations of one segmenter, X-ray and DRR side by side."""
+    input:
+        maps=expand(
+            rules.segment_dice.output.maps, specimen=SPECIMENS, allow_missing=True
+        ),
+    output:
+        png=report(
+            f"{OUT}/figures/segmentations/{{segmenter}}.png",
+            caption="../report/segmentations.rst",
+            category="Figures",
+            labels={
+                "figure": "segmentations",
+                "content": "typical and worst of {segmenter}",
+            },
+        ),
+        pdf=f"{OUT}/figures/segmentations/{{segmenter}}.pdf",
+    log:
+        f"{LOGS}/segmentations/{{segmenter}}.log",
+    benchmark:
+        f"{BENCHMARKS}/segmentations/{{segmenter}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=10,
+        gpu=0,
+    params:
+        specimens=SPECIMENS,
+        label=lambda wildcards: config["segment"][wildcards.segmenter]["label"],
+        rois=config["rois"],
+        dpi=config["figures"]["dpi"],
+        code=code("segmentations"),
+    script:
+        "../workflow_scripts/segmentations.py"
 
 
 rule figure4:
@@ -159,10 +266,13 @@ rule convergence:
 rule tables:
     input:
         rules.table1.output,
+        rules.table2.output if TABLE2_SEGMENTERS else [],
 
 
 rule figures:
     input:
+        rules.figure1.output,
+        expand(rules.segmentations.output, segmenter=TABLE2_SEGMENTERS),
         rules.figure4.output,
         rules.convergence.output,
         expand(rules.strips.output, method=FIGURE_METHODS),

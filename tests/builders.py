@@ -13,14 +13,16 @@ from roireg.deepfluoro import (
     Ct,
     Projection,
     ProjectionParameters,
+    open_dataset,
     write_parameters,
     write_specimen,
 )
 from roireg.drr import project_mask, render
 from roireg.geometry import pa_pose, perturb, pose_to_deepfluoro
-from roireg.prepare import PrepareSettings
+from roireg.prepare import PrepareSettings, prepare_specimen
 from roireg.se3 import se3_exp
 from roireg.seeds import generator
+from roireg.specimen import Specimen
 from roireg.volume import Volume, attenuation_from_hu
 
 SOURCE_TO_DETECTOR_MM = 1020.0
@@ -201,6 +203,21 @@ def write_small_dataset(
         if column_vectors:
             _as_columns(file)
     return Path(path)
+
+
+def small_specimen(
+    folder: Path, name: str = "P01", upside_down: Sequence[bool] = (False,), image_size_px: int = 96, **dataset
+) -> Specimen:
+    """One specimen of `write_small_dataset`, prepared.
+
+    Args:
+        folder: for the data set's file.
+        name, upside_down, dataset: of `write_small_dataset`.
+        image_size_px: of the prepared X-rays.
+    """
+    path = write_small_dataset(folder / f"{name}.h5", (name,), upside_down, **dataset)
+    with open_dataset(path) as file:
+        return prepare_specimen(file, name, prepare_settings(image_size_px=image_size_px))
 
 
 def _remove_flags(file: h5py.File) -> None:

@@ -47,7 +47,8 @@ def check_references(config: dict[str, Any]) -> None:
     """Check that names which the configuration uses are names which it defines.
 
     Raises:
-        InputError: a method, start or optimizer is named that does not exist.
+        InputError: a method, start, optimizer, segmenter or recipe is named that does not exist, or a range is upside
+            down.
     """
     methods = config["methods"]
     for name, method in methods.items():
@@ -57,6 +58,14 @@ def check_references(config: dict[str, Any]) -> None:
         _known("tables.table1.methods", name, methods)
     for name in config["figures"]["methods"]:
         _known("figures.methods", name, methods)
+    for name, segmenter in config["segment"].items():
+        _known(f"segment.{name}.recipe", segmenter["recipe"], config["recipes"])
+    for name in config["tables"]["table2"]["segmenters"]:
+        _known("tables.table2.segmenters", name, config["segment"])
+    for section, key in (("synthesize", "bone_contrast"), ("augmentation", "gamma")):
+        low, high = config[section][key]
+        if low > high:
+            raise InputError(f"config: {section}.{key}", f"{low} is more than {high}", "Give the smaller one first")
 
 
 def _known(key: str, name: str, section: dict[str, Any]) -> None:

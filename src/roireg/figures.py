@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from roireg.drr import project_mask, render
 from roireg.files import atomic_path
 from roireg.geometry import project
-from roireg.register.objective import scaled
+from roireg.images import scaled
 from roireg.results import TraceRecord, pose_of_row
 from roireg.specimen import Specimen, Xray
 
@@ -31,7 +31,7 @@ def save_figure(figure: Figure, paths: Iterable[str | Path], dpi: int) -> None:
             figure.savefig(temporary, dpi=dpi)
 
 
-def _panel(axes, image: torch.Tensor) -> None:
+def panel(axes, image: torch.Tensor) -> None:
     """An image without axes; its grey range leaves out rays beyond the CT and the brightest metal."""
     seen = image[image > image.min()]
     low, high = torch.quantile(seen, torch.tensor([0.01, 0.99])).tolist() if len(seen) else (0.0, 1.0)
@@ -51,7 +51,7 @@ def _scale_bar(axes, xray: Xray, length_mm: int = 50) -> None:
 
 
 def _drr(specimen: Specimen, xray: Xray, pose: torch.Tensor) -> torch.Tensor:
-    return scaled(render(specimen.volume, xray.camera, pose[None]), None)[0]
+    return scaled(render(specimen.volume, xray.camera, pose[None]))[0]
 
 
 def _bone_outline(axes, specimen: Specimen, xray: Xray, pose: torch.Tensor, color: str) -> None:
@@ -92,12 +92,12 @@ def figure4(specimens: list[Specimen], rows: pd.DataFrame, labels: dict[str, str
         for pair, (method, label) in zip(line.reshape(-1, 2), labels.items(), strict=True):
             row = own[(own["method"] == method) & (own["projection"] == projection)].iloc[0]
             estimate = pose_of_row(row)
-            _panel(pair[0], xray.image)
+            panel(pair[0], xray.image)
             _bone_outline(pair[0], specimen, xray, estimate, BONE)
             _landmarks(pair[0], specimen, xray, xray.pose, "o", TRUTH, "landmarks, truth")
             _landmarks(pair[0], specimen, xray, estimate, "x", ESTIMATE, "landmarks, estimate")
             pair[0].set_title(f"{label}\n{specimen.name}/{projection}: mpd {row['mpd_mm']:.2f} mm")
-            _panel(pair[1], _drr(specimen, xray, estimate))
+            panel(pair[1], _drr(specimen, xray, estimate))
             pair[1].set_title("DRR at the estimate")
         _scale_bar(line[0], xray)
     handles = [
@@ -125,11 +125,11 @@ def strips(specimen: Specimen, rows: pd.DataFrame, traces: dict[str, TraceRecord
     for line, xray in zip(grid, specimen.xrays, strict=True):
         row = rows[rows["projection"] == xray.name].iloc[0]
         start, end = traces[xray.name].poses[0], pose_of_row(row)
-        _panel(line[0], xray.image)
+        panel(line[0], xray.image)
         line[0].set_title(f"X-ray {xray.name}")
         shown = (("start", start, row["init_mpd_mm"]), ("end", end, row["mpd_mm"]), ("truth", xray.pose, 0.0))
         for axes, (name, pose, mpd_mm) in zip(line[1:], shown, strict=True):
-            _panel(axes, _drr(specimen, xray, pose))
+            panel(axes, _drr(specimen, xray, pose))
             _bone_outline(axes, specimen, xray, xray.pose, TRUTH)
             axes.set_title(f"DRR at the {name}: mpd {mpd_mm:.2f} mm")
         _scale_bar(line[0], xray)

@@ -1,4 +1,4 @@
-"""Reading what registration has written: rows of the results contract, and traces."""
+"""Reading results: rows of registrations and of Dice, and traces."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +26,14 @@ class TraceRecord:
 def read_registrations(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Rows of many registration files; specimen and projection stay text."""
     names = {"specimen": str, "projection": str, "method": str}
+    return pd.concat(
+        [pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""]) for path in paths], ignore_index=True
+    )
+
+
+def read_dice(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Rows of many files of Dice: `specimen, segmenter, projection, image, roi, dice`; names stay text."""
+    names = dict.fromkeys(("specimen", "segmenter", "projection", "image", "roi"), str)
     return pd.concat(
         [pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""]) for path in paths], ignore_index=True
     )

@@ -1,5 +1,6 @@
 """A scalar volume in the patient frame, and the step from Hounsfield units to linear attenuation."""
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -76,6 +77,21 @@ class Volume:
                 # Interpolation reaches one voxel beyond the last value that is not zero.
                 lower[axis], upper[axis] = float(hit.min()) - 1, float(hit.max()) + 1
         return lower.double(), upper.double()
+
+    def continued(self, margin_mm: float) -> "Volume":
+        """The volume with the last slice of each truncated end repeated for `margin_mm`, for the patient goes on there.
+
+        Only the look of it is right: what lies beyond the scan is not known.
+        """
+        values, frame = self.values, self.volume_from_voxel.clone()
+        for axis, side in self.truncated_faces:
+            count = math.ceil(margin_mm / float(self.spacing_mm[axis]))
+            last = values.narrow(2 - axis, 0 if side == 0 else values.shape[2 - axis] - 1, 1)
+            repeated = last.repeat_interleave(count, dim=2 - axis)
+            values = torch.cat([repeated, values] if side == 0 else [values, repeated], dim=2 - axis)
+            if side == 0:
+                frame[:3, 3] -= count * frame[:3, axis]
+        return Volume(values, frame)
 
     def with_values(self, values: Float[Tensor, "D H W"]) -> "Volume":
         """Other values on the same grid."""

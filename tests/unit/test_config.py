@@ -52,13 +52,19 @@ def refused(config: dict) -> InputError:
 
 def resolved(node: dict) -> dict:
     while "$ref" in node:
-        node = SCHEMA["$defs"][node["$ref"].removeprefix("#/$defs/")]
+        beside = {key: value for key, value in node.items() if key != "$ref"}
+        node = {**SCHEMA["$defs"][node["$ref"].removeprefix("#/$defs/")], **beside}
     return node
 
 
 def nodes(node: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
     """Every schema below a schema, with its dotted path; `*` for names that the user chooses."""
     node = resolved(node)
+    kinds = [case["then"] for case in node.get("allOf", [])]
+    if kinds:
+        for kind in kinds:
+            yield from nodes(kind, path)
+        return
     yield ".".join(path), node
     for key, child in node.get("properties", {}).items():
         yield from nodes(child, (*path, key))
@@ -144,6 +150,9 @@ def test_every_key_must_be_there(key):
         ("methods/diffdrr/weights/robust", True),
         ("initial_poses/pa/rotation_deg", 3),
         ("optimizers/adam/lr", 0.1),
+        ("segment/unet/variant", "tiny"),
+        ("segment/medsam/widths", [8, 8, 8, 8, 8, 8]),
+        ("recipes/sgd/nesterov", True),
     ],
 )
 def test_an_unknown_key_is_named(key, value):
@@ -183,6 +192,23 @@ def test_an_unknown_key_is_named(key, value):
         ("dataset/name", "a/b"),
         ("dataset/name", "../up"),
         ("dataset/specimens", []),
+        ("rois", []),
+        ("rois", ["a", "a"]),
+        ("synthesize/drrs_per_specimen", 0),
+        ("synthesize/rotation_sd_deg", [1.0, 2.0]),
+        ("synthesize/min_roi_share", 1.5),
+        ("training/gpu", 2),
+        ("recipes/sgd/momentum", 0),
+        ("recipes/sgd/learning_rate", 0),
+        ("recipes/adam/schedule", "linear"),
+        ("augmentation/invert_probability", -0.1),
+        ("segment/unet/image_size_px", 100),
+        ("segment/unet/image_size_px", 32),
+        ("segment/unet/widths", [8, 8, 8, 8, 8]),
+        ("segment/unet/train_on", []),
+        ("segment/unet/type", "vnet"),
+        ("segment/medsam/variant", "vit_h"),
+        ("segment/medsam/box_jitter_px", -1),
     ],
 )
 def test_a_value_out_of_range_is_named(key, value):
@@ -232,6 +258,8 @@ def test_a_perturbed_start_needs_its_spread():
         ("methods/perturbed/optimizer", "lbfgs", "lbfgs", "adam"),
         ("tables/table1/methods", ["diffdrr", "wsreg"], "wsreg", "perturbed+weights"),
         ("figures/methods", ["ours"], "ours", "diffdrr"),
+        ("segment/unet/recipe", "lion", "lion", "adamw"),
+        ("tables/table2/segmenters", ["unet", "vnet"], "vnet", "medsam"),
     ],
 )
 def test_a_name_that_is_not_defined_is_named_with_those_that_are(key, value, named, known):
@@ -239,6 +267,19 @@ def test_a_name_that_is_not_defined_is_named_with_those_that_are(key, value, nam
     assert error.where == "config: " + key.replace("/", ".")
     assert repr(named) in error.what
     assert known in error.remedy
+
+
+@pytest.mark.parametrize("key", ["synthesize/bone_contrast", "augmentation/gamma"])
+def test_a_range_that_is_upside_down_is_named(key):
+    error = refused(changed(key, [2.0, 1.0]))
+    assert error.where == "config: " + key.replace("/", ".")
+    assert "2.0 is more than 1.0" in error.what
+
+
+def test_a_pretrained_network_needs_its_digest():
+    error = refused(changed("segment/medsam/checkpoint", {"path": "medsam_vit_b.pth"}))
+    assert error.where == "config: segment.medsam.checkpoint"
+    assert "sha256" in error.what
 
 
 def normalized(name: str) -> str:

@@ -9,9 +9,10 @@ from roireg.drr import coverage, render
 from roireg.errors import InputError
 from roireg.evaluate import registration_errors
 from roireg.geometry import perturb
+from roireg.images import scaled
 from roireg.register.adam import AdamSettings, register_adam
 from roireg.register.initial import PerturbationSettings, perturbed_start
-from roireg.register.objective import image_objective, scaled
+from roireg.register.objective import image_objective
 from roireg.register.run import MethodSettings, register_specimen, write_traces
 from roireg.register.weights import WeightSettings, weight_map
 from roireg.results import pose_of_row, read_traces
@@ -32,7 +33,7 @@ def specimen(xrays: int = 2, offset: float = 0.0) -> Specimen:
     labels = (volume.values > 0.03).to(torch.uint8)
     poses = [general_pose(volume, seed)[0] for seed in range(xrays)]
     view = camera(SIZE_PX)
-    images = [scaled(render(volume, view, pose[None]), None)[0] for pose in poses]
+    images = [scaled(render(volume, view, pose[None]))[0] for pose in poses]
     for image in images:
         image[:, :6] += offset
     landmarks = volume.center_mm + torch.tensor([[40.0, 0, 0], [0, 40, 0], [0, 0, 40], [-30, -30, 0]], **DOUBLE)
@@ -135,7 +136,7 @@ def test_a_truncated_ct_misleads_plain_mncc_and_not_the_weighted_one():
     assert short.truncated_faces == ((2, 0), (2, 1))
     errors = {}
     for name, covered in (("plain", False), ("weighted", True)):
-        images = [scaled(render(longer, x.camera, x.pose[None]), None)[0] for x in patient.xrays]
+        images = [scaled(render(longer, x.camera, x.pose[None]))[0] for x in patient.xrays]
         xrays = tuple(
             Xray(x.name, image, None, x.camera, x.pose) for x, image in zip(patient.xrays, images, strict=True)
         )

@@ -18,6 +18,9 @@ def one_line(output: str, *words: str) -> bool:
         ({"optimizers": {"adam": {"iterations": "many"}}}, ["config: optimizers.adam.iterations", "many"]),
         ({"methods": {"perturbed": {"init": "nowhere"}}}, ["methods.perturbed.init", "nowhere", "pa, perturbed"]),
         ({"dataset": {"path": "missing.h5"}}, ["missing.h5", "no such file", "dataset.path"]),
+        ({"segment": {"unet": {"recipe": "sgdd"}}}, ["config: segment.unet.recipe", "sgdd", "adamw"]),
+        ({"segment": {"medsam": {"variant": "vit_h"}}}, ["config: segment.medsam.variant", "vit_h", "vit_b"]),
+        ({"dataset": {"specimens": ["demo-01"]}}, ["config: tables.table2.segmenters", "demo-01", "two or more"]),
     ],
 )
 def test_a_wrong_config_ends_with_one_line(fresh, overlay, words):

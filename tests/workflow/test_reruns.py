@@ -3,19 +3,38 @@
 import pytest
 
 REGISTER_ALL = {"register": 6, "table1": 1, "figure4": 1, "strips": 3, "convergence": 1}
-FROM_SPECIMENS = {"prepare_specimen": 2, **REGISTER_ALL}
+ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1}
+UNET = {"train_unet": 2, **ONE_SEGMENTER}
+MEDSAM = {"train_medsam": 2, **ONE_SEGMENTER}
+DICE_ALL = {"segment_dice": 4, "segmentations": 2, "table2": 1}
+SEGMENT_ALL = {"train_unet": 2, "train_medsam": 2, **DICE_ALL}
+FROM_DRRS = {"synthesize_drrs": 2, **SEGMENT_ALL}
+FROM_SPECIMENS = {"prepare_specimen": 2, **FROM_DRRS, "figure1": 1, **REGISTER_ALL}
 FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
-FIGURES = {"figure4": 1, "strips": 3, "convergence": 1}
+FIGURES = {"figure1": 1, "segmentations": 2, "figure4": 1, "strips": 3, "convergence": 1}
 TWO_METHODS = {"register": 4, "table1": 1, "figure4": 1, "strips": 2, "convergence": 1}
 ONE_METHOD = {"register": 2, "table1": 1, "figure4": 1, "strips": 1, "convergence": 1}
 
 KEYS = {
-    "seed": ({"seed": 1}, REGISTER_ALL),
+    "seed": ({"seed": 1}, {**FROM_DRRS, **REGISTER_ALL}),
     "demo.seed": ({"demo": {"seed": 1}}, FROM_DATASET),
     "demo.xrays_per_specimen": ({"demo": {"xrays_per_specimen": 3}}, FROM_DATASET),
     "prepare.crop_px": ({"prepare": {"crop_px": 30}}, FROM_SPECIMENS),
     "prepare.ct_shift_voxels": ({"prepare": {"ct_shift_voxels": -0.5}}, FROM_SPECIMENS),
-    "render.step_mm": ({"render": {"step_mm": 3.0}}, REGISTER_ALL),
+    "render.step_mm": ({"render": {"step_mm": 3.0}}, {**FROM_DRRS, **REGISTER_ALL}),
+    "rois": ({"rois": ["left hemipelvis", "right hemipelvis"]}, {**FROM_DRRS, "figure1": 1}),
+    "synthesize.bone_contrast": ({"synthesize": {"bone_contrast": [1.0, 2.0]}}, FROM_DRRS),
+    "training.gpu": ({"training": {"gpu": 1}}, {}),
+    "augmentation.noise_sd": ({"augmentation": {"noise_sd": 0.04}}, SEGMENT_ALL),
+    "recipes.sgd.learning_rate": ({"recipes": {"sgd": {"learning_rate": 0.05}}}, UNET),
+    "recipes.adamw.weight_decay": ({"recipes": {"adamw": {"weight_decay": 0.02}}}, MEDSAM),
+    "recipes.adam.learning_rate": ({"recipes": {"adam": {"learning_rate": 0.05}}}, {}),
+    "segment.unet.widths": ({"segment": {"unet": {"widths": [4, 4, 4, 4, 4, 8]}}}, UNET),
+    "segment.unet.recipe": ({"segment": {"unet": {"recipe": "adam"}}}, UNET),
+    "segment.unet.train_on": ({"segment": {"unet": {"train_on": ["drrs"]}}}, UNET),
+    "segment.unet.label": ({"segment": {"unet": {"label": "Net"}}}, {"segmentations": 1, "table2": 1}),
+    "segment.medsam.box_jitter_px": ({"segment": {"medsam": {"box_jitter_px": 20}}}, MEDSAM),
+    "segment.medsam.epochs": ({"segment": {"medsam": {"epochs": 2}}}, MEDSAM),
     "optimizers.adam.iterations": ({"optimizers": {"adam": {"iterations": 13}}}, REGISTER_ALL),
     "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, TWO_METHODS),
     "methods.perturbed.similarity": ({"methods": {"perturbed": {"similarity": "ssim"}}}, ONE_METHOD),
@@ -27,7 +46,8 @@ KEYS = {
         {"methods": {"diffdrr": {"label": "Plain"}}},
         {"table1": 1, "figure4": 1, "strips": 1, "convergence": 1},
     ),
-    "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1}),
+    "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1}),
+    "tables.table2.segmenters": ({"tables": {"table2": {"segmenters": ["unet"]}}}, {"table2": 1}),
     "tables.table1.methods": ({"tables": {"table1": {"methods": ["diffdrr", "perturbed"]}}}, {"table1": 1}),
     "figures.dpi": ({"figures": {"dpi": 61}}, FIGURES),
 }
@@ -37,8 +57,18 @@ MODULES = {
     "prepare.py": FROM_SPECIMENS,
     "similarity.py": {**REGISTER_ALL},
     "register/adam.py": {**REGISTER_ALL},
-    "summary.py": {"table1": 1},
-    "tables.py": {"table1": 1},
+    "rois.py": {**FROM_DRRS, "figure1": 1},
+    "synthesize.py": FROM_DRRS,
+    "training.py": SEGMENT_ALL,
+    "segment/augment.py": SEGMENT_ALL,
+    "segment/train_unet.py": UNET,
+    "segment/train_medsam.py": MEDSAM,
+    "segment/unet.py": {"train_unet": 2, **DICE_ALL},
+    "segment/medsam.py": {"train_medsam": 2, **DICE_ALL},
+    "anatomy_figures.py": {"figure1": 1, "segmentations": 2},
+    "table2.py": {"table2": 1},
+    "summary.py": {"table1": 1, "table2": 1},
+    "tables.py": {"table1": 1, "table2": 1},
     "figures.py": FIGURES,
     "provenance.py": {},
 }

@@ -86,7 +86,7 @@ def test_the_table_shows_every_method_the_papers_figure_and_what_was_reduced(smo
 
 def test_figures_are_pictures_with_something_on_them(smoke):
     pictures = sorted((smoke.folder / "results/smoke/figures").glob("**/*.png"))
-    assert len(pictures) == 2 + 2 * len(METHODS)
+    assert len(pictures) == 3 + len(("unet", "medsam")) + 2 * len(METHODS)
     for path in pictures:
         assert imread(path)[..., :3].std() > 0.05, path
 

@@ -2,30 +2,16 @@
 
 from collections.abc import Callable
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from roireg.drr import render
 from roireg.geometry import Camera
+from roireg.images import scaled
 from roireg.register.weights import WeightMap
 from roireg.volume import Volume
 
 Similarity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-MIN_CONTRAST = 1e-6
-
-
-def scaled(image: Float[Tensor, "B H W"], weight: Float[Tensor, "B H W"] | None) -> Float[Tensor, "B H W"]:
-    """Per-image min-max to [0, 1] over the pixels of non-zero weight, as DiffPose normalises both images."""
-    if weight is None:
-        low, high = image.amin(dim=(-2, -1), keepdim=True), image.amax(dim=(-2, -1), keepdim=True)
-    else:
-        counted = weight > 0
-        low = image.masked_fill(~counted, torch.inf).amin(dim=(-2, -1), keepdim=True)
-        high = image.masked_fill(~counted, -torch.inf).amax(dim=(-2, -1), keepdim=True)
-        nothing = ~counted.any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)
-        low, high = low.masked_fill(nothing, 0), high.masked_fill(nothing, 1)
-    return (image - low) / (high - low).clamp_min(MIN_CONTRAST)
 
 
 def image_objective(

@@ -1,0 +1,96 @@
+"""ROI segmentation: one network per segmenter and left-out specimen, and its Dice on that specimen.
+
+Reads results/{dataset}/specimens/ and drrs/. Writes results/{dataset}/segmenters/{segmenter}/{specimen}/, where
+{specimen} is the one LEFT OUT of the training, and results/{dataset}/segmentations/{segmenter}/{specimen}.{csv,h5}.
+"""
+
+
+rule train_unet:
+    """A U-Net that has seen all specimens but one."""
+    input:
+        unpack(training_data),
+    output:
+        model=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/model.safetensors",
+        metrics=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/metrics.json",
+    log:
+        f"{LOGS}/train_unet/{{segmenter}}/{{specimen}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_unet/{{segmenter}}/{{specimen}}.tsv"
+    wildcard_constraints:
+        segmenter=segmenters_of("unet"),
+    conda:
+        ENVIRONMENT
+    # Two trainings side by side on two cores take half the time of two in turn that share the cores.
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=config["training"]["gpu"],
+    params:
+        settings=segmenter_settings,
+        rois=config["rois"],
+        seed=config["seed"],
+        code=code("train_unet"),
+    script:
+        "../workflow_scripts/train_unet.py"
+
+
+rule train_medsam:
+    """MedSAM that has seen all specimens but one."""
+    input:
+        unpack(training_data),
+    output:
+        model=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/model.safetensors",
+        metrics=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/metrics.json",
+    log:
+        f"{LOGS}/train_medsam/{{segmenter}}/{{specimen}}.log",
+    benchmark:
+        f"{BENCHMARKS}/train_medsam/{{segmenter}}/{{specimen}}.tsv"
+    wildcard_constraints:
+        segmenter=segmenters_of("medsam"),
+    conda:
+        ENVIRONMENT
+    # Two trainings side by side on two cores take half the time of two in turn that share the cores.
+    threads: 1
+    resources:
+        mem_mb=lambda wildcards: (
+            4000
+            if config["segment"][wildcards.segmenter]["variant"] == "tiny"
+            else 16000
+        ),
+        runtime=1440,
+        gpu=config["training"]["gpu"],
+    params:
+        settings=segmenter_settings,
+        rois=config["rois"],
+        seed=config["seed"],
+        code=code("train_medsam"),
+    script:
+        "../workflow_scripts/train_medsam.py"
+
+
+rule segment_dice:
+    """Dice of one segmenter on X-rays and DRRs of the specimen that it has not seen."""
+    input:
+        specimen=rules.prepare_specimen.output,
+        model=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/model.safetensors",
+    output:
+        dice=f"{OUT}/segmentations/{{segmenter}}/{{specimen}}.csv",
+        maps=f"{OUT}/segmentations/{{segmenter}}/{{specimen}}.h5",
+    log:
+        f"{LOGS}/segment_dice/{{segmenter}}/{{specimen}}.log",
+    benchmark:
+        f"{BENCHMARKS}/segment_dice/{{segmenter}}/{{specimen}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=0,
+    params:
+        rois=config["rois"],
+        render=config["render"],
+        code=code("segment_dice"),
+    script:
+        "../workflow_scripts/segment_dice.py"

@@ -1,0 +1,33 @@
+"""DRRs of every specimen at random poses, with ROI maps: training data without annotation.
+
+Reads results/{dataset}/specimens/. Writes results/{dataset}/drrs/{specimen}.h5.
+"""
+
+
+rule synthesize_drrs:
+    """DRRs of one specimen, shared by all that learns from it."""
+    input:
+        specimen=rules.prepare_specimen.output,
+    output:
+        f"{OUT}/drrs/{{specimen}}.h5",
+    log:
+        f"{LOGS}/synthesize_drrs/{{specimen}}.log",
+    benchmark:
+        f"{BENCHMARKS}/synthesize_drrs/{{specimen}}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=0,
+    params:
+        synthesize=config["synthesize"],
+        rois=config["rois"],
+        mu_water_per_mm=config["prepare"]["mu_water_per_mm"],
+        mu_bone_per_mm=config["prepare"]["mu_bone_per_mm"],
+        render=config["render"],
+        seed=config["seed"],
+        code=code("synthesize_drrs"),
+    script:
+        "../workflow_scripts/synthesize_drrs.py"

@@ -1,0 +1,28 @@
+"""What is done alike to X-rays and DRRs."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+MIN_CONTRAST = 1e-6
+
+
+def scaled(image: Float[Tensor, "B H W"], weight: Float[Tensor, "B H W"] | None = None) -> Float[Tensor, "B H W"]:
+    """Per-image min-max to [0, 1] over the pixels of non-zero weight, as DiffPose normalises both images."""
+    if weight is None:
+        low, high = image.amin(dim=(-2, -1), keepdim=True), image.amax(dim=(-2, -1), keepdim=True)
+    else:
+        counted = weight > 0
+        low = image.masked_fill(~counted, torch.inf).amin(dim=(-2, -1), keepdim=True)
+        high = image.masked_fill(~counted, -torch.inf).amax(dim=(-2, -1), keepdim=True)
+        nothing = ~counted.any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)
+        low, high = low.masked_fill(nothing, 0), high.masked_fill(nothing, 1)
+    return (image - low) / (high - low).clamp_min(MIN_CONTRAST)
+
+
+def resized(image: Float[Tensor, "B C H W"], size_px: int) -> Float[Tensor, "B C S S"]:
+    """Images at the size of a network; antialiased where they shrink, untouched where they have that size."""
+    if image.shape[-2:] == (size_px, size_px):
+        return image
+    return interpolate(image, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)

@@ -1,0 +1,1 @@
+"""ROI segmentation of X-rays and DRRs: U-Net and MedSAM."""

@@ -1,0 +1,111 @@
+"""Dice of a segmenter on X-rays it has not seen, and on DRRs rendered at the same true poses (paper, Table 2)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from roireg.drr import render
+from roireg.files import atomic_path
+from roireg.images import scaled
+from roireg.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
+from roireg.segment.model import Segmenter, roi_numbers
+from roireg.specimen import COMPRESSION, Specimen
+
+XRAY, DRR = "xray", "drr"
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """One image, its true ROI numbers (None where the dataset has no mask), those found, and the Dice of each ROI.
+
+    `dice` is NaN for a ROI that the image does not show, or without truth.
+    """
+
+    projection: str
+    kind: str
+    image: Float[Tensor, "H W"]
+    truth: UInt8[Tensor, "H W"] | None
+    found: UInt8[Tensor, "H W"]
+    dice: Float[Tensor, "R"]
+
+
+def roi_dice(found: UInt8[Tensor, "H W"], truth: UInt8[Tensor, "H W"], count: int) -> Float[Tensor, "R"]:
+    """Dice coefficient of each ROI, NaN where the truth does not show it."""
+    a, b = roi_channels(found[None], count)[0], roi_channels(truth[None], count)[0]
+    in_truth = b.sum((-2, -1))
+    dice = 2 * (a * b).sum((-2, -1)) / (a.sum((-2, -1)) + in_truth)
+    return dice.where(in_truth > 0, torch.nan)
+
+
+def segment_specimen(
+    specimen: Specimen, segmenter: Segmenter, step_mm: float | None, device: torch.device
+) -> Iterator[Segmented]:
+    """For every X-ray of a specimen: the X-ray, then the DRR at its true pose.
+
+    A prompted segmenter gets the boxes of the truth, as a user would draw them; on an X-ray without a mask, those of
+    the CT labels projected at the true pose.
+    """
+    count = len(segmenter.rois)
+    volumes = roi_volumes(specimen, segmenter.rois)
+    for xray in specimen.xrays:
+        projected = project_rois(volumes, xray.camera, xray.pose[None])[0]
+        drr = scaled(render(specimen.volume, xray.camera, xray.pose[None], step_mm))[0].float()
+        truth = None if xray.mask is None else roi_map(xray.mask, specimen.label_names, segmenter.rois)
+        for kind, image, numbers in ((XRAY, xray.image, truth), (DRR, drr, projected)):
+            boxes = roi_boxes_px((projected if numbers is None else numbers)[None], count)
+            with torch.no_grad():
+                probabilities = segmenter.probabilities(image[None].to(device), boxes.to(device))
+            found = roi_numbers(probabilities)[0].cpu()
+            dice = torch.full((count,), torch.nan) if numbers is None else roi_dice(found, numbers, count)
+            yield Segmented(xray.name, kind, image, numbers, found, dice)
+
+
+def dice_rows(results: list[Segmented], specimen: str, segmenter: str, rois: tuple[str, ...]) -> list[dict]:
+    """Rows `specimen, segmenter, projection, image, roi, dice`; those without truth or ROI have an empty `dice`."""
+    return [
+        {
+            "specimen": specimen,
+            "segmenter": segmenter,
+            "projection": result.projection,
+            "image": result.kind,
+            "roi": roi,
+            "dice": float(dice),
+        }
+        for result in results
+        for roi, dice in zip(rois, result.dice, strict=True)
+    ]
+
+
+def write_segmented(path: str | Path, results: list[Segmented]) -> None:
+    """Images and ROI numbers by projection and kind, whole or not at all."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        for result in results:
+            group = file.create_group(f"{result.projection}/{result.kind}")
+            group.create_dataset("image", data=result.image.numpy(), **COMPRESSION)
+            group.create_dataset("found", data=result.found.numpy(), **COMPRESSION)
+            group["dice"] = result.dice.numpy()
+            if result.truth is not None:
+                group.create_dataset("truth", data=result.truth.numpy(), **COMPRESSION)
+
+
+def read_segmented(path: str | Path) -> list[Segmented]:
+    """Read what `write_segmented` wrote."""
+    with h5py.File(path, "r") as file:
+        return [
+            Segmented(
+                projection=projection,
+                kind=kind,
+                image=torch.from_numpy(group["image"][()]),
+                truth=torch.from_numpy(group["truth"][()]) if "truth" in group else None,
+                found=torch.from_numpy(group["found"][()]),
+                dice=torch.from_numpy(np.asarray(group["dice"][()])),
+            )
+            for projection, kinds in sorted(file.items())
+            for kind, group in sorted(kinds.items(), reverse=True)
+        ]

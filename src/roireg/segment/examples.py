@@ -1,0 +1,67 @@
+"""What a segmenter learns from: X-rays with their masks, DRRs with projected CT labels, or both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from roireg.errors import InputError
+from roireg.images import resized
+from roireg.rois import roi_map
+from roireg.specimen import Specimen
+from roireg.synthesize import DrrPool
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Images of one kind: `(N, H, W)` in [0, 1], and ROI numbers."""
+
+    images: Float[Tensor, "N H W"]
+    rois: UInt8[Tensor, "N H W"]
+
+
+def xray_examples(specimens: Sequence[Specimen], rois: Sequence[str]) -> Examples:
+    """X-rays of the training specimens.
+
+    Raises:
+        InputError: none of them has a mask.
+    """
+    found = [(specimen, xray) for specimen in specimens for xray in specimen.xrays if xray.mask is not None]
+    if not found:
+        raise InputError(
+            "config: segment.*.train_on",
+            "no X-ray of the training specimens has a segmentation (gt-seg)",
+            "Train on [drrs]",
+        )
+    return Examples(
+        torch.stack([xray.image for _, xray in found]),
+        torch.stack([roi_map(xray.mask, specimen.label_names, rois) for specimen, xray in found]),
+    )
+
+
+def drr_examples(pools: Sequence[DrrPool]) -> Examples:
+    """DRRs of the training specimens."""
+    return Examples(torch.cat([pool.images for pool in pools]), torch.cat([pool.rois for pool in pools]))
+
+
+def at_size(examples: Examples, size_px: int) -> Examples:
+    """Examples resampled to a network's size; ROI numbers by nearest pixel centre."""
+    shape = (size_px, size_px)
+    rois = interpolate(examples.rois[:, None], size=shape, mode="nearest-exact")[:, 0]
+    return Examples(resized(examples.images[:, None], size_px)[:, 0], rois)
+
+
+def drawn(
+    sources: Sequence[Examples], size: int, rng: np.random.Generator
+) -> tuple[Float[Tensor, "B H W"], UInt8[Tensor, "B H W"]]:
+    """A batch with equal shares of every kind of image: few X-rays weigh as much as many DRRs."""
+    kinds = np.arange(size) % len(sources)
+    picks = [(sources[kind], int(rng.integers(len(sources[kind].images)))) for kind in kinds]
+    return (
+        torch.stack([source.images[index] for source, index in picks]),
+        torch.stack([source.rois[index] for source, index in picks]),
+    )

@@ -1,0 +1,298 @@
+"""MedSAM: one mask per ROI from an image and the ROI's box, tensors end to end, gradients from the masks to the image.
+
+The modules are those of `segment-anything`, by their names in `segment_anything.modeling.Sam`, so that the released
+weights `sam_vit_b_01ec64.pth` and `medsam_vit_b.pth` load as they are. Preprocessing, the frozen prompt encoder and the
+one mask per box are MedSAM's.
+
+Sources: Kirillov et al., "Segment Anything", ICCV 2023; Ma et al., "Segment anything in medical images", Nature
+Communications 2024; section 3.1 of Cui, Meng and Min, "WSReg", MICCAI 2025 (boxes with up to 10 px of translation).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torch.utils.checkpoint import checkpoint
+
+from roireg.errors import InputError
+from roireg.images import resized, scaled
+
+Image = Float[Tensor, "B H W"]
+Boxes = Float[Tensor, "B R 4"]
+Masks = Float[Tensor, "B R H W"]
+
+# The same in all variants, as in `segment_anything.build_sam`; what is not named is the modules' default.
+CHANNELS, MASK_PROMPT_CHANNELS, NORM_EPS = 3, 16, 1e-6
+DECODER_DEPTH, DECODER_HEAD_WIDTH, DECODER_MLP_RATIO = 2, 32, 8
+
+# Sigmoid and its gradient are exactly 0 in float32 and float64, and unlike with -inf a cross-entropy stays finite.
+ABSENT_LOGIT = -1e4
+
+NAMED = 3
+SOURCES = (
+    "sam_vit_b_01ec64.pth (https://github.com/facebookresearch/segment-anything, README, Model checkpoints) or "
+    "medsam_vit_b.pth (https://github.com/bowang-lab/MedSAM, README)"
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a variant.
+
+    Attributes:
+        image_size_px, patch_size_px: sides of the image encoder's input and of the patch that becomes a token.
+        width, depth, heads: of the image encoder's transformer.
+        window: side of its attention windows, in tokens.
+        global_blocks: blocks that attend to the whole image instead.
+        embedding: channels of the image embedding, the prompts and the mask decoder.
+        recompute: each block of the image encoder is computed again for the backward pass, instead of stored.
+    """
+
+    image_size_px: int
+    patch_size_px: int
+    width: int
+    depth: int
+    heads: int
+    window: int
+    global_blocks: tuple[int, ...]
+    embedding: int
+    recompute: bool
+
+
+ARCHITECTURES = {
+    "vit_b": Architecture(
+        image_size_px=1024,
+        patch_size_px=16,
+        width=768,
+        depth=12,
+        heads=12,
+        window=14,
+        global_blocks=(2, 5, 8, 11),
+        embedding=256,
+        recompute=True,
+    ),
+    # Trained from scratch in minutes on two CPU cores.
+    "tiny": Architecture(
+        image_size_px=128,
+        patch_size_px=8,
+        width=96,
+        depth=4,
+        heads=3,
+        window=8,
+        global_blocks=(1, 3),
+        embedding=64,
+        recompute=False,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class MedSamSettings:
+    """A network.
+
+    Attributes:
+        variant: a key of `ARCHITECTURES`.
+        checkpoint: file of pretrained weights, or None to start from random ones.
+        checkpoint_sha256: the file's digest in hexadecimal, or None to take any file.
+        key: where `checkpoint` stands in the config, such as `segment.medsam.checkpoint`; errors name it.
+    """
+
+    variant: str
+    checkpoint: str | None
+    checkpoint_sha256: str | None
+    key: str
+
+
+class MedSam(nn.Module):
+    """From images and boxes to masks, by the image encoder, prompt encoder (frozen) and mask decoder of SAM."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.image_encoder = _image_encoder(architecture)
+        self.prompt_encoder = _prompt_encoder(architecture).requires_grad_(False)
+        self.mask_decoder = _mask_decoder(architecture)
+
+    def forward(self, image: Image, boxes_px: Boxes) -> Masks:
+        """Logits at the images' own size; `ABSENT_LOGIT` where there is no box, whose gradient is 0.
+
+        Args:
+            image: log attenuation; its scale does not matter. Images that are no squares are stretched, as in MedSAM.
+            boxes_px: `(left, top, right, bottom)`, indices of the ROI's outermost pixels; NaN for an absent ROI.
+
+        Raises:
+            ValueError: the shapes do not fit.
+        """
+        if image.ndim != 3 or boxes_px.ndim != 3 or boxes_px.shape[-1] != 4 or len(image) != len(boxes_px):
+            raise ValueError(f"expected B H W and B R 4, got {tuple(image.shape)} and {tuple(boxes_px.shape)}")
+        size = image.shape[-2:]
+        embedding = self._embedding(image)
+        present = ~boxes_px.isnan().any(-1)
+        logits = embedding.new_full((*present.shape, *size), ABSENT_LOGIT)
+        if not present.any():
+            # Still a function of the image and the weights, so that a backward pass finds its way: zero gradients.
+            return logits + 0 * embedding.sum()
+        boxes = input_boxes(boxes_px[present], size, self.architecture.image_size_px)
+        low_resolution = self._decoded(embedding[present.nonzero()[:, 0]], boxes)
+        masks = interpolate(low_resolution, size=size, mode="bilinear", align_corners=False)
+        logits[present] = masks[:, 0]
+        return logits
+
+    def probabilities(self, image: Image, boxes_px: Boxes) -> Masks:
+        """Sigmoid of the logits, exactly 0 for an absent ROI; gradients flow to the image."""
+        return self(image, boxes_px).sigmoid()
+
+    def _embedding(self, image: Image) -> Float[Tensor, "B C h w"]:
+        """`ImageEncoderViT.forward`, its blocks recomputed in the backward pass where the architecture says so."""
+        encoder = self.image_encoder
+        channels = resized(scaled(image)[:, None], encoder.img_size).expand(-1, CHANNELS, -1, -1)
+        tokens = encoder.patch_embed(channels) + encoder.pos_embed
+        for block in encoder.blocks:
+            if self.architecture.recompute and torch.is_grad_enabled():
+                tokens = checkpoint(block, tokens, use_reentrant=False)
+            else:
+                tokens = block(tokens)
+        return encoder.neck(tokens.permute(0, 3, 1, 2))
+
+    def _decoded(self, embedding: Float[Tensor, "N C h w"], boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N 1 I J"]:
+        """Logits of N boxes on the input grid, each with the embedding of its own image, at 4x its resolution."""
+        corners, no_mask = self.prompt_encoder(points=None, boxes=boxes, masks=None)
+        # The decoder adds up one image's embedding, repeated, and one mask prompt per box. The sum is the same with the
+        # roles swapped: one mask prompt for all, for there is none, and one image embedding per box.
+        logits, _ = self.mask_decoder(
+            image_embeddings=no_mask[:1].to(embedding),
+            image_pe=self.prompt_encoder.get_dense_pe().to(embedding),
+            sparse_prompt_embeddings=corners.to(embedding),
+            dense_prompt_embeddings=embedding,
+            multimask_output=False,
+        )
+        return logits
+
+
+def build_medsam(settings: MedSamSettings) -> MedSam:
+    """A network with random weights (of torch's global generator), or those of the checkpoint.
+
+    Raises:
+        ValueError: there is no such variant.
+        InputError: the checkpoint is missing, damaged, or of another network.
+    """
+    if settings.variant not in ARCHITECTURES:
+        raise ValueError(f"unknown MedSAM variant {settings.variant!r}; known: {', '.join(ARCHITECTURES)}")
+    network = MedSam(ARCHITECTURES[settings.variant])
+    if settings.checkpoint is not None:
+        load_checkpoint(network, settings.checkpoint, settings.checkpoint_sha256, settings.key)
+    return network
+
+
+def load_checkpoint(network: nn.Module, path: str | Path, sha256: str | None, key: str) -> None:
+    """Load a file of weights by `torch.load(weights_only=True)`: nothing in the file is executed.
+
+    Args:
+        network: takes the weights; untouched if anything is wrong with them.
+        path: a `state_dict` of the same network, stored by `torch.save`.
+        sha256: the file's digest in hexadecimal, or None to take any file.
+        key: where path and digest stand in the config, such as `segment.medsam.checkpoint`.
+
+    Raises:
+        InputError: the file is missing, has another digest, is no table of tensors, or is of another network.
+    """
+    where = f"config: {key}.path"
+    if not Path(path).is_file():
+        raise InputError(where, f"there is no file {path}", f"Download {SOURCES}, and set `{key}.path` to the file")
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 is not None and found != sha256.lower():
+            fault = f"the sha256 of {path} is {found[:12]}..., not {sha256[:12]}..."
+            raise InputError(where, fault, f"Download it again, or correct `{key}.sha256` if you trust the file")
+        file.seek(0)
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # what the reader of a damaged file raises is not documented
+            fault = f"{path} cannot be read as weights ({type(error).__name__})"
+            raise InputError(where, fault, f"Objects other than tensors are never loaded. Use {SOURCES}") from None
+    if fault := _misfit(state, network.state_dict()):
+        raise InputError(where, f"{path} does not fit the network: {fault}", f"Use {SOURCES}, and its variant")
+    network.load_state_dict(state)
+
+
+def _misfit(found: object, expected: dict[str, Tensor]) -> str:
+    """How a file's content differs from a network's `state_dict`, a few names of each kind; empty if it fits."""
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        return "it is no table of tensors by name"
+    kinds = {
+        "missing": [name for name in expected if name not in found],
+        "unexpected": [str(name) for name in found if name not in expected],
+        "of another shape": [
+            f"{name} {tuple(found[name].shape)}, not {tuple(value.shape)}"
+            for name, value in expected.items()
+            if name in found and found[name].shape != value.shape
+        ],
+    }
+    return "; ".join(f"{len(names)} {kind} ({', '.join(names[:NAMED])})" for kind, names in kinds.items() if names)
+
+
+def input_boxes(boxes_px: Float[Tensor, "*N 4"], size: tuple[int, int], input_size_px: int) -> Float[Tensor, "*N 4"]:
+    """Boxes of outermost pixels of an image (height, width) as outermost pixels of the input grid, in fractions too.
+
+    The edges scale, and pixel i reaches from edge i to edge i + 1: a box around a mask becomes the box around the
+    resampled mask, from which MedSAM was trained. The prompt encoder adds half a pixel itself.
+    """
+    height, width = size
+    scale = boxes_px.new_tensor([input_size_px / width, input_size_px / height]).repeat(2)
+    far_edge = boxes_px.new_tensor([0, 0, 1, 1])
+    return (boxes_px + far_edge) * scale - far_edge
+
+
+def jittered(boxes_px: Float[Tensor, "*N 4"], limit_px: float, rng: np.random.Generator) -> Float[Tensor, "*N 4"]:
+    """Boxes moved by up to `limit_px` along each axis (uniform), as manual ones would be; NaN stays NaN.
+
+    Absent ROIs use up random numbers too, so that the others' boxes do not depend on them.
+    Source: section 3.1, "up to 10 pixels of random translation noise".
+    """
+    shift = rng.uniform(-limit_px, limit_px, (*boxes_px.shape[:-1], 2))
+    return boxes_px + torch.from_numpy(shift).to(boxes_px).tile(2)
+
+
+class _PromptEncoder(PromptEncoder):
+    """SAM's, always in float32: it computes positions in float32 whatever its parameters, and would fail otherwise."""
+
+    def _apply(self, fn, recurse: bool = True) -> "_PromptEncoder":
+        return super()._apply(lambda tensor: fn(tensor).float(), recurse)
+
+
+def _image_encoder(architecture: Architecture) -> ImageEncoderViT:
+    return ImageEncoderViT(
+        img_size=architecture.image_size_px,
+        patch_size=architecture.patch_size_px,
+        embed_dim=architecture.width,
+        depth=architecture.depth,
+        num_heads=architecture.heads,
+        out_chans=architecture.embedding,
+        norm_layer=partial(nn.LayerNorm, eps=NORM_EPS),
+        use_rel_pos=True,
+        window_size=architecture.window,
+        global_attn_indexes=architecture.global_blocks,
+    )
+
+
+def _prompt_encoder(architecture: Architecture) -> PromptEncoder:
+    size_px = architecture.image_size_px
+    tokens = size_px // architecture.patch_size_px
+    return _PromptEncoder(architecture.embedding, (tokens, tokens), (size_px, size_px), MASK_PROMPT_CHANNELS)
+
+
+def _mask_decoder(architecture: Architecture) -> MaskDecoder:
+    width = architecture.embedding
+    heads, mlp_width = width // DECODER_HEAD_WIDTH, width * DECODER_MLP_RATIO
+    return MaskDecoder(
+        transformer_dim=width,
+        transformer=TwoWayTransformer(DECODER_DEPTH, width, heads, mlp_width),
+        iou_head_hidden_dim=width,
+    )

@@ -1,0 +1,84 @@
+"""A trained segmenter in use."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from roireg.errors import InputError
+from roireg.segment.save import DESCRIPTION
+from roireg.segment.unet import UNet, UNetSettings
+
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A network and the ROIs that its channels mean."""
+
+    rois: tuple[str, ...]
+    network: nn.Module
+
+    @property
+    def prompted(self) -> bool:
+        """Whether it needs boxes: MedSAM does, the U-Net does not."""
+        return not isinstance(self.network, UNet)
+
+    def probabilities(
+        self, image: Float[Tensor, "B H W"], boxes_px: Float[Tensor, "B R 4"] | None = None
+    ) -> Float[Tensor, "B R H W"]:
+        """Probability of each ROI; gradients flow to the image.
+
+        Args:
+            image: log attenuation; its scale does not matter.
+            boxes_px: `(left, top, right, bottom)` of each ROI, NaN where it is absent; for a prompted segmenter.
+        """
+        return self.network.probabilities(image, boxes_px) if self.prompted else self.network.probabilities(image)
+
+
+def roi_numbers(probabilities: Float[Tensor, "B R H W"]) -> UInt8[Tensor, "B H W"]:
+    """The most probable ROI of each pixel where its probability exceeds one half, r + 1 for channel r; else 0."""
+    most, channel = probabilities.max(dim=1)
+    return torch.where(most > THRESHOLD, channel + 1, 0).to(torch.uint8)
+
+
+def load_segmenter(path: str | Path, rois: Sequence[str], device: torch.device) -> Segmenter:
+    """Read what `save_segmenter` wrote, for use: its weights take no gradient.
+
+    Args:
+        path: the file.
+        rois: those that the caller works with.
+        device: where it is to run.
+
+    Raises:
+        InputError: the file is no segmenter, is damaged, or knows other ROIs.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            description = json.loads((file.metadata() or {})[DESCRIPTION])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        known = list(description["rois"])
+        network = _network(description["kind"], description["architecture"], len(known))
+        network.load_state_dict(state)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        fault = f"cannot be read as a segmenter ({type(error).__name__})"
+        raise InputError(str(path), fault, "Train it again, with `roireg` or the workflow") from None
+    if known != list(rois):
+        raise InputError(str(path), f"was trained for other ROIs: {', '.join(known)}", "Use these, or train anew")
+    return Segmenter(tuple(rois), network.to(device).eval().requires_grad_(False))
+
+
+def _network(kind: str, architecture: dict[str, Any], rois: int) -> nn.Module:
+    if kind == "unet":
+        return UNet(UNetSettings(architecture["image_size_px"], tuple(architecture["widths"])), rois)
+    if kind != "medsam":
+        raise ValueError(f"unknown kind {kind!r}")
+    from roireg.segment.medsam import MedSamSettings, build_medsam
+
+    return build_medsam(MedSamSettings(architecture["variant"], None, None, ""))

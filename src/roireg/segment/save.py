@@ -1,0 +1,31 @@
+"""A trained segmenter as a file: weights as safetensors with a description in JSON, no code."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from roireg.files import atomic_path
+
+DESCRIPTION = "roireg_segmenter"
+
+
+def save_segmenter(
+    path: str | Path, kind: str, architecture: dict[str, Any], rois: Sequence[str], network: nn.Module
+) -> None:
+    """Write a segmenter, whole or not at all; `roireg.segment.model.load_segmenter` reads it.
+
+    Args:
+        path: a `.safetensors` file.
+        kind: unet or medsam.
+        architecture: for unet the fields of `UNetSettings`, for medsam the `variant`.
+        rois: names, in the order of the network's channels.
+        network: its weights.
+    """
+    description = {"kind": kind, "rois": list(rois), "architecture": architecture}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, {DESCRIPTION: json.dumps(description)})

@@ -1,0 +1,51 @@
+"""From the config and the files of a training job to what training takes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from roireg.segment.augment import AugmentSettings
+from roireg.segment.batches import Fold, TrainingSettings
+from roireg.segment.examples import Examples, drr_examples, xray_examples
+from roireg.specimen import read_specimen
+from roireg.synthesize import read_pool
+from roireg.training import Checkpoint, Length, Recipe, fingerprint
+
+
+def read_sources(xrays: Sequence[str], drrs: Sequence[str], rois: Sequence[str]) -> dict[str, Examples]:
+    """Training images by kind, from files of specimens (`xrays`) and of DRRs (`drrs`), where there are any.
+
+    Raises:
+        InputError: X-rays are asked for and none has a mask.
+    """
+    sources = {}
+    if xrays:
+        sources["xrays"] = xray_examples([read_specimen(path) for path in xrays], rois)
+    if drrs:
+        sources["drrs"] = drr_examples([read_pool(path) for path in drrs])
+    return sources
+
+
+def training_settings(
+    segmenter: dict[str, Any], recipe: dict[str, Any], augmentation: dict[str, Any]
+) -> TrainingSettings:
+    """Settings from a segmenter's entry in the config, its recipe's, and the augmentation."""
+    return TrainingSettings(
+        recipe=Recipe(**recipe),
+        length=Length(segmenter["epochs"], segmenter["batches_per_epoch"]),
+        batch_size=segmenter["batch_size"],
+        augment=AugmentSettings(**{**augmentation, "gamma": tuple(augmentation["gamma"])}),
+    )
+
+
+def checkpoint_beside(
+    model: str | Path,
+    settings: dict[str, Any],
+    code: str,
+    fold: Fold,
+    sources: Sequence[Examples],
+) -> Checkpoint:
+    """The checkpoint of a training: beside its output, and of no other settings, code, fold or images."""
+    identity = {"settings": settings, "code": code, "fold": [fold.seed, fold.segmenter, fold.left_out]}
+    tensors = [tensor for source in sources for tensor in (source.images, source.rois)]
+    return Checkpoint(Path(model).with_name("checkpoint.pt"), fingerprint(identity, tensors))

@@ -1,0 +1,59 @@
+"""Training of MedSAM: ROIs prompted by jittered boxes, on MONAI's Dice and cross-entropy."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from monai.losses import DiceCELoss
+from torch import Tensor
+
+from roireg.rois import roi_boxes_px, roi_channels
+from roireg.segment.batches import Fold, TrainingSettings, batches, seeded_weights
+from roireg.segment.examples import Examples
+from roireg.segment.medsam import MedSam, MedSamSettings, build_medsam, jittered
+from roireg.training import Checkpoint, EpochRecord, fit
+
+MEDSAM_GRID_PX = 1024
+
+
+def train_medsam(
+    architecture: MedSamSettings,
+    rois: Sequence[str],
+    sources: Sequence[Examples],
+    settings: TrainingSettings,
+    box_jitter_px: float,
+    fold: Fold,
+    checkpoint: Checkpoint,
+    device: torch.device,
+) -> tuple[MedSam, list[EpochRecord]]:
+    """MedSAM, from its checkpoint or random weights; ROIs that an image does not show are no prompts and do not count.
+
+    Args:
+        architecture: variant and pretrained weights.
+        rois: names, in the order of the prompts.
+        sources: kinds of training images, of which every batch holds equal shares.
+        settings: how to train.
+        box_jitter_px: largest random shift of a box (paper: 10), in px of MedSAM's grid, 1024 across the image.
+        fold: on which the random numbers depend.
+        checkpoint: from which to resume.
+        device: on which to train.
+
+    Raises:
+        InputError: the pretrained weights are not what they should be.
+    """
+    with seeded_weights(fold):
+        network = build_medsam(architecture).to(device)
+    loss = DiceCELoss(sigmoid=True)
+    batch = batches(sources, rois, settings, fold, device)
+    jitter_px = box_jitter_px * sources[0].images.shape[-1] / MEDSAM_GRID_PX
+
+    def loss_of_batch(number: int) -> Float[Tensor, ""]:
+        examples = batch(number)
+        boxes = roi_boxes_px(examples.rois, len(rois))
+        shown = ~boxes.isnan().any(-1)
+        logits = network(examples.images, jittered(boxes, jitter_px, examples.rng))
+        if not shown.any():
+            return logits.nan_to_num(0, 0, 0).sum() * 0
+        return loss(logits[shown][:, None], roi_channels(examples.rois, len(rois))[shown][:, None])
+
+    return network, fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint)

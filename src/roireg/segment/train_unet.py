@@ -1,0 +1,60 @@
+"""Training of the U-Net, made of MONAI's blocks, on MONAI's Dice and cross-entropy."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from monai.losses import DiceCELoss
+from monai.networks.blocks import Convolution, ResidualUnit, UpSample
+from torch import Tensor
+
+from roireg.segment.batches import Fold, TrainingSettings, batches, seeded_weights
+from roireg.segment.examples import Examples, at_size
+from roireg.segment.unet import DOWN_SIZE, KERNEL_SIZE, NEGATIVE_SLOPE, Blocks, UNet, UNetSettings
+from roireg.training import Checkpoint, EpochRecord, fit
+
+ACTIVATION = ("LEAKYRELU", {"negative_slope": NEGATIVE_SLOPE})
+NORM = "INSTANCE"
+
+MONAI_BLOCKS = Blocks(
+    unit=lambda inputs, outputs: ResidualUnit(
+        2, inputs, outputs, strides=1, kernel_size=KERNEL_SIZE, subunits=2, act=ACTIVATION, norm=NORM
+    ),
+    down=lambda inputs, outputs: Convolution(
+        2, inputs, outputs, strides=DOWN_SIZE, kernel_size=DOWN_SIZE, padding=0, act=ACTIVATION, norm=NORM
+    ),
+    up=lambda inputs, outputs: UpSample(2, inputs, outputs, scale_factor=DOWN_SIZE, mode="deconv"),
+)
+
+
+def train_unet(
+    architecture: UNetSettings,
+    rois: Sequence[str],
+    sources: Sequence[Examples],
+    settings: TrainingSettings,
+    fold: Fold,
+    checkpoint: Checkpoint,
+    device: torch.device,
+) -> tuple[UNet, list[EpochRecord]]:
+    """A U-Net from random weights; background and every ROI count alike in the Dice.
+
+    Args:
+        architecture: size of the network.
+        rois: names, in the order of the output channels.
+        sources: kinds of training images, of which every batch holds equal shares.
+        settings: how to train.
+        fold: on which the random numbers depend.
+        checkpoint: from which to resume.
+        device: on which to train.
+    """
+    with seeded_weights(fold):
+        network = UNet(architecture, len(rois), MONAI_BLOCKS).to(device)
+    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    at_network_size = [at_size(source, architecture.image_size_px) for source in sources]
+    batch = batches(at_network_size, rois, settings, fold, device)
+
+    def loss_of_batch(number: int) -> Float[Tensor, ""]:
+        examples = batch(number)
+        return loss(network(examples.images), examples.rois[:, None].float())
+
+    return network, fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint)

@@ -1,0 +1,164 @@
+"""DRRs of a specimen at random poses about T_PA, with ROI maps: training data without annotation (paper, 2.1)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from roireg.drr import render
+from roireg.errors import InputError
+from roireg.files import atomic_path
+from roireg.geometry import Camera, perturb
+from roireg.images import scaled
+from roireg.rois import project_rois, roi_volumes
+from roireg.seeds import generator
+from roireg.specimen import COMPRESSION, Specimen
+from roireg.volume import Volume, attenuation_from_hu
+
+TRIES = 1000
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """How DRRs are drawn.
+
+    Attributes:
+        count: DRRs of a specimen.
+        rotation_sd_deg, translation_sd_mm: standard deviations of the twist about the isocentre, camera axes x (across
+            the image), y (down) and z (along the central ray).
+        bone_contrast: range of the factor on the attenuation of bone, uniform (DiffPose: 1 to 10).
+        bone_above_per_mm: what attenuates more is bone.
+        min_roi_share: least share of the pixels that ROIs must cover; other poses are drawn again.
+        continued_share: share of the DRRs in which tissue goes on beyond the ends of the CT, as in an X-ray.
+        continued_mm: how far it goes on.
+    """
+
+    count: int
+    rotation_sd_deg: tuple[float, float, float]
+    translation_sd_mm: tuple[float, float, float]
+    bone_contrast: tuple[float, float]
+    bone_above_per_mm: float
+    min_roi_share: float
+    continued_share: float
+    continued_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Drr:
+    """A synthetic X-ray: image in [0, 1], ROI numbers, `volume_from_camera`, and the factor on bone."""
+
+    image: Float[Tensor, "H W"]
+    rois: UInt8[Tensor, "H W"]
+    pose: Float[Tensor, "4 4"]
+    bone_contrast: float
+
+
+@dataclass(frozen=True, eq=False)
+class DrrPool:
+    """All DRRs of a specimen, stacked."""
+
+    images: Float[Tensor, "N H W"]
+    rois: UInt8[Tensor, "N H W"]
+    poses: Float[Tensor, "N 4 4"]
+
+
+def settings_from_config(synthesize: dict, mu_water_per_mm: float, mu_bone_per_mm: float) -> SynthesisSettings:
+    """Settings from the config's `synthesize`, and the attenuation that `prepare` gave to water and bone."""
+    bone_hu = torch.tensor([float(synthesize["bone_above_hu"])])
+    return SynthesisSettings(
+        count=synthesize["drrs_per_specimen"],
+        rotation_sd_deg=tuple(synthesize["rotation_sd_deg"]),
+        translation_sd_mm=tuple(synthesize["translation_sd_mm"]),
+        bone_contrast=tuple(synthesize["bone_contrast"]),
+        bone_above_per_mm=float(attenuation_from_hu(bone_hu, mu_water_per_mm, mu_bone_per_mm)),
+        min_roi_share=synthesize["min_roi_share"],
+        continued_share=synthesize["continued_share"],
+        continued_mm=synthesize["continued_mm"],
+    )
+
+
+def camera_twist(twist: Float[Tensor, "6"], pose: Float[Tensor, "4 4"]) -> Float[Tensor, "6"]:
+    """A twist given along the camera's axes, along the volume's axes as `perturb` takes it."""
+    rotation = pose[:3, :3]
+    return torch.cat([rotation @ twist[:3], rotation @ twist[3:]])
+
+
+def drawn_pose(specimen: Specimen, settings: SynthesisSettings, rng: np.random.Generator) -> Float[Tensor, "4 4"]:
+    """`Exp([r, t]) T_PA` with normal r and t (paper, 2.1), about the isocentre."""
+    spread = np.concatenate([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm])
+    twist = camera_twist(torch.from_numpy(rng.normal(size=6) * spread), specimen.pa_pose)
+    return perturb(specimen.pa_pose, twist, specimen.isocenter_mm)
+
+
+def synthesize(
+    specimen: Specimen,
+    camera: Camera,
+    rois: Sequence[str],
+    settings: SynthesisSettings,
+    step_mm: float | None,
+    seed: int,
+) -> Iterator[Drr]:
+    """DRRs of a specimen, one at a time.
+
+    Raises:
+        InputError: the specimen lacks a ROI, or no pose shows enough of them.
+    """
+    masks = roi_volumes(specimen, rois)
+    scanned = _bodies(specimen.volume, settings)
+    continued = _bodies(specimen.volume.continued(settings.continued_mm), settings)
+    for index in range(settings.count):
+        rng = generator(seed, "drr", specimen.name, str(index))
+        pose, numbers = _view(specimen, camera, masks, settings, rng)
+        factor = rng.uniform(*settings.bone_contrast)
+        body, bone = continued if rng.uniform() < settings.continued_share else scanned
+        # Line integrals add, so a contrast costs no volume of its own.
+        integrals = render(body, camera, pose[None], step_mm)
+        integrals = integrals + (factor - 1) * render(bone, camera, pose[None], step_mm)
+        yield Drr(scaled(integrals)[0], numbers, pose, factor)
+
+
+def _bodies(volume: Volume, settings: SynthesisSettings) -> tuple[Volume, Volume]:
+    """The whole body, and its bone."""
+    return volume, volume.with_values(volume.values.where(volume.values > settings.bone_above_per_mm, 0))
+
+
+def _view(
+    specimen: Specimen,
+    camera: Camera,
+    masks: Sequence[Volume],
+    settings: SynthesisSettings,
+    rng: np.random.Generator,
+) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
+    for _ in range(TRIES):
+        pose = drawn_pose(specimen, settings, rng)
+        numbers = project_rois(masks, camera, pose[None])[0]
+        if (numbers > 0).float().mean() >= settings.min_roi_share:
+            return pose, numbers
+    raise InputError(
+        "config: synthesize",
+        f"{specimen.name}: none of {TRIES} poses shows ROIs on {settings.min_roi_share:.0%} of the image",
+        "Lower the standard deviations or `min_roi_share`",
+    )
+
+
+def write_pool(path: str | Path, drrs: Sequence[Drr], camera: Camera, rois: Sequence[str]) -> None:
+    """Write DRRs as `image`, `rois`, `pose`, `bone_contrast` (first axis N) with their camera, whole or not at all."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["rois"] = list(rois)
+        file.create_dataset("image", data=torch.stack([drr.image for drr in drrs]).numpy(), **COMPRESSION)
+        file.create_dataset("rois", data=torch.stack([drr.rois for drr in drrs]).numpy(), **COMPRESSION)
+        file["pose"] = torch.stack([drr.pose for drr in drrs]).numpy()
+        file["bone_contrast"] = np.array([drr.bone_contrast for drr in drrs])
+        file["intrinsics_px"] = camera.intrinsics_px.numpy()
+        file["pixel_spacing_mm"] = camera.pixel_spacing_mm
+
+
+def read_pool(path: str | Path) -> DrrPool:
+    """Read what `write_pool` wrote."""
+    with h5py.File(path, "r") as file:
+        return DrrPool(*(torch.from_numpy(file[key][()]) for key in ("image", "rois", "pose")))

@@ -1,0 +1,12 @@
+"""Figure 1: bones and landmarks in 3D beside the 2D mask."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from roireg.anatomy_figures import figure1
+    from roireg.figures import save_figure
+    from roireg.specimen import read_specimen
+
+    specimen = read_specimen(snakemake.input.specimen[0])
+    figure = figure1(specimen, specimen.xrays[0], snakemake.params.rois)
+    save_figure(figure, snakemake.output, snakemake.params.dpi)

@@ -1,0 +1,23 @@
+"""Dice of one segmenter on X-rays and DRRs of the specimen that it has not seen."""
+
+from roireg.job import job, progress
+
+with job(snakemake.log[0], snakemake.threads) as logger:
+    import pandas as pd
+
+    from roireg.files import write_csv
+    from roireg.segment.evaluate import dice_rows, segment_specimen, write_segmented
+    from roireg.segment.model import load_segmenter
+    from roireg.specimen import read_specimen
+    from roireg.training import training_device
+
+    params, output = snakemake.params, snakemake.output
+    device = training_device(snakemake.resources.gpu)
+    specimen = read_specimen(snakemake.input.specimen[0])
+    segmenter = load_segmenter(snakemake.input.model, params.rois, device)
+    found = segment_specimen(specimen, segmenter, params.render["step_mm"], device)
+    results = list(progress(found, 2 * len(specimen.xrays), "image"))
+    rows = pd.DataFrame(dice_rows(results, specimen.name, snakemake.wildcards.segmenter, params.rois))
+    logger.info("mean Dice: %s", rows.groupby("image")["dice"].mean().round(3).to_dict())
+    write_segmented(output.maps, results)
+    write_csv(output.dice, rows)

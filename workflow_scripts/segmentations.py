@@ -1,0 +1,15 @@
+"""Typical and worst segmentations of one segmenter, X-ray and DRR side by side."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from roireg.anatomy_figures import segmentation_figure
+    from roireg.figures import save_figure
+    from roireg.segment.cases import typical_and_worst
+    from roireg.segment.evaluate import read_segmented
+
+    params = snakemake.params
+    maps = {name: read_segmented(path) for name, path in zip(params.specimens, snakemake.input.maps, strict=True)}
+    title = f"{params.label}: specimens that the network has not seen"
+    figure = segmentation_figure(typical_and_worst(maps, params.label), params.rois, title)
+    save_figure(figure, snakemake.output, params.dpi)
