@@ -47,16 +47,29 @@ def check_references(config: dict[str, Any]) -> None:
     """Check that names which the configuration uses are names which it defines.
 
     Raises:
-        InputError: a method, start or optimizer is named that does not exist.
+        InputError: a method, start or optimizer is named that does not exist, or does not go with the others.
     """
     methods = config["methods"]
     for name, method in methods.items():
         for key, section in (("init", "initial_poses"), ("optimizer", "optimizers")):
             _known(f"methods.{name}.{key}", method[key], config[section])
+        _check_objective(name, method, config["optimizers"][method["optimizer"]]["type"])
     for name in config["tables"]["table1"]["methods"]:
         _known("tables.table1.methods", name, methods)
     for name in config["figures"]["methods"]:
         _known("figures.methods", name, methods)
+
+
+def _check_objective(name: str, method: dict[str, Any], optimizer_type: str) -> None:
+    """Gauss-Newton has an objective of its own, the others minimise what the method says."""
+    own = optimizer_type == "gauss_newton"
+    if own and method["roi"] != "none":
+        what = f"{method['roi']!r} does not go with an optimizer of type gauss_newton"
+        raise InputError(f"config: methods.{name}.roi", what, "Write none, or take another optimizer")
+    if own != (method["similarity"] == "own"):
+        what = f"{method['similarity']!r} does not go with an optimizer of type {optimizer_type}"
+        remedy = "Write own: gauss_newton brings its similarity" if own else "own is for gauss_newton; name a similarity"
+        raise InputError(f"config: methods.{name}.similarity", what, remedy)
 
 
 def _known(key: str, name: str, section: dict[str, Any]) -> None:

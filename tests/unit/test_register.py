@@ -58,7 +58,7 @@ def method(measure: str = "mncc", weights: WeightSettings = ALL_PIXELS, start_de
         optimizer="adam",
         start=PerturbationSettings(start_deg, 6.0),
         weights=weights,
-        adam=ADAM,
+        search=ADAM,
         step_mm=None,
     )
 
