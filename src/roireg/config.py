@@ -68,7 +68,7 @@ def _check_objective(name: str, method: dict[str, Any], optimizer_type: str) -> 
         raise InputError(f"config: methods.{name}.roi", what, "Write none, or take another optimizer")
     if own != (method["similarity"] == "own"):
         what = f"{method['similarity']!r} does not go with an optimizer of type {optimizer_type}"
-        remedy = "Write own: gauss_newton brings its similarity" if own else "own is for gauss_newton; name a similarity"
+        remedy = "Write own, it brings its similarity" if own else "own is for gauss_newton; name a similarity"
         raise InputError(f"config: methods.{name}.similarity", what, remedy)
 
 

@@ -85,14 +85,12 @@ class Volume:
         return Volume(values, self.volume_from_voxel)
 
     def coarsened(self, factor: int) -> "Volume":
-        """The means of blocks of `factor` voxels a side, made once; partial blocks at the far ends hold what is there."""
+        """The means of blocks of `factor` voxels a side, made once; blocks at the far ends may be partial."""
         if factor == 1:
             return self
         key = f"coarsened {factor}"
         if key not in self.derived:
-            means = functional.avg_pool3d(
-                self.values[None], factor, ceil_mode=True, count_include_pad=False
-            )[0]
+            means = functional.avg_pool3d(self.values[None], factor, ceil_mode=True, count_include_pad=False)[0]
             frame = self.volume_from_voxel.clone()
             frame[:3, 3] += frame[:3, :3].sum(dim=1) * (factor - 1) / 2
             frame[:3, :3] *= factor

@@ -2,10 +2,11 @@
 
 import pytest
 
-REGISTER_ALL = {"register": 6, "table1": 1, "figure4": 1, "strips": 3, "convergence": 1}
+REGISTER_ALL = {"register": 10, "table1": 1, "figure4": 1, "strips": 5, "convergence": 1}
 FROM_SPECIMENS = {"prepare_specimen": 2, **REGISTER_ALL}
 FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
-FIGURES = {"figure4": 1, "strips": 3, "convergence": 1}
+FIGURES = {"figure4": 1, "strips": 5, "convergence": 1}
+THREE_METHODS = {"register": 6, "table1": 1, "figure4": 1, "strips": 3, "convergence": 1}
 TWO_METHODS = {"register": 4, "table1": 1, "figure4": 1, "strips": 2, "convergence": 1}
 ONE_METHOD = {"register": 2, "table1": 1, "figure4": 1, "strips": 1, "convergence": 1}
 
@@ -16,8 +17,10 @@ KEYS = {
     "prepare.crop_px": ({"prepare": {"crop_px": 30}}, FROM_SPECIMENS),
     "prepare.ct_shift_voxels": ({"prepare": {"ct_shift_voxels": -0.5}}, FROM_SPECIMENS),
     "render.step_mm": ({"render": {"step_mm": 3.0}}, REGISTER_ALL),
-    "optimizers.adam.iterations": ({"optimizers": {"adam": {"iterations": 13}}}, REGISTER_ALL),
-    "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, TWO_METHODS),
+    "optimizers.adam.iterations": ({"optimizers": {"adam": {"iterations": 13}}}, THREE_METHODS),
+    "optimizers.gauss_newton.robust": ({"optimizers": {"gauss_newton": {"robust": "none"}}}, TWO_METHODS),
+    "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, THREE_METHODS),
+    "initial_poses.multi_start": ({"initial_poses": {"multi_start": {"starts": 50}}}, ONE_METHOD),
     "methods.perturbed.similarity": ({"methods": {"perturbed": {"similarity": "ssim"}}}, ONE_METHOD),
     "methods.perturbed+weights.weights": (
         {"methods": {"perturbed+weights": {"weights": {"exclude": []}}}},
@@ -37,6 +40,8 @@ MODULES = {
     "prepare.py": FROM_SPECIMENS,
     "similarity.py": {**REGISTER_ALL},
     "register/adam.py": {**REGISTER_ALL},
+    "register/gauss_newton.py": {**REGISTER_ALL},
+    "register/multi_start.py": {**REGISTER_ALL},
     "summary.py": {"table1": 1},
     "tables.py": {"table1": 1},
     "figures.py": FIGURES,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from roireg.geometry import perturb
@@ -12,8 +12,8 @@ from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import Jet, Pixels, Quadratic, image_jet, pixels_at, quadratic, without_outliers
 from roireg.register.trace import Trace
 
-STEPS_PER_PASS = 3
-FIRST_DAMPING, DAMPING_DOWN, DAMPING_UP = 1e-3, 0.2, 8.0
+STEPS_PER_PASS = 2
+FIRST_DAMPING, LEAST_DAMPING, DAMPING_DOWN, DAMPING_UP = 1e-1, 1e-3, 0.1, 10.0
 SMALLEST_CURVATURE = 1e-12
 
 Reweighting = Callable[[Level, Pixels, Jet], Pixels]
@@ -85,20 +85,18 @@ def descend(
     damping = torch.full((len(poses),), FIRST_DAMPING, dtype=torch.float64)
     path = []
     steps = 0
-    moved = True
-    while moved and steps < iterations:
+    ended = False
+    while not ended and steps < iterations:
         pixels = reweighting(level, pixels_at(level, poses), jet)
         state = State(poses, jet, quadratic(level, pixels, jet), damping)
         path.append((state.poses, state.model.objective))
-        moved = False
         for _ in range(min(STEPS_PER_PASS, iterations - steps)):
             step = damped_step(state.model, state.damping)
-            state, better = _step(level, pixels, state, step, center_mm)
+            state = _step(level, pixels, state, step, center_mm)
             path.append((state.poses, state.model.objective))
             steps += 1
-            small = (step.abs() < tolerance).all(-1)
-            moved |= bool((better & ~small).any())
-            if bool(small.all()):
+            ended = bool((step.abs() < tolerance).all())
+            if ended:
                 break
         poses, jet, damping = state.poses, state.jet, state.damping
     return Path(torch.stack([p for p, _ in path]), torch.stack([o for _, o in path]))
@@ -112,7 +110,7 @@ def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, 
 
 def _step(
     level: Level, pixels: Pixels, state: State, step: Float[Tensor, "B 6"], center_mm: Float[Tensor, "3"]
-) -> tuple[State, Bool[Tensor, "B"]]:
+) -> State:
     """Take the steps that lower the objective; the others stay, and will be damped more."""
     poses = perturb(state.poses, step, center_mm)
     jet = image_jet(level, poses, center_mm)
@@ -122,14 +120,15 @@ def _step(
     def chosen(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-    return (
-        State(
-            chosen(poses, state.poses),
-            chosen(jet, state.jet),
-            Quadratic(*(chosen(new, old) for new, old in zip(vars(model).values(), vars(state.model).values()))),
-            state.damping * torch.where(better, DAMPING_DOWN, DAMPING_UP),
+    return State(
+        chosen(poses, state.poses),
+        chosen(jet, state.jet),
+        Quadratic(
+            chosen(model.objective, state.model.objective),
+            chosen(model.gradient, state.model.gradient),
+            chosen(model.hessian, state.model.hessian),
         ),
-        better,
+        (state.damping * torch.where(better, DAMPING_DOWN, DAMPING_UP)).clamp_min(LEAST_DAMPING),
     )
 
 

@@ -71,9 +71,9 @@ def _locally_normalised(jet: Jet, weight: Tensor, share: Tensor, mass: Tensor, l
     centred_image = jet[:, :1] - _mean(jet[:, :1], share)
     # The square of a centred image: less is lost to rounding.
     jet = torch.cat([centred_image, jet[:, 1:]], dim=1)
-    means, squares = (
-        _window_sum(weight * torch.cat([jet, jet[:, :1] * jet], dim=1), level) / mass
-    ).split(jet.shape[1], dim=1)
+    means, squares = (_window_sum(weight * torch.cat([jet, jet[:, :1] * jet], dim=1), level) / mass).split(
+        jet.shape[1], dim=1
+    )
     # Of the first channel the variance, of the others half its derivative.
     variances = squares - means[:, :1] * means
     variances = variances + CONTRAST_FLOOR**2 * _mean(variances, share)
@@ -89,10 +89,10 @@ def _mean(images: Jet, share: Tensor) -> Float[Tensor, "B C 1 1"]:
 
 def _standardised(jet: Jet, share: Tensor) -> Jet:
     jet = jet - _mean(jet, share)
-    products = _mean(jet[:, :1] * jet, share)
-    jet = jet / products[:, :1].clamp_min(TINY).sqrt()
-    along = products[:, 1:] / products[:, :1].clamp_min(TINY).sqrt()
-    return torch.cat([jet[:, :1], jet[:, 1:] - along * jet[:, :1]], dim=1)
+    variances = _mean(jet[:, :1] * jet, share)
+    variance = variances[:, :1].clamp_min(TINY)
+    out = torch.cat([jet[:, :1], jet[:, 1:] - jet[:, :1] * variances[:, 1:] / variance], dim=1)
+    return out / variance.sqrt()
 
 
 def normalised(jet: Jet, weight: Tensor, share: Tensor, mass: Tensor, level: Level) -> Jet:

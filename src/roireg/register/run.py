@@ -95,9 +95,7 @@ def _adam(
     problem: Problem, measure: str, initial: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"], settings: AdamSettings
 ) -> Trace:
     compare = similarity(measure)
-    objective = image_objective(
-        problem.xray, problem.camera, problem.volume, compare, problem.weights, problem.step_mm
-    )
+    objective = image_objective(problem.xray, problem.camera, problem.volume, compare, problem.weights, problem.step_mm)
     return register_adam(objective, initial, center_mm, settings)
 
 
