@@ -49,6 +49,10 @@ def check_references(config: dict[str, Any]) -> None:
     Raises:
         InputError: a method, start or optimizer is named that does not exist, or does not go with the others.
     """
+    for name, optimizer in config["optimizers"].items():
+        if optimizer["type"] == "gauss_newton" and len(optimizer["local_sigma_px"]) != len(optimizer["levels_px"]):
+            what = f"{len(optimizer['local_sigma_px'])} values for {len(optimizer['levels_px'])} levels"
+            raise InputError(f"config: optimizers.{name}.local_sigma_px", what, "Give one for each of levels_px")
     methods = config["methods"]
     for name, method in methods.items():
         for key, section in (("init", "initial_poses"), ("optimizer", "optimizers")):

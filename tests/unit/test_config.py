@@ -183,6 +183,7 @@ def test_an_unknown_key_is_named(key, value):
         ("optimizers/adam/learning_rate_translation_mm", math.inf),
         ("optimizers/gauss_newton/levels_px", []),
         ("optimizers/gauss_newton/levels_px", [32, 32]),
+        ("optimizers/gauss_newton/local_sigma_px", []),
         ("optimizers/gauss_newton/tolerance_translation_mm", 0),
         ("optimizers/gauss_newton/robust", "huber"),
         ("optimizers/gauss_newton/type", "newton"),
@@ -267,6 +268,12 @@ def test_gauss_newton_goes_with_its_own_similarity_alone(method, key, value, wor
     error = refused(changed(f"methods/{method}/{key}", value))
     assert error.where == f"config: methods.{method}.similarity"
     assert word in error.what
+
+
+def test_every_level_needs_its_window():
+    error = refused(changed("optimizers/gauss_newton/local_sigma_px", [12.0, 8.0]))
+    assert error.where == "config: optimizers.gauss_newton.local_sigma_px"
+    assert "2 values for 3 levels" in error.what
 
 
 def normalized(name: str) -> str:

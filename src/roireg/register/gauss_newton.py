@@ -26,7 +26,7 @@ class GaussNewtonSettings:
 
     Attributes:
         levels_px: sides of the images, coarse to fine.
-        local_sigma_px: Gaussian window of the local normalisation, in pixels of each level.
+        local_sigma_px: Gaussian window of the local normalisation at each level, in its pixels.
         iterations: most steps a level.
         tolerance_rotation_rad, tolerance_translation_mm: a level ends when every entry of a step is smaller; at coarser
             levels they are larger by as much as pixels are.
@@ -34,7 +34,7 @@ class GaussNewtonSettings:
     """
 
     levels_px: tuple[int, ...]
-    local_sigma_px: float
+    local_sigma_px: tuple[float, ...]
     iterations: int
     tolerance_rotation_rad: float
     tolerance_translation_mm: float
@@ -150,14 +150,14 @@ def register_gauss_newton(
         The iterates of all levels in turn. Each pass and each level has its own pixels, so that the objective may rise
         where one begins; the last iterate is the result.
     """
-    sizes_px = list(dict.fromkeys(min(size, max(problem.xray.shape)) for size in settings.levels_px))
+    sizes_px = [min(size, max(problem.xray.shape)) for size in settings.levels_px]
     rotation, translation = settings.tolerance_rotation_rad, settings.tolerance_translation_mm
     tolerance = initial_pose.new_tensor([rotation] * 3 + [translation] * 3)
     paths = []
     poses = initial_pose[None]
-    for size_px in sizes_px:
+    for size_px, sigma_px in zip(sizes_px, settings.local_sigma_px, strict=True):
         path = descend(
-            level(problem, size_px, settings.local_sigma_px),
+            level(problem, size_px, sigma_px),
             poses,
             center_mm,
             settings.iterations,
