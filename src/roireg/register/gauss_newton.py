@@ -12,10 +12,12 @@ from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import Jet, Pixels, Quadratic, image_jet, pixels_at, quadratic, without_outliers
 from roireg.register.trace import Trace
 
+# Steps before weights are looked at anew.
 STEPS_PER_PASS = 2
 FIRST_DAMPING, LEAST_DAMPING, DAMPING_DOWN, DAMPING_UP = 1e-1, 1e-3, 0.1, 10.0
 SMALLEST_CURVATURE = 1e-12
 
+# What becomes of the pixels' weights, given the DRR at the start of a pass.
 Reweighting = Callable[[Level, Pixels, Jet], Pixels]
 REWEIGHTINGS: dict[str, Reweighting] = {"none": lambda level, pixels, jet: pixels, "tukey": without_outliers}
 
@@ -53,7 +55,7 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """`(N, B, 4, 4)` poses of B descents after each step, and the `(N, B)` objective there."""
+    """`(N + 1, B, 4, 4)` poses of B descents, at first and after each step, and the `(N + 1, B)` objective there."""
 
     poses: Float[Tensor, "N B 4 4"]
     objective: Float[Tensor, "N B"]
@@ -83,18 +85,16 @@ def descend(
     """
     jet = image_jet(level, poses, center_mm)
     damping = torch.full((len(poses),), FIRST_DAMPING, dtype=torch.float64)
-    path = []
-    steps = 0
+    path: list[tuple[Tensor, Tensor]] = []
     ended = False
-    while not ended and steps < iterations:
+    while not ended and len(path) <= iterations:
         pixels = reweighting(level, pixels_at(level, poses), jet)
         state = State(poses, jet, quadratic(level, pixels, jet), damping)
-        path.append((state.poses, state.model.objective))
-        for _ in range(min(STEPS_PER_PASS, iterations - steps)):
+        path = path or [(state.poses, state.model.objective)]
+        for _ in range(min(STEPS_PER_PASS, iterations + 1 - len(path))):
             step = damped_step(state.model, state.damping)
             state = _step(level, pixels, state, step, center_mm)
             path.append((state.poses, state.model.objective))
-            steps += 1
             ended = bool((step.abs() < tolerance).all())
             if ended:
                 break
@@ -147,8 +147,8 @@ def register_gauss_newton(
         settings: levels, tolerances.
 
     Returns:
-        The iterates of all levels in turn. Each pass and each level has its own pixels, so that the objective may rise
-        where one begins; the last iterate is the result.
+        The initial pose and the iterates of all levels in turn. Each level, and each pass of it, compares other pixels,
+        so that the objective may rise from one to the next; the last iterate is the result.
     """
     sizes_px = [min(size, max(problem.xray.shape)) for size in settings.levels_px]
     rotation, translation = settings.tolerance_rotation_rad, settings.tolerance_translation_mm
@@ -166,5 +166,8 @@ def register_gauss_newton(
         )
         paths.append(path)
         poses = path.poses[-1]
-    objective = torch.cat([path.objective[:, 0] for path in paths])
-    return Trace(torch.cat([path.poses[:, 0] for path in paths]), objective, best=len(objective) - 1)
+    # A level begins where the one before it ended.
+    first, *others = paths
+    steps = torch.cat([first.poses[:, 0], *(path.poses[1:, 0] for path in others)])
+    objective = torch.cat([first.objective[:, 0], *(path.objective[1:, 0] for path in others)])
+    return Trace(steps, objective, best=len(objective) - 1)

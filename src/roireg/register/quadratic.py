@@ -23,8 +23,11 @@ from torch import Tensor
 from roireg.drr import render, render_with_jacobian
 from roireg.register.levels import Level
 
+# c: windows with less than about this share of the mean contrast are not brought up to the others'.
 CONTRAST_FLOOR = 0.5
+# Covering less of the image than this is charged.
 MIN_SHARE = 0.3
+# Tukey's constant: 95 % efficiency where residuals are normal; and the median of |x| of a standard normal x.
 TUKEY = 4.685
 MAD_OF_NORMAL = 0.6745
 TINY = 1e-12
@@ -61,12 +64,18 @@ class Quadratic:
     hessian: Float[Tensor, "B 6 6"]
 
 
+def _mean(images: Jet, share: Tensor) -> Float[Tensor, "B C 1 1"]:
+    """Weighted mean of each channel."""
+    return (images.flatten(2) @ share.flatten(2).transpose(1, 2))[..., None]
+
+
 def _window_sum(images: Jet, level: Level) -> Jet:
     rows, columns = level.windows
     return rows @ images @ columns
 
 
 def _locally_normalised(jet: Jet, weight: Tensor, share: Tensor, mass: Tensor, level: Level) -> Jet:
+    """Mean 0 and standard deviation about 1 in each window, and the derivatives of that; 0 where the weight is."""
     jet = torch.where(weight > 0, jet, 0)
     centred_image = jet[:, :1] - _mean(jet[:, :1], share)
     # The square of a centred image: less is lost to rounding.
@@ -83,11 +92,8 @@ def _locally_normalised(jet: Jet, weight: Tensor, share: Tensor, mass: Tensor, l
     return torch.where(weight > 0, out, 0)
 
 
-def _mean(images: Jet, share: Tensor) -> Float[Tensor, "B C 1 1"]:
-    return (images.flatten(2) @ share.flatten(2).transpose(1, 2))[..., None]
-
-
 def _standardised(jet: Jet, share: Tensor) -> Jet:
+    """Weighted mean 0 and variance 1, and the derivatives of that."""
     jet = jet - _mean(jet, share)
     variances = _mean(jet[:, :1] * jet, share)
     variance = variances[:, :1].clamp_min(TINY)
@@ -114,9 +120,9 @@ def pixels_at(level: Level, poses: Float[Tensor, "B 4 4"]) -> Pixels:
     return _pixels(level, weight, price.double())
 
 
-def without_outliers(level: Level, pixels: Pixels, moving: Float[Tensor, "B 1 H W"]) -> Pixels:
+def without_outliers(level: Level, pixels: Pixels, jet: Jet) -> Pixels:
     """The pixels less those that differ far more than most (Tukey's biweight): instruments, the collimator's edge."""
-    image = normalised(moving[:, :1], pixels.weight, pixels.share, pixels.mass, level)
+    image = normalised(jet[:, :1], pixels.weight, pixels.share, pixels.mass, level)
     residual = image - pixels.fixed
     hidden = pixels.weight <= 0
     magnitude = residual.abs().masked_fill(hidden, torch.nan).flatten(1)
