@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from roireg.drr import render
 from roireg.geometry import RAS_FROM_LPS, Camera, pa_pose, perturb
+from roireg.images import scaled
+from roireg.specimen import Specimen, Xray
 from roireg.volume import Volume, attenuation_from_hu
 
 DOUBLE = {"dtype": torch.float64}
@@ -43,6 +45,27 @@ def phantom(dtype: torch.dtype = torch.float64) -> Volume:
         torch.eye(4, **DOUBLE), torch.tensor([0.1, -0.2, 0.3, -60.0, 40.0, 25.0], **DOUBLE), torch.zeros(3, **DOUBLE)
     )
     return Volume(torch.from_numpy(values).to(dtype), turn @ torch.diag(torch.tensor([4.0, 5.0, 4.5, 1.0], **DOUBLE)))
+
+
+def phantom_specimen(xrays: int = 2) -> Specimen:
+    """The phantom with X-rays of 40 px that are its own DRRs, and one label, "Dense"."""
+    volume = phantom(torch.float32)
+    labels = (volume.values > 0.03).to(torch.uint8)
+    poses = [general_pose(volume, seed)[0] for seed in range(xrays)]
+    view = camera(40)
+    images = [scaled(render(volume, view, pose[None]))[0] for pose in poses]
+    landmarks = volume.center_mm + torch.tensor([[40.0, 0, 0], [0, 40, 0], [0, 0, 40], [-30, -30, 0]], **DOUBLE)
+    return Specimen(
+        name="phantom",
+        volume=volume,
+        labels=labels,
+        label_names={1: "Dense"},
+        landmark_names=("a", "b", "c", "d"),
+        landmarks_mm=landmarks,
+        isocenter_mm=volume.center_mm,
+        pa_pose=general_pose(volume, 9)[0],
+        xrays=tuple(Xray(f"{k:03d}", image, None, view, poses[k]) for k, image in enumerate(images)),
+    )
 
 
 @cache

@@ -47,13 +47,18 @@ def check_references(config: dict[str, Any]) -> None:
     """Check that names which the configuration uses are names which it defines.
 
     Raises:
-        InputError: a method, start, optimizer, segmenter or recipe is named that does not exist, or a range is upside
-            down.
+        InputError: a method, start, optimizer, segmenter or recipe is named that does not exist or does not go with the
+            others, or a range is upside down.
     """
+    for name, optimizer in config["optimizers"].items():
+        if optimizer["type"] == "gauss_newton" and len(optimizer["local_sigma_px"]) != len(optimizer["levels_px"]):
+            what = f"{len(optimizer['local_sigma_px'])} values for {len(optimizer['levels_px'])} levels"
+            raise InputError(f"config: optimizers.{name}.local_sigma_px", what, "Give one for each of levels_px")
     methods = config["methods"]
     for name, method in methods.items():
         for key, section in (("init", "initial_poses"), ("optimizer", "optimizers")):
             _known(f"methods.{name}.{key}", method[key], config[section])
+        _check_objective(name, method, config["optimizers"][method["optimizer"]]["type"])
     for name in config["tables"]["table1"]["methods"]:
         _known("tables.table1.methods", name, methods)
     for name in config["figures"]["methods"]:
@@ -66,6 +71,18 @@ def check_references(config: dict[str, Any]) -> None:
         low, high = config[section][key]
         if low > high:
             raise InputError(f"config: {section}.{key}", f"{low} is more than {high}", "Give the smaller one first")
+
+
+def _check_objective(name: str, method: dict[str, Any], optimizer_type: str) -> None:
+    """Gauss-Newton has an objective of its own, the others minimise what the method says."""
+    own = optimizer_type == "gauss_newton"
+    if own and method["roi"] != "none":
+        what = f"{method['roi']!r} does not go with an optimizer of type gauss_newton"
+        raise InputError(f"config: methods.{name}.roi", what, "Write none, or take another optimizer")
+    if own != (method["similarity"] == "own"):
+        what = f"{method['similarity']!r} does not go with an optimizer of type {optimizer_type}"
+        remedy = "Write own, it brings its similarity" if own else "own is for gauss_newton; name a similarity"
+        raise InputError(f"config: methods.{name}.similarity", what, remedy)
 
 
 def _known(key: str, name: str, section: dict[str, Any]) -> None:

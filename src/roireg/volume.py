@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn import functional
 
 from roireg.errors import InputError
 
@@ -98,6 +99,19 @@ class Volume:
         if values.shape != self.values.shape:
             raise ValueError(f"values of shape {tuple(values.shape)} on a grid of {tuple(self.values.shape)}")
         return Volume(values, self.volume_from_voxel)
+
+    def coarsened(self, factor: int) -> "Volume":
+        """The means of blocks of `factor` voxels a side, made once; blocks at the far ends may be partial."""
+        if factor == 1:
+            return self
+        key = f"coarsened {factor}"
+        if key not in self.derived:
+            means = functional.avg_pool3d(self.values[None], factor, ceil_mode=True, count_include_pad=False)[0]
+            frame = self.volume_from_voxel.clone()
+            frame[:3, 3] += frame[:3, :3].sum(dim=1) * (factor - 1) / 2
+            frame[:3, :3] *= factor
+            self.derived[key] = Volume(means, frame)
+        return self.derived[key]
 
     def to(self, device: torch.device | str) -> "Volume":
         """The same volume on `device`."""

@@ -21,8 +21,6 @@ SCHEMA = yaml.safe_load(SCHEMA_PATH.read_text())
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
 OVERLAYS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path != SCHEMA_PATH)
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
-# Only one type of start has these.
-OPTIONAL = {"initial_poses.*.rotation_sd_deg", "initial_poses.*.translation_sd_mm"}
 
 
 def changed(dotted: str, value) -> dict:
@@ -60,16 +58,13 @@ def resolved(node: dict) -> dict:
 def nodes(node: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
     """Every schema below a schema, with its dotted path; `*` for names that the user chooses."""
     node = resolved(node)
-    kinds = [case["then"] for case in node.get("allOf", [])]
-    if kinds:
-        for kind in kinds:
-            yield from nodes(kind, path)
-        return
     yield ".".join(path), node
     for key, child in node.get("properties", {}).items():
         yield from nodes(child, (*path, key))
     if isinstance(node.get("additionalProperties"), dict):
         yield from nodes(node["additionalProperties"], (*path, "*"))
+    for branch in node.get("allOf", []):
+        yield from nodes(branch["then"], path)
 
 
 def test_the_schema_is_a_schema():
@@ -112,19 +107,23 @@ def test_every_object_of_the_schema_refuses_unknown_keys():
     objects = [(path, node) for path, node in nodes(SCHEMA) if node.get("type") == "object"]
     assert len(objects) > 10
     for path, node in objects:
-        if "properties" in node:
+        if "allOf" in node:
+            # One branch for each type, which refuses unknown keys in its turn.
+            cases = [branch["if"]["properties"]["type"]["const"] for branch in node["allOf"]]
+            assert cases == node["properties"]["type"]["enum"], path
+        elif "properties" in node:
             assert node["additionalProperties"] is False, path
         else:
             assert node["propertyNames"] == {"$ref": "#/$defs/name"}, path
 
 
-def test_every_property_is_required_unless_optional_on_purpose():
+def test_every_property_is_required():
     optional, required = set(), set()
     for path, node in nodes(SCHEMA):
         for key in node.get("properties", {}):
             dotted = f"{path}.{key}".lstrip(".")
             (required if key in node.get("required", []) else optional).add(dotted)
-    assert optional == OPTIONAL
+    assert optional == set()
     assert {"seed", "prepare.crop_px", "methods.*.weights.coverage", "optimizers.*.iterations"} <= required
 
 
@@ -153,6 +152,8 @@ def test_every_key_must_be_there(key):
         ("segment/unet/variant", "tiny"),
         ("segment/medsam/widths", [8, 8, 8, 8, 8, 8]),
         ("recipes/sgd/nesterov", True),
+        ("optimizers/gauss_newton/decay_factor", 0.9),
+        ("initial_poses/multi_start/seed", 1),
     ],
 )
 def test_an_unknown_key_is_named(key, value):
@@ -184,6 +185,14 @@ def test_an_unknown_key_is_named(key, value):
         ("optimizers/adam/learning_rate_rotation_rad", 0),
         ("optimizers/adam/learning_rate_rotation_rad", math.nan),
         ("optimizers/adam/learning_rate_translation_mm", math.inf),
+        ("optimizers/gauss_newton/levels_px", []),
+        ("optimizers/gauss_newton/levels_px", [32, 32]),
+        ("optimizers/gauss_newton/local_sigma_px", []),
+        ("optimizers/gauss_newton/tolerance_translation_mm", 0),
+        ("optimizers/gauss_newton/robust", "huber"),
+        ("optimizers/gauss_newton/type", "newton"),
+        ("initial_poses/multi_start/starts", 0),
+        ("initial_poses/multi_start/local_sigma_px", 0),
         ("methods/diffdrr/similarity", "ncc"),
         ("methods/diffdrr/label", ""),
         ("methods/perturbed/weights/exclude_margin_mm", -0.1),
@@ -280,6 +289,27 @@ def test_a_pretrained_network_needs_its_digest():
     error = refused(changed("segment/medsam/checkpoint", {"path": "medsam_vit_b.pth"}))
     assert error.where == "config: segment.medsam.checkpoint"
     assert "sha256" in error.what
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "value", "word"),
+    [
+        ("perturbed+gn", "similarity", "mncc", "gauss_newton"),
+        ("perturbed+gn", "optimizer", "adam", "own"),
+        ("perturbed", "similarity", "own", "adam"),
+        ("perturbed", "optimizer", "gauss_newton", "mncc"),
+    ],
+)
+def test_gauss_newton_goes_with_its_own_similarity_alone(method, key, value, word):
+    error = refused(changed(f"methods/{method}/{key}", value))
+    assert error.where == f"config: methods.{method}.similarity"
+    assert word in error.what
+
+
+def test_every_level_needs_its_window():
+    error = refused(changed("optimizers/gauss_newton/local_sigma_px", [12.0, 8.0]))
+    assert error.where == "config: optimizers.gauss_newton.local_sigma_px"
+    assert "2 values for 3 levels" in error.what
 
 
 def normalized(name: str) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from volumes import camera, general_pose, phantom
+from volumes import general_pose, phantom, phantom_specimen
 
 from roireg.drr import coverage, render
 from roireg.errors import InputError
@@ -21,33 +21,9 @@ from roireg.similarity import SIMILARITIES, similarity
 from roireg.specimen import Specimen, Xray
 from roireg.volume import Volume
 
-SIZE_PX = 40
 ADAM = AdamSettings(120, 7.5e-3, 3.0, 25, 0.8)
 ALL_PIXELS = WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0)
 DOUBLE = {"dtype": torch.float64}
-
-
-def specimen(xrays: int = 2, offset: float = 0.0) -> Specimen:
-    """The phantom with X-rays that are its own DRRs; `offset` brightens a stripe of them."""
-    volume = phantom(torch.float32)
-    labels = (volume.values > 0.03).to(torch.uint8)
-    poses = [general_pose(volume, seed)[0] for seed in range(xrays)]
-    view = camera(SIZE_PX)
-    images = [scaled(render(volume, view, pose[None]))[0] for pose in poses]
-    for image in images:
-        image[:, :6] += offset
-    landmarks = volume.center_mm + torch.tensor([[40.0, 0, 0], [0, 40, 0], [0, 0, 40], [-30, -30, 0]], **DOUBLE)
-    return Specimen(
-        name="phantom",
-        volume=volume,
-        labels=labels,
-        label_names={1: "Dense"},
-        landmark_names=("a", "b", "c", "d"),
-        landmarks_mm=landmarks,
-        isocenter_mm=volume.center_mm,
-        pa_pose=general_pose(volume, 9)[0],
-        xrays=tuple(Xray(f"{k:03d}", image, None, view, poses[k]) for k, image in enumerate(images)),
-    )
 
 
 def method(measure: str = "mncc", weights: WeightSettings = ALL_PIXELS, start_deg: float = 2.0) -> MethodSettings:
@@ -59,21 +35,21 @@ def method(measure: str = "mncc", weights: WeightSettings = ALL_PIXELS, start_de
         optimizer="adam",
         start=PerturbationSettings(start_deg, 6.0),
         weights=weights,
-        adam=ADAM,
+        search=ADAM,
         step_mm=None,
     )
 
 
 @pytest.mark.parametrize("measure", [name for name in SIMILARITIES if name != "gradient_ncc"])
 def test_adam_finds_the_pose_with_every_similarity(measure):
-    for result in register_specimen(specimen(1), method(measure), seed=0):
+    for result in register_specimen(phantom_specimen(1), method(measure), seed=0):
         assert result.row["init_mpd_mm"] > 4
         assert result.row["mpd_mm"] < 0.15 * result.row["init_mpd_mm"]
 
 
 @pytest.mark.parametrize("measure", list(SIMILARITIES))
 def test_the_objective_is_least_at_the_truth(measure):
-    patient = specimen(1)
+    patient = phantom_specimen(1)
     xray = patient.xrays[0]
     objective = image_objective(xray.image, xray.camera, patient.volume, similarity(measure), None, None)
     best = float(objective(xray.pose[None]))
@@ -83,7 +59,7 @@ def test_the_objective_is_least_at_the_truth(measure):
 
 
 def test_the_returned_pose_is_the_iterate_of_least_objective():
-    result = next(register_specimen(specimen(), method(), seed=0))
+    result = next(register_specimen(phantom_specimen(), method(), seed=0))
     trace = result.trace
     assert trace.poses.shape == (ADAM.iterations + 1, 4, 4)
     assert result.row["objective"] == float(trace.objective.min())
@@ -92,7 +68,7 @@ def test_the_returned_pose_is_the_iterate_of_least_objective():
 
 
 def test_a_registration_is_reproducible_and_depends_on_the_seed():
-    rows = [next(register_specimen(specimen(1), method(), seed)).row for seed in (0, 0, 1)]
+    rows = [next(register_specimen(phantom_specimen(1), method(), seed)).row for seed in (0, 0, 1)]
     for key in ("mpd_mm", "objective", "pose_03", "init_mpd_mm"):
         assert rows[0][key] == rows[1][key]
     for key in ("pose_03", "init_mpd_mm"):
@@ -100,13 +76,13 @@ def test_a_registration_is_reproducible_and_depends_on_the_seed():
 
 
 def test_starts_do_not_depend_on_other_xrays():
-    alone = next(register_specimen(specimen(1), method(), seed=0)).row
-    among = next(register_specimen(specimen(2), method(), seed=0)).row
+    alone = next(register_specimen(phantom_specimen(1), method(), seed=0)).row
+    among = next(register_specimen(phantom_specimen(2), method(), seed=0)).row
     assert alone["init_mpd_mm"] == among["init_mpd_mm"]
 
 
 def test_perturbed_starts_have_the_spread_asked_for():
-    patient = specimen(1)
+    patient = phantom_specimen(1)
     settings = PerturbationSettings(3.0, 10.0)
     xray = patient.xrays[0]
     errors = [
@@ -129,7 +105,7 @@ def test_a_truncated_ct_misleads_plain_mncc_and_not_the_weighted_one():
     cut = 14
     frame = whole.volume_from_voxel.clone()
     frame[:3, 3] += frame[:3, 2] * cut
-    patient = specimen()
+    patient = phantom_specimen()
     short = Volume(ends[cut:-cut].contiguous() + 0.005, frame)
     longer_values = ends.clone() + 0.005
     longer = Volume(torch.nn.functional.pad(longer_values, (0, 0, 0, 0, 12, 12), value=0.02), _shifted(whole, 12))
@@ -155,7 +131,7 @@ def _shifted(volume: Volume, slices: int) -> torch.Tensor:
 
 
 def test_weights_multiply_and_unknown_labels_are_named():
-    patient = specimen(1)
+    patient = phantom_specimen(1)
     xray = patient.xrays[0]
     both = weight_map(patient, WeightSettings(True, ("dense",), 2.0))(xray.camera, xray.pose[None])
     covered = coverage(patient.volume, xray.camera, xray.pose[None])
@@ -168,7 +144,7 @@ def test_weights_multiply_and_unknown_labels_are_named():
 
 
 def test_a_wider_margin_leaves_out_more():
-    patient = specimen(1)
+    patient = phantom_specimen(1)
     xray = patient.xrays[0]
     kept = [
         float(weight_map(patient, WeightSettings(False, ("dense",), margin))(xray.camera, xray.pose[None]).mean())
@@ -204,7 +180,7 @@ def test_adam_minimises_a_plain_function_of_the_pose():
 
 
 def test_traces_are_read_back(tmp_path):
-    results = list(register_specimen(specimen(), method(), seed=0))
+    results = list(register_specimen(phantom_specimen(), method(), seed=0))
     write_traces(tmp_path / "traces.h5", results)
     records = read_traces(tmp_path / "traces.h5")
     assert list(records) == ["000", "001"]

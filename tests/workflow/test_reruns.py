@@ -2,7 +2,7 @@
 
 import pytest
 
-REGISTER_ALL = {"register": 6, "table1": 1, "figure4": 1, "strips": 3, "convergence": 1}
+REGISTER_ALL = {"register": 10, "table1": 1, "figure4": 1, "strips": 5, "convergence": 1}
 ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1}
 UNET = {"train_unet": 2, **ONE_SEGMENTER}
 MEDSAM = {"train_medsam": 2, **ONE_SEGMENTER}
@@ -11,7 +11,8 @@ SEGMENT_ALL = {"train_unet": 2, "train_medsam": 2, **DICE_ALL}
 FROM_DRRS = {"synthesize_drrs": 2, **SEGMENT_ALL}
 FROM_SPECIMENS = {"prepare_specimen": 2, **FROM_DRRS, "figure1": 1, **REGISTER_ALL}
 FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
-FIGURES = {"figure1": 1, "segmentations": 2, "figure4": 1, "strips": 3, "convergence": 1}
+FIGURES = {"figure1": 1, "segmentations": 2, "figure4": 1, "strips": 5, "convergence": 1}
+THREE_METHODS = {"register": 6, "table1": 1, "figure4": 1, "strips": 3, "convergence": 1}
 TWO_METHODS = {"register": 4, "table1": 1, "figure4": 1, "strips": 2, "convergence": 1}
 ONE_METHOD = {"register": 2, "table1": 1, "figure4": 1, "strips": 1, "convergence": 1}
 
@@ -27,7 +28,7 @@ KEYS = {
     "training.gpu": ({"training": {"gpu": 1}}, {}),
     "augmentation.noise_sd": ({"augmentation": {"noise_sd": 0.04}}, SEGMENT_ALL),
     "recipes.sgd.learning_rate": ({"recipes": {"sgd": {"learning_rate": 0.05}}}, UNET),
-    "recipes.adamw.weight_decay": ({"recipes": {"adamw": {"weight_decay": 0.02}}}, MEDSAM),
+    "recipes.adamw_from_scratch": ({"recipes": {"adamw_from_scratch": {"weight_decay": 0.02}}}, MEDSAM),
     "recipes.adam.learning_rate": ({"recipes": {"adam": {"learning_rate": 0.05}}}, {}),
     "segment.unet.widths": ({"segment": {"unet": {"widths": [4, 4, 4, 4, 4, 8]}}}, UNET),
     "segment.unet.recipe": ({"segment": {"unet": {"recipe": "adam"}}}, UNET),
@@ -35,8 +36,10 @@ KEYS = {
     "segment.unet.label": ({"segment": {"unet": {"label": "Net"}}}, {"segmentations": 1, "table2": 1}),
     "segment.medsam.box_jitter_px": ({"segment": {"medsam": {"box_jitter_px": 20}}}, MEDSAM),
     "segment.medsam.epochs": ({"segment": {"medsam": {"epochs": 2}}}, MEDSAM),
-    "optimizers.adam.iterations": ({"optimizers": {"adam": {"iterations": 13}}}, REGISTER_ALL),
-    "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, TWO_METHODS),
+    "optimizers.adam.iterations": ({"optimizers": {"adam": {"iterations": 13}}}, THREE_METHODS),
+    "optimizers.gauss_newton.robust": ({"optimizers": {"gauss_newton": {"robust": "none"}}}, TWO_METHODS),
+    "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, THREE_METHODS),
+    "initial_poses.multi_start": ({"initial_poses": {"multi_start": {"starts": 50}}}, ONE_METHOD),
     "methods.perturbed.similarity": ({"methods": {"perturbed": {"similarity": "ssim"}}}, ONE_METHOD),
     "methods.perturbed+weights.weights": (
         {"methods": {"perturbed+weights": {"weights": {"exclude": []}}}},
@@ -69,6 +72,8 @@ MODULES = {
     "table2.py": {"table2": 1},
     "summary.py": {"table1": 1, "table2": 1},
     "tables.py": {"table1": 1, "table2": 1},
+    "register/gauss_newton.py": {**REGISTER_ALL},
+    "register/multi_start.py": {**REGISTER_ALL},
     "figures.py": FIGURES,
     "provenance.py": {},
 }

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.geometry import perturb
+from roireg.register.trace import Trace
 
 Objective = Callable[[Float[Tensor, "1 4 4"]], Float[Tensor, ""]]
 
@@ -21,24 +22,6 @@ class AdamSettings:
     learning_rate_translation_mm: float
     decay_every: int
     decay_factor: float
-
-
-@dataclass(frozen=True, eq=False)
-class Trace:
-    """What an optimization did.
-
-    Attributes:
-        poses: `(N + 1, 4, 4)` iterates from the initial pose on, `volume_from_camera`.
-        objective: `(N + 1,)` value at each of them.
-    """
-
-    poses: Float[Tensor, "N 4 4"]
-    objective: Float[Tensor, "N"]
-
-    @property
-    def best(self) -> int:
-        """Index of the iterate of the least objective."""
-        return int(self.objective.nan_to_num(nan=torch.inf).argmin())
 
 
 def register_adam(
@@ -78,4 +61,5 @@ def register_adam(
         value.backward()
         optimizer.step()
         schedule.step()
-    return Trace(torch.stack(poses), torch.stack(values))
+    values = torch.stack(values)
+    return Trace(torch.stack(poses), values, best=int(values.nan_to_num(nan=torch.inf).argmin()))

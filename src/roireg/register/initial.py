@@ -1,5 +1,6 @@
 """Where an optimization starts."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.geometry import perturb
+from roireg.register.levels import Problem
+from roireg.register.multi_start import MultiStartSettings, multi_start
 from roireg.specimen import Specimen, Xray
+
+
+@dataclass(frozen=True)
+class PaSettings:
+    """`T_PA` has none."""
 
 
 @dataclass(frozen=True)
@@ -30,3 +38,20 @@ def perturbed_start(
     """The TRUTH, perturbed about the isocentre by normal deviates: a probe of the capture range, not a method."""
     twist = rng.normal(size=6) * np.repeat([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm], 3)
     return perturb(xray.pose, torch.from_numpy(twist), specimen.isocenter_mm)
+
+
+StartSettings = PaSettings | PerturbationSettings | MultiStartSettings
+STARTS: dict[type, Callable[..., Float[Tensor, "4 4"]]] = {
+    PaSettings: lambda specimen, xray, problem, settings, rng: pa_start(specimen),
+    PerturbationSettings: lambda specimen, xray, problem, settings, rng: perturbed_start(specimen, xray, settings, rng),
+    MultiStartSettings: lambda specimen, xray, problem, settings, rng: multi_start(
+        problem, specimen.pa_pose, specimen.isocenter_mm, settings, rng
+    ),
+}
+
+
+def start_pose(
+    specimen: Specimen, xray: Xray, problem: Problem, settings: StartSettings, rng: np.random.Generator
+) -> Float[Tensor, "4 4"]:
+    """The initial pose of one X-ray's registration, by the kind of start that the settings describe."""
+    return STARTS[type(settings)](specimen, xray, problem, settings, rng)

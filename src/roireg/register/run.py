@@ -1,9 +1,10 @@
 """A method on all X-rays of a specimen: rows of the results contract, and traces."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,9 +13,13 @@ from torch import Tensor
 
 from roireg.evaluate import registration_errors
 from roireg.files import atomic_path
-from roireg.register.adam import AdamSettings, Objective, Trace, register_adam
-from roireg.register.initial import PerturbationSettings, pa_start, perturbed_start
+from roireg.register.adam import AdamSettings, register_adam
+from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
+from roireg.register.initial import PaSettings, PerturbationSettings, StartSettings, start_pose
+from roireg.register.levels import Problem
+from roireg.register.multi_start import MultiStartSettings
 from roireg.register.objective import image_objective
+from roireg.register.trace import Trace
 from roireg.register.weights import WeightSettings, weight_map
 from roireg.seeds import generator
 from roireg.similarity import similarity
@@ -23,16 +28,22 @@ from roireg.specimen import Specimen, Xray
 ERROR_COLUMNS = ("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm")
 
 
+OptimizerSettings = AdamSettings | GaussNewtonSettings
+# By `type` of an entry in the config.
+START_TYPES = {"pa": PaSettings, "perturbed": PerturbationSettings, "multi_start": MultiStartSettings}
+OPTIMIZER_TYPES = {"adam": AdamSettings, "gauss_newton": GaussNewtonSettings}
+
+
 @dataclass(frozen=True)
 class MethodSettings:
     """A method: an entry of `methods` in the config, with the entries that it names.
 
     Attributes:
         name, init, roi, optimizer: names, as they stand in the results.
-        similarity: a key of `roireg.similarity.SIMILARITIES`.
-        start: None for `T_PA`, or how the truth is perturbed.
+        similarity: a key of `roireg.similarity.SIMILARITIES`, or `own` for an optimizer that has an objective.
+        start: where to begin.
         weights: what is left out of the similarity.
-        adam: the optimizer's settings.
+        search: the optimizer's settings.
         step_mm: sampling of the renderer, or None for its default.
     """
 
@@ -41,9 +52,9 @@ class MethodSettings:
     similarity: str
     roi: str
     optimizer: str
-    start: PerturbationSettings | None
+    start: StartSettings
     weights: WeightSettings
-    adam: AdamSettings
+    search: OptimizerSettings
     step_mm: float | None
 
 
@@ -60,10 +71,6 @@ def method_from_config(
     name: str, method: dict, initial_pose: dict, optimizer: dict, step_mm: float | None
 ) -> MethodSettings:
     """A method from its entry in the config and the entries of the start and the optimizer that it names."""
-    adam = {key: value for key, value in optimizer.items() if key != "type"}
-    start = None
-    if initial_pose["type"] == "perturbed":
-        start = PerturbationSettings(initial_pose["rotation_sd_deg"], initial_pose["translation_sd_mm"])
     weights = method["weights"]
     return MethodSettings(
         name=name,
@@ -71,47 +78,67 @@ def method_from_config(
         similarity=method["similarity"],
         roi=method["roi"],
         optimizer=method["optimizer"],
-        start=start,
+        start=settings_of(initial_pose, START_TYPES),
         weights=WeightSettings(weights["coverage"], tuple(weights["exclude"]), weights["exclude_margin_mm"]),
-        adam=AdamSettings(**adam),
+        search=settings_of(optimizer, OPTIMIZER_TYPES),
         step_mm=step_mm,
     )
 
 
-def start_pose(specimen: Specimen, xray: Xray, method: MethodSettings, seed: int) -> Float[Tensor, "4 4"]:
-    """The initial pose; methods of the same `init` start from the same pose, which makes their comparison paired."""
-    if method.start is None:
-        return pa_start(specimen)
-    rng = generator(seed, "initial pose", method.init, specimen.name, xray.name)
-    return perturbed_start(specimen, xray, method.start, rng)
+def settings_of(entry: dict[str, Any], types: dict[str, type]) -> Any:
+    """The settings that an entry of the config describes, by its `type`."""
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key != "type"}
+    return types[entry["type"]](**values)
+
+
+def _adam(
+    problem: Problem, measure: str, initial: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"], settings: AdamSettings
+) -> Trace:
+    compare = similarity(measure)
+    objective = image_objective(problem.xray, problem.camera, problem.volume, compare, problem.weights, problem.step_mm)
+    return register_adam(objective, initial, center_mm, settings)
+
+
+def _gauss_newton(
+    problem: Problem,
+    measure: str,
+    initial: Float[Tensor, "4 4"],
+    center_mm: Float[Tensor, "3"],
+    settings: GaussNewtonSettings,
+) -> Trace:
+    return register_gauss_newton(problem, initial, center_mm, settings)
+
+
+OPTIMIZERS: dict[type, Callable[..., Trace]] = {AdamSettings: _adam, GaussNewtonSettings: _gauss_newton}
 
 
 def register_specimen(specimen: Specimen, method: MethodSettings, seed: int) -> Iterator[Registration]:
     """Register every X-ray of a specimen.
 
-    `seconds` in the rows is the optimization of one X-ray, without reading files or compiling.
+    `seconds` in the rows is one X-ray's search for a start and its optimization, without reading files or compiling.
+    Methods of the same `init` start from the same pose, which makes their comparison paired.
 
     Args:
         specimen: the patient.
         method: what to do.
         seed: the config's seed.
     """
-    measure = similarity(method.similarity)
     weights = weight_map(specimen, method.weights)
     for index, xray in enumerate(specimen.xrays):
-        objective = image_objective(xray.image, xray.camera, specimen.volume, measure, weights, method.step_mm)
-        initial = start_pose(specimen, xray, method, seed)
+        problem = Problem(xray.image, xray.camera, specimen.volume, weights, method.step_mm)
         if index == 0:
-            _warm_up(objective, initial, specimen, method)
+            # One step, so that just-in-time compilation and lazy imports do not count as the first X-ray's time.
+            _register(specimen, xray, problem, replace(method, search=replace(method.search, iterations=1)), seed)
         start = time.perf_counter()
-        trace = register_adam(objective, initial, specimen.isocenter_mm, method.adam)
+        trace = _register(specimen, xray, problem, method, seed)
         seconds = time.perf_counter() - start
         yield _result(specimen, xray, method, trace, seconds, seed)
 
 
-def _warm_up(objective: Objective, initial: Float[Tensor, "4 4"], specimen: Specimen, method: MethodSettings) -> None:
-    """One step, so that just-in-time compilation and lazy imports do not count as the first X-ray's time."""
-    register_adam(objective, initial, specimen.isocenter_mm, replace(method.adam, iterations=1))
+def _register(specimen: Specimen, xray: Xray, problem: Problem, method: MethodSettings, seed: int) -> Trace:
+    rng = generator(seed, "initial pose", method.init, specimen.name, xray.name)
+    initial = start_pose(specimen, xray, problem, method.start, rng)
+    return OPTIMIZERS[type(method.search)](problem, method.similarity, initial, specimen.isocenter_mm, method.search)
 
 
 def _result(

@@ -1,0 +1,173 @@
+"""Gauss-Newton on locally normalised, weighted NCC: coarse to fine, damped as by Levenberg and Marquardt."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.geometry import perturb
+from roireg.register.levels import Level, Problem, level
+from roireg.register.quadratic import Jet, Pixels, Quadratic, image_jet, pixels_at, quadratic, without_outliers
+from roireg.register.trace import Trace
+
+# Steps before weights are looked at anew.
+STEPS_PER_PASS = 2
+FIRST_DAMPING, LEAST_DAMPING, DAMPING_DOWN, DAMPING_UP = 1e-1, 1e-3, 0.1, 10.0
+SMALLEST_CURVATURE = 1e-12
+
+# What becomes of the pixels' weights, given the DRR at the start of a pass.
+Reweighting = Callable[[Level, Pixels, Jet], Pixels]
+REWEIGHTINGS: dict[str, Reweighting] = {"none": lambda level, pixels, jet: pixels, "tukey": without_outliers}
+
+
+@dataclass(frozen=True)
+class GaussNewtonSettings:
+    """How far and how finely to descend.
+
+    Attributes:
+        levels_px: sides of the images, coarse to fine.
+        local_sigma_px: Gaussian window of the local normalisation at each level, in its pixels.
+        iterations: most steps a level.
+        tolerance_rotation_rad, tolerance_translation_mm: a level ends when every entry of a step is smaller; at coarser
+            levels they are larger by as much as pixels are.
+        robust: a key of `REWEIGHTINGS`; from the second level on, as a start need not tell which pixels are outliers.
+    """
+
+    levels_px: tuple[int, ...]
+    local_sigma_px: tuple[float, ...]
+    iterations: int
+    tolerance_rotation_rad: float
+    tolerance_translation_mm: float
+    robust: str
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """B descents: where they are, the DRR there with its derivative, the objective's model, the damping."""
+
+    poses: Float[Tensor, "B 4 4"]
+    jet: Jet
+    model: Quadratic
+    damping: Float[Tensor, "B"]
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """`(N + 1, B, 4, 4)` poses of B descents, at first and after each step, and the `(N + 1, B)` objective there."""
+
+    poses: Float[Tensor, "N B 4 4"]
+    objective: Float[Tensor, "N B"]
+
+
+def descend(
+    level: Level,
+    poses: Float[Tensor, "B 4 4"],
+    center_mm: Float[Tensor, "3"],
+    iterations: int,
+    tolerance: Float[Tensor, "6"],
+    reweighting: Reweighting,
+) -> Path:
+    """Minimise the objective at one level from B poses at once.
+
+    Which pixels count depends on the pose, and the objective would jump with each that comes or goes. So a pass takes
+    a few steps on the pixels of its first pose: on them the objective never rises, and a step that would hide pixels
+    gains nothing. The next pass looks anew which pixels count.
+
+    Args:
+        level: the problem at one resolution.
+        poses: starts, `volume_from_camera`, mm.
+        center_mm: centre of rotation, volume frame.
+        iterations: most steps.
+        tolerance: rad and mm; the descent ends when no entry of any step exceeds it.
+        reweighting: how the pixels' weights follow from the residual at the start of a pass.
+    """
+    jet = image_jet(level, poses, center_mm)
+    damping = torch.full((len(poses),), FIRST_DAMPING, dtype=torch.float64)
+    path: list[tuple[Tensor, Tensor]] = []
+    ended = False
+    while not ended and len(path) <= iterations:
+        pixels = reweighting(level, pixels_at(level, poses), jet)
+        state = State(poses, jet, quadratic(level, pixels, jet), damping)
+        path = path or [(state.poses, state.model.objective)]
+        for _ in range(min(STEPS_PER_PASS, iterations + 1 - len(path))):
+            step = damped_step(state.model, state.damping)
+            state = _step(level, pixels, state, step, center_mm)
+            path.append((state.poses, state.model.objective))
+            ended = bool((step.abs() < tolerance).all())
+            if ended:
+                break
+        poses, jet, damping = state.poses, state.jet, state.damping
+    return Path(torch.stack([p for p, _ in path]), torch.stack([o for _, o in path]))
+
+
+def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, "B 6"]:
+    """The twist to the minimum of the model, its diagonal raised by `damping` (Marquardt: free of units)."""
+    diagonal = damping[:, None] * model.hessian.diagonal(dim1=1, dim2=2) + SMALLEST_CURVATURE
+    return torch.linalg.solve(model.hessian + torch.diag_embed(diagonal), -model.gradient)
+
+
+def _step(
+    level: Level, pixels: Pixels, state: State, step: Float[Tensor, "B 6"], center_mm: Float[Tensor, "3"]
+) -> State:
+    """Take the steps that lower the objective; the others stay, and will be damped more."""
+    poses = perturb(state.poses, step, center_mm)
+    jet = image_jet(level, poses, center_mm)
+    model = quadratic(level, pixels, jet)
+    better = model.objective < state.model.objective
+
+    def chosen(new: Tensor, old: Tensor) -> Tensor:
+        return torch.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return State(
+        chosen(poses, state.poses),
+        chosen(jet, state.jet),
+        Quadratic(
+            chosen(model.objective, state.model.objective),
+            chosen(model.gradient, state.model.gradient),
+            chosen(model.hessian, state.model.hessian),
+        ),
+        (state.damping * torch.where(better, DAMPING_DOWN, DAMPING_UP)).clamp_min(LEAST_DAMPING),
+    )
+
+
+def register_gauss_newton(
+    problem: Problem,
+    initial_pose: Float[Tensor, "4 4"],
+    center_mm: Float[Tensor, "3"],
+    settings: GaussNewtonSettings,
+) -> Trace:
+    """Minimise one minus the NCC of the locally normalised X-ray and DRR over poses.
+
+    Args:
+        problem: the X-ray, the CT, and the pixels that count.
+        initial_pose: `volume_from_camera`, mm.
+        center_mm: centre of rotation, volume frame.
+        settings: levels, tolerances.
+
+    Returns:
+        The initial pose and the iterates of all levels in turn. Each level, and each pass of it, compares other pixels,
+        so that the objective may rise from one to the next; the last iterate is the result.
+    """
+    sizes_px = [min(size, max(problem.xray.shape)) for size in settings.levels_px]
+    rotation, translation = settings.tolerance_rotation_rad, settings.tolerance_translation_mm
+    tolerance = initial_pose.new_tensor([rotation] * 3 + [translation] * 3)
+    paths = []
+    poses = initial_pose[None]
+    for size_px, sigma_px in zip(sizes_px, settings.local_sigma_px, strict=True):
+        path = descend(
+            level(problem, size_px, sigma_px),
+            poses,
+            center_mm,
+            settings.iterations,
+            tolerance * sizes_px[-1] / size_px,
+            REWEIGHTINGS[settings.robust if paths else "none"],
+        )
+        paths.append(path)
+        poses = path.poses[-1]
+    # A level begins where the one before it ended.
+    first, *others = paths
+    steps = torch.cat([first.poses[:, 0], *(path.poses[1:, 0] for path in others)])
+    objective = torch.cat([first.objective[:, 0], *(path.objective[1:, 0] for path in others)])
+    return Trace(steps, objective, best=len(objective) - 1)

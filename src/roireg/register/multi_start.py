@@ -1,0 +1,64 @@
+"""A start without a network: many random poses about `T_PA`, scored at low resolution, the best of them refined."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.geometry import perturb
+from roireg.register.gauss_newton import REWEIGHTINGS, descend
+from roireg.register.levels import Problem, level
+from roireg.register.quadratic import objective
+
+# Coarse on purpose: the start must lie in the right valley, no more.
+TOLERANCE = (2e-3, 2e-3, 2e-3, 0.4, 0.4, 0.4)
+
+
+@dataclass(frozen=True)
+class MultiStartSettings:
+    """How many poses to try.
+
+    Attributes:
+        starts: number of random poses.
+        keep: how many of the best are refined.
+        iterations: Gauss-Newton steps of each.
+        rotation_sd_deg, translation_sd_mm: spread of the poses about `T_PA`, per axis.
+        size_px: side of the images.
+        local_sigma_px: Gaussian window of the local normalisation.
+    """
+
+    starts: int
+    keep: int
+    iterations: int
+    rotation_sd_deg: float
+    translation_sd_mm: float
+    size_px: int
+    local_sigma_px: float
+
+
+def multi_start(
+    problem: Problem,
+    pa_pose: Float[Tensor, "4 4"],
+    center_mm: Float[Tensor, "3"],
+    settings: MultiStartSettings,
+    rng: np.random.Generator,
+) -> Float[Tensor, "4 4"]:
+    """The best of many random starts.
+
+    Args:
+        problem: the X-ray, the CT, and the pixels that count.
+        pa_pose: `T_PA`, about which the X-rays are expected.
+        center_mm: centre of rotation, volume frame.
+        settings: numbers and spreads.
+        rng: of the random poses.
+    """
+    sd = np.repeat([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm], 3)
+    twists = torch.from_numpy(rng.normal(size=(settings.starts, 6)) * sd)
+    coarse = level(problem, settings.size_px, settings.local_sigma_px)
+    poses = perturb(pa_pose.expand(settings.starts, 4, 4), twists, center_mm)
+    kept = poses[objective(coarse, poses).argsort()[: settings.keep]]
+    path = descend(coarse, kept, center_mm, settings.iterations, kept.new_tensor(TOLERANCE), REWEIGHTINGS["none"])
+    # On the pixels that count at each pose: lost coverage is priced.
+    return path.poses[-1][objective(coarse, path.poses[-1]).argmin()]
