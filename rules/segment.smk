@@ -87,7 +87,7 @@ rule segment_dice:
     resources:
         mem_mb=8000,
         runtime=240,
-        gpu=0,
+        gpu=config["training"]["gpu"],
     params:
         rois=config["rois"],
         render=config["render"],

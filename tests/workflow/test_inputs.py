@@ -64,6 +64,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
     overlay = {
         "dataset": {"name": "own", "path": "own.h5"},
         "prepare": {"crop_px": 0, "isocenter": []},
+        "rois": ["talus", "tibia"],
         "optimizers": {"adam": {"iterations": 60}},
         "initial_poses": {"perturbed": {"rotation_sd_deg": 2.0, "translation_sd_mm": 5.0}},
         "methods": {"perturbed+weights": {"weights": weights}},
@@ -76,3 +77,45 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
     assert set(rows["specimen"]) == {"Anna", "patient-7"}
     assert (rows["mpd_mm"] < 0.5 * rows["init_mpd_mm"]).all()
     assert (fresh.folder / "results/own/figures/figure4.pdf").stat().st_size > 1000
+    dice = pd.read_csv(fresh.folder / "results/own/segmentations/unet/Anna.csv")
+    assert dice["roi"].unique().tolist() == ["talus", "tibia"]
+    assert "talus / tibia" in (fresh.folder / "results/own/tables/table2.md").read_text()
+
+
+def test_a_file_of_one_specimen_runs_without_table2(fresh):
+    write_small_dataset(fresh.folder / "own.h5", specimens=("Anna",))
+    overlay = {
+        "dataset": {"name": "own", "path": "own.h5"},
+        "prepare": {"crop_px": 0, "isocenter": []},
+        "rois": ["talus", "tibia"],
+        "tables": {"table2": {"segmenters": []}},
+    }
+    result = fresh.run("-n", overlays=(overlay,))
+    assert result.status == 0, result.output
+    assert "table1" in result.jobs
+    assert not {"table2", "train_unet", "train_medsam", "synthesize_drrs", "segmentations"} & set(result.jobs)
+
+
+def test_xrays_without_masks_end_training_on_them_with_one_line(fresh):
+    write_small_dataset(fresh.folder / "own.h5", specimens=("Anna", "Bert"), optional=False)
+    overlay = {
+        "dataset": {"name": "own", "path": "own.h5"},
+        "prepare": {"crop_px": 0, "isocenter": []},
+        "rois": ["talus", "tibia"],
+    }
+    result = fresh.run("results/own/segmenters/unet/Anna/model.safetensors", overlays=(overlay,))
+    assert result.status != 0
+    assert one_line(result.output, "segment.*.train_on", "gt-seg", "[drrs]")
+
+
+def test_a_missing_pretrained_network_ends_with_one_line_that_says_where_to_get_it(fresh):
+    write_small_dataset(fresh.folder / "own.h5", specimens=("Anna", "Bert"))
+    overlay = {
+        "dataset": {"name": "own", "path": "own.h5"},
+        "prepare": {"crop_px": 0, "isocenter": []},
+        "rois": ["talus", "tibia"],
+        "segment": {"medsam": {"checkpoint": {"path": "medsam_vit_b.pth", "sha256": "0" * 64}}},
+    }
+    result = fresh.run("results/own/segmenters/medsam/Anna/model.safetensors", overlays=(overlay,))
+    assert result.status != 0
+    assert one_line(result.output, "config: segment.medsam.checkpoint.path", "medsam_vit_b.pth", "MedSAM")

@@ -48,7 +48,9 @@ def test_registrations_follow_the_results_contract(smoke):
             assert list(rows.columns) == CONTRACT
             assert rows["projection"].tolist() == ["000", "001"]
             assert (rows["method"] == method).all()
-            assert (rows["iterations"] == 12).all() or method.endswith("+gn")
+            most = 3 * 20 if method.endswith("+gn") else 12
+            assert rows["iterations"].between(1, most).all()
+            assert method.endswith("+gn") or (rows["iterations"] == most).all()
             assert np.isfinite(rows.select_dtypes("number").to_numpy()).all()
 
 
