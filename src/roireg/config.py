@@ -1,14 +1,19 @@
 """Checks of the workflow's configuration that end in one clear line."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from roireg.errors import InputError
+
+# jsonschema compiles grammars for formats that no schema here names, for over a second in every job: it goes without.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+from jsonschema import Draft202012Validator  # noqa: E402
+from jsonschema.exceptions import best_match  # noqa: E402
 
 
 def _key(parts) -> str:

@@ -2,6 +2,8 @@
 
 import ast
 import hashlib
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "roireg"
@@ -31,6 +33,21 @@ def _imported_names(tree: ast.Module) -> set[str]:
     return {name for name in names if name.startswith(f"{PACKAGE}.")}
 
 
+@dataclass(frozen=True)
+class Source:
+    """What matters of a file: what it does, as text, and the names below the package that it imports."""
+
+    meaning: str
+    imports: frozenset[str]
+
+
+@cache
+def _source(text: str) -> Source:
+    """Of a file's text; many scripts share a module, and parsing it is what takes the time."""
+    tree = ast.parse(text)
+    return Source(imports=frozenset(_imported_names(tree)), meaning=ast.dump(_without_docstrings(tree)))
+
+
 def _files_of(name: str, source: Path) -> list[Path]:
     """Files that importing `name` runs: the module and the `__init__` of each package above it, but the top one."""
     parts = name.split(".")
@@ -55,7 +72,7 @@ def code_files(script: Path, source: Path) -> list[Path]:
         if path in found:
             continue
         found.add(path)
-        for name in _imported_names(ast.parse(path.read_text())):
+        for name in _source(path.read_text()).imports:
             waiting += _files_of(name, source)
     return sorted(found)
 
@@ -64,6 +81,5 @@ def code_digest(script: Path, source: Path) -> str:
     """Hash of what the code does: comments, docstrings, layout and file times do not change it."""
     digest = hashlib.sha256()
     for path in code_files(script, source):
-        tree = _without_docstrings(ast.parse(path.read_text()))
-        digest.update(path.name.encode() + b"\0" + ast.dump(tree).encode() + b"\0")
+        digest.update(path.name.encode() + b"\0" + _source(path.read_text()).meaning.encode() + b"\0")
     return digest.hexdigest()[:16]

@@ -40,9 +40,9 @@ def test_a_wrong_download_is_refused_and_leaves_nothing(fresh):
 
 def test_a_truncated_dataset_ends_with_one_line_and_no_output(fresh):
     path = fresh.folder / "own.h5"
-    write_small_dataset(path, specimens=("patient",))
+    write_small_dataset(path, specimens=("patient", "another"))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    overlay = {"dataset": {"path": "own.h5", "specimens": ["patient"]}}
+    overlay = {"dataset": {"path": "own.h5", "specimens": ["patient", "another"]}}
     result = fresh.run("data", overlays=(overlay,))
     assert result.status != 0
     assert one_line(result.output, "own.h5", "Download it again")
@@ -51,7 +51,7 @@ def test_a_truncated_dataset_ends_with_one_line_and_no_output(fresh):
 
 
 def test_a_label_that_the_file_lacks_ends_with_one_line(fresh):
-    write_small_dataset(fresh.folder / "own.h5", specimens=("patient",))
+    write_small_dataset(fresh.folder / "own.h5", specimens=("patient", "another"))
     overlay = {"dataset": {"path": "own.h5"}, "prepare": {"crop_px": 0}}
     result = fresh.run("data", overlays=(overlay,))
     assert result.status != 0
