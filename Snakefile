@@ -15,6 +15,7 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/synthesize.smk"
 include: "rules/segment.smk"
+include: "rules/encode.smk"
 include: "rules/register.smk"
 include: "rules/evaluate.smk"
 

@@ -85,6 +85,63 @@ def training_data(wildcards):
     }
 
 
+def encoder_parts(encoder):
+    """Name and added seed of an encoder: `ours` is `ours@0`, `ours@1` the same trained with another seed."""
+    name, _, added = encoder.partition("@")
+    return name, int(added or 0)
+
+
+def trained(encoder, added):
+    """The path part of an encoder that was trained with a number added to the seed."""
+    return f"{encoder}@{added}" if added else encoder
+
+
+def encoder_settings(wildcards):
+    """What decides an encoder's weights: its entry, and the recipe and augmentation that it uses."""
+    encoder = config["encoders"][encoder_parts(wildcards.encoder)[0]]
+    return {
+        "encoder": {
+            key: value
+            for key, value in encoder.items()
+            if key not in ("label", "segmenter")
+        },
+        "recipe": config["recipes"][encoder["recipe"]],
+        "augmentation": config["encoder_augmentation"],
+    }
+
+
+def encoder_data(wildcards):
+    """The DRRs of a pool, and for a ROI term the segmenter that has not seen the specimen."""
+    encoder = config["encoders"][encoder_parts(wildcards.encoder)[0]]
+    data = {}
+    if encoder["samples"] == "pool":
+        data["pool"] = f"{OUT}/drrs/{wildcards.specimen}.h5"
+    if encoder["loss"]["roi"] > 0:
+        segmenter = encoder["segmenter"]
+        data["segmenter"] = (
+            f"{OUT}/segmenters/{segmenter}/{wildcards.specimen}/model.safetensors"
+        )
+    return data
+
+
+def start_data(wildcards):
+    """The poses that an encoder estimated, for a method that starts from them."""
+    start = config["initial_poses"][config["methods"][wildcards.method]["init"]]
+    if start["type"] != "encoder":
+        return {}
+    return {
+        "estimates": f"{OUT}/encoders/{start['encoder']}/{wildcards.specimen}/poses.csv"
+    }
+
+
+def encoders_of(methods):
+    """Names of the encoders that methods start from."""
+    starts = [
+        config["initial_poses"][config["methods"][name]["init"]] for name in methods
+    ]
+    return sorted({start["encoder"] for start in starts if start["type"] == "encoder"})
+
+
 def described(segmenters):
     """What Table 2 says of segmenters, by name: label, kind of network, and what they learned from."""
     keys = ("label", "type", "train_on")
@@ -93,21 +150,27 @@ def described(segmenters):
     }
 
 
-def check_leave_one_out(segmenters, specimens):
-    """A segmenter is judged on a specimen that it has not seen, so there must be two."""
-    if segmenters and len(specimens) < 2:
-        raise InputError(
-            "config: tables.table2.segmenters",
-            f"leaving one specimen out needs two or more, and there is {len(specimens)} ({', '.join(specimens)})",
-            "Add specimens, or set it to [] to leave Table 2 out",
-        )
+def check_leave_one_out(config, specimens):
+    """A segmenter is judged on, and teaches an encoder of, a specimen that it has not seen, so there must be two."""
+    if len(specimens) > 1:
+        return
+    what = f"leaving one specimen out needs two or more, and there is {len(specimens)} ({', '.join(specimens)})"
+    if config["tables"]["table2"]["segmenters"]:
+        remedy = "Add specimens, or set it to [] to leave Table 2 out"
+        raise InputError("config: tables.table2.segmenters", what, remedy)
+    methods = config["tables"]["table1"]["methods"] + config["figures"]["methods"]
+    wanted = encoders_of(methods) + config["figures"]["learning_curves"]["encoders"]
+    for name in wanted:
+        if config["encoders"][name]["loss"]["roi"] > 0:
+            remedy = "Add specimens, or set it to 0 to train without the ROI term"
+            raise InputError(f"config: encoders.{name}.loss.roi", what, remedy)
 
 
 try:
     check_schema(config, BASE / "config" / "config.schema.yaml")
     check_references(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
-    check_leave_one_out(config["tables"]["table2"]["segmenters"], SPECIMENS)
+    check_leave_one_out(config, SPECIMENS)
 except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 
@@ -122,3 +185,4 @@ wildcard_constraints:
     specimen=r"[^/]+",
     method=r"[^/]+",
     segmenter=r"[^/]+",
+    encoder=r"[^/]+",

@@ -1,11 +1,12 @@
 """Tables and figures.
 
-Reads results/{dataset}/specimens/, segmentations/, registrations/ and traces/. Writes results/{dataset}/tables/ and figures/.
+Reads results/{dataset}/specimens/, segmentations/, encoders/, registrations/ and traces/. Writes results/{dataset}/tables/ and figures/.
 """
 
 TABLE1_METHODS = config["tables"]["table1"]["methods"]
 TABLE2_SEGMENTERS = config["tables"]["table2"]["segmenters"]
 FIGURE_METHODS = config["figures"]["methods"]
+LEARNING_CURVES = config["figures"]["learning_curves"]
 
 
 rule table1:
@@ -263,6 +264,51 @@ rule convergence:
         "../workflow_scripts/convergence.py"
 
 
+rule learning_curves:
+    """Validation error of encoders while they learn."""
+    input:
+        histories=expand(
+            rules.train_encoder.output.history,
+            encoder=[
+                trained(encoder, seed)
+                for encoder in LEARNING_CURVES["encoders"]
+                for seed in LEARNING_CURVES["seeds"]
+            ],
+            specimen=SPECIMENS,
+        ),
+    output:
+        png=report(
+            f"{OUT}/figures/learning_curves.png",
+            caption="../report/learning_curves.rst",
+            category="Figures",
+            labels={
+                "figure": "learning curves",
+                "content": "encoders while they learn",
+            },
+        ),
+        pdf=f"{OUT}/figures/learning_curves.pdf",
+    log:
+        f"{LOGS}/learning_curves.log",
+    benchmark:
+        f"{BENCHMARKS}/learning_curves.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        labels={
+            name: config["encoders"][name]["label"]
+            for name in LEARNING_CURVES["encoders"]
+        },
+        dpi=config["figures"]["dpi"],
+        code=code("learning_curves"),
+    script:
+        "../workflow_scripts/learning_curves.py"
+
+
 rule tables:
     input:
         rules.table1.output,
@@ -273,6 +319,7 @@ rule figures:
     input:
         rules.figure1.output,
         expand(rules.segmentations.output, segmenter=TABLE2_SEGMENTERS),
+        rules.learning_curves.output if LEARNING_CURVES["encoders"] else [],
         rules.figure4.output,
         rules.convergence.output,
         expand(rules.strips.output, method=FIGURE_METHODS),

@@ -1,6 +1,6 @@
 """Intraoperative registration: every method on every specimen.
 
-Reads results/{dataset}/specimens/. Writes results/{dataset}/registrations/{method}/{specimen}.csv
+Reads results/{dataset}/specimens/ and encoders/. Writes results/{dataset}/registrations/{method}/{specimen}.csv
 and results/{dataset}/traces/{method}/{specimen}.h5.
 """
 
@@ -8,6 +8,7 @@ and results/{dataset}/traces/{method}/{specimen}.h5.
 rule register:
     """One method on all X-rays of one specimen."""
     input:
+        unpack(start_data),
         specimen=rules.prepare_specimen.output,
     output:
         registrations=f"{OUT}/registrations/{{method}}/{{specimen}}.csv",
@@ -18,7 +19,8 @@ rule register:
         f"{BENCHMARKS}/register/{{method}}/{{specimen}}.tsv"
     conda:
         ENVIRONMENT
-    threads: 2
+    # Two jobs side by side on two cores do more than two threads of one.
+    threads: 1
     resources:
         mem_mb=3000,
         runtime=120,

@@ -7,7 +7,8 @@ with job(snakemake.log[0], snakemake.threads):
     import torch
 
     from roireg.files import write_csv
-    from roireg.register.run import method_from_config, register_specimen, write_traces
+    from roireg.register.run import method_from_config, register_specimen, starting_from, write_traces
+    from roireg.results import read_estimates
     from roireg.specimen import read_specimen
 
     # The renderer has the cores; images are too small for torch's second thread to pay.
@@ -16,6 +17,8 @@ with job(snakemake.log[0], snakemake.threads):
     method = method_from_config(
         snakemake.wildcards.method, **snakemake.params.settings, step_mm=snakemake.params.render["step_mm"]
     )
+    if snakemake.input.get("estimates"):
+        method = starting_from(method, read_estimates(snakemake.input.estimates))
     results = list(
         progress(register_specimen(specimen, method, snakemake.params.seed), len(specimen.xrays), "registered X-ray")
     )

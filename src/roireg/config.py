@@ -70,12 +70,47 @@ def check_references(config: dict[str, Any]) -> None:
         _known("figures.methods", name, methods)
     for name, segmenter in config["segment"].items():
         _known(f"segment.{name}.recipe", segmenter["recipe"], config["recipes"])
+    for name, encoder in config["encoders"].items():
+        _known(f"encoders.{name}.recipe", encoder["recipe"], config["recipes"])
+        _check_encoder(name, encoder, config["segment"])
+    for name, start in config["initial_poses"].items():
+        if start["type"] == "encoder":
+            _known(f"initial_poses.{name}.encoder", start["encoder"], config["encoders"])
+    for name in config["figures"]["learning_curves"]["encoders"]:
+        _known("figures.learning_curves.encoders", name, config["encoders"])
     for name in config["tables"]["table2"]["segmenters"]:
         _known("tables.table2.segmenters", name, config["segment"])
-    for section, key in (("synthesize", "bone_contrast"), ("augmentation", "gamma")):
+    ranges = (
+        ("synthesize", "bone_contrast"),
+        ("augmentation", "gamma"),
+        ("encoder_augmentation", "gamma"),
+        ("encoder_augmentation", "blur_sigma_px"),
+    )
+    for section, key in ranges:
         low, high = config[section][key]
         if low > high:
             raise InputError(f"config: {section}.{key}", f"{low} is more than {high}", "Give the smaller one first")
+
+
+def _check_encoder(name: str, encoder: dict[str, Any], segmenters: dict[str, Any]) -> None:
+    """The ROI term needs a U-Net, the pool's stages a pool, the heads of an attention an even share of its width."""
+    key = f"config: encoders.{name}"
+    if encoder["loss"]["roi"] > 0:
+        remedy = "Name a U-Net of `segment`, or set loss.roi to 0"
+        if encoder["segmenter"] is None:
+            raise InputError(f"{key}.segmenter", "the loss has a ROI term and there is no segmenter", remedy)
+        _known(f"encoders.{name}.segmenter", encoder["segmenter"], segmenters)
+        if segmenters[encoder["segmenter"]]["type"] != "unet":
+            fault = f"{encoder['segmenter']!r} needs boxes, which no one draws in training"
+            raise InputError(f"{key}.segmenter", fault, remedy)
+    if encoder["samples"] == "online" and encoder["stages"] > 1:
+        raise InputError(
+            f"{key}.stages", "stages open a pool, and samples is online", "Set it to 1, or samples to pool"
+        )
+    network = encoder["network"]
+    if network["type"] == "attention_autoencoder" and network["widths"][-1] % network["heads"]:
+        fault = f"{network['heads']} does not divide the last of widths, {network['widths'][-1]}"
+        raise InputError(f"{key}.network.heads", fault, "Take a divisor")
 
 
 def _check_objective(name: str, method: dict[str, Any], optimizer_type: str) -> None:

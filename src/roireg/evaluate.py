@@ -18,6 +18,17 @@ def detector_points_mm(
     return torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=-1) @ camera.rays_mm().to(pixels).T
 
 
+def projection_distances_mm(
+    estimates: Float[Tensor, "*B 4 4"],
+    truths: Float[Tensor, "*B 4 4"],
+    camera: Camera,
+    landmarks_mm: Float[Tensor, "N 3"],
+) -> Float[Tensor, "*B"]:
+    """`mpd_mm` of many poses: mean distance of the landmarks' projections on the detector plane, the paper's "mTRE"."""
+    apart_px = project(landmarks_mm, camera, truths) - project(landmarks_mm, camera, estimates)
+    return (apart_px * apart_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean(-1)
+
+
 def registration_errors(
     estimate: Float[Tensor, "4 4"],
     truth: Float[Tensor, "4 4"],
@@ -41,8 +52,6 @@ def registration_errors(
         `rotation_deg`: geodesic angle of $R^\top \hat R$.
         `translation_mm`: distance of the isocentre's positions in the camera frame.
     """
-    true_px, estimated_px = project(landmarks_mm, camera, truth), project(landmarks_mm, camera, estimate)
-    spacing = true_px.new_tensor(camera.pixel_spacing_mm)
     true_detector = transform_points(truth, detector_points_mm(landmarks_mm, camera, truth))
     estimated_detector = transform_points(estimate, detector_points_mm(landmarks_mm, camera, estimate))
     mrpd = (true_detector - estimated_detector).norm(dim=-1).mean()
@@ -50,7 +59,7 @@ def registration_errors(
     isocenter = isocenter_mm[None]
     offset = transform_points(invert(estimate), isocenter) - transform_points(invert(truth), isocenter)
     return {
-        "mpd_mm": float(((true_px - estimated_px) * spacing).norm(dim=-1).mean()),
+        "mpd_mm": float(projection_distances_mm(estimate, truth, camera, landmarks_mm)),
         "mrpd_mm": float(mrpd),
         "tre_mm": float(moved.norm(dim=-1).mean()),
         "mpd_legacy": LEGACY_FACTOR * float(mrpd),

@@ -1,4 +1,4 @@
-"""Reading results: rows of registrations and of Dice, and traces."""
+"""Reading results: rows of registrations and of Dice, estimated poses, and traces."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +23,14 @@ class TraceRecord:
     best: int
 
 
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A pose (`volume_from_camera`, mm) that an encoder estimated, and the seconds that it took."""
+
+    pose: Float[Tensor, "4 4"]
+    seconds: float
+
+
 def read_registrations(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Rows of many registration files; specimen and projection stay text."""
     names = {"specimen": str, "projection": str, "method": str}
@@ -43,6 +51,12 @@ def pose_of_row(row) -> Float[Tensor, "4 4"]:
     """`volume_from_camera` from the columns `pose_00` to `pose_23` of a result row."""
     upper = torch.tensor([[float(row[f"pose_{r}{c}"]) for c in range(4)] for r in range(3)], dtype=torch.float64)
     return torch.cat([upper, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)])
+
+
+def read_estimates(path: str | Path) -> dict[str, Estimate]:
+    """Estimates by the X-ray's name, from the file of a specimen that `estimate_poses` wrote."""
+    rows = pd.read_csv(path, dtype={"projection": str}, keep_default_na=False, float_precision="round_trip")
+    return {row["projection"]: Estimate(pose_of_row(row), float(row["seconds"])) for _, row in rows.iterrows()}
 
 
 def read_traces(path: str | Path) -> dict[str, TraceRecord]:

@@ -45,7 +45,7 @@ def summarize(table: pd.DataFrame, seed: int) -> dict[str, float]:
     low, high = specimen_bootstrap(table, "mpd_mm", lambda x: success_rate(x, 1), seed)
     median_low, median_high = specimen_bootstrap(table, "mpd_mm", np.median, seed)
     summary = {"xrays": len(table), "specimens": table["specimen"].nunique()}
-    for column in ("mpd_mm", "rotation_deg", "translation_mm", "tre_mm"):
+    for column in ("mpd_mm", "init_mpd_mm", "rotation_deg", "translation_mm", "tre_mm"):
         summary[f"{column}_mean"] = float(table[column].mean(skipna=False))
         summary[f"{column}_sd"] = float(table[column].std(ddof=1, skipna=False))
     summary |= {f"srr_{t}mm": success_rate(mpd, t) for t in THRESHOLDS_MM}

@@ -82,10 +82,10 @@ def settings_from_config(synthesize: dict, mu_water_per_mm: float, mu_bone_per_m
     )
 
 
-def camera_twist(twist: Float[Tensor, "6"], pose: Float[Tensor, "4 4"]) -> Float[Tensor, "6"]:
-    """A twist given along the camera's axes, along the volume's axes as `perturb` takes it."""
-    rotation = pose[:3, :3]
-    return torch.cat([rotation @ twist[:3], rotation @ twist[3:]])
+def camera_twist(twist: Float[Tensor, "*B 6"], pose: Float[Tensor, "4 4"]) -> Float[Tensor, "*B 6"]:
+    """Twists given along the camera's axes, along the volume's axes as `perturb` takes them."""
+    camera_from_volume = pose[:3, :3].T
+    return torch.cat([twist[..., :3] @ camera_from_volume, twist[..., 3:] @ camera_from_volume], dim=-1)
 
 
 def drawn_pose(specimen: Specimen, settings: SynthesisSettings, rng: np.random.Generator) -> Float[Tensor, "4 4"]:
@@ -93,6 +93,65 @@ def drawn_pose(specimen: Specimen, settings: SynthesisSettings, rng: np.random.G
     spread = np.concatenate([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm])
     twist = camera_twist(torch.from_numpy(rng.normal(size=6) * spread), specimen.pa_pose)
     return perturb(specimen.pa_pose, twist, specimen.isocenter_mm)
+
+
+class Synthesizer:
+    """DRRs of one specimen as one camera sees them, each a function of the generator that it is drawn with.
+
+    Args:
+        specimen: the patient.
+        camera: the detector.
+        rois: labels of the CT; where they overlap in a DRR, later ones lie over earlier ones.
+        settings: how DRRs are drawn.
+        step_mm: sampling of the renderer, or None for its default.
+
+    Raises:
+        InputError: the specimen lacks a ROI.
+    """
+
+    def __init__(
+        self,
+        specimen: Specimen,
+        camera: Camera,
+        rois: Sequence[str],
+        settings: SynthesisSettings,
+        step_mm: float | None,
+    ) -> None:
+        self.specimen, self.camera, self.settings, self.step_mm = specimen, camera, settings, step_mm
+        self._masks = roi_volumes(specimen, rois)
+        self._scanned = self._bodies(specimen.volume)
+        self._continued = self._bodies(specimen.volume.continued(settings.continued_mm))
+
+    def draw(self, rng: np.random.Generator) -> Drr:
+        """A DRR at a random pose.
+
+        Raises:
+            InputError: no pose shows enough of the ROIs.
+        """
+        pose, numbers = self._view(rng)
+        factor = rng.uniform(*self.settings.bone_contrast)
+        body, bone = self._continued if rng.uniform() < self.settings.continued_share else self._scanned
+        # Line integrals add, so a contrast costs no volume of its own.
+        integrals = render(body, self.camera, pose[None], self.step_mm)
+        integrals = integrals + (factor - 1) * render(bone, self.camera, pose[None], self.step_mm)
+        return Drr(scaled(integrals)[0], numbers, pose, factor)
+
+    def _bodies(self, volume: Volume) -> tuple[Volume, Volume]:
+        """The whole body, and its bone."""
+        return volume, volume.with_values(volume.values.where(volume.values > self.settings.bone_above_per_mm, 0))
+
+    def _view(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
+        for _ in range(TRIES):
+            pose = drawn_pose(self.specimen, self.settings, rng)
+            numbers = project_rois(self._masks, self.camera, pose[None])[0]
+            if (numbers > 0).float().mean() >= self.settings.min_roi_share:
+                return pose, numbers
+        share = f"{self.settings.min_roi_share:.0%}"
+        raise InputError(
+            "config: synthesize",
+            f"{self.specimen.name}: none of {TRIES} poses shows ROIs on {share} of the image",
+            "Lower the standard deviations or `min_roi_share`",
+        )
 
 
 def synthesize(
@@ -103,47 +162,10 @@ def synthesize(
     step_mm: float | None,
     seed: int,
 ) -> Iterator[Drr]:
-    """DRRs of a specimen, one at a time.
-
-    Raises:
-        InputError: the specimen lacks a ROI, or no pose shows enough of them.
-    """
-    masks = roi_volumes(specimen, rois)
-    scanned = _bodies(specimen.volume, settings)
-    continued = _bodies(specimen.volume.continued(settings.continued_mm), settings)
+    """The DRRs of a specimen's pool, one at a time; see `Synthesizer` for arguments and errors."""
+    synthesizer = Synthesizer(specimen, camera, rois, settings, step_mm)
     for index in range(settings.count):
-        rng = generator(seed, "drr", specimen.name, str(index))
-        pose, numbers = _view(specimen, camera, masks, settings, rng)
-        factor = rng.uniform(*settings.bone_contrast)
-        body, bone = continued if rng.uniform() < settings.continued_share else scanned
-        # Line integrals add, so a contrast costs no volume of its own.
-        integrals = render(body, camera, pose[None], step_mm)
-        integrals = integrals + (factor - 1) * render(bone, camera, pose[None], step_mm)
-        yield Drr(scaled(integrals)[0], numbers, pose, factor)
-
-
-def _bodies(volume: Volume, settings: SynthesisSettings) -> tuple[Volume, Volume]:
-    """The whole body, and its bone."""
-    return volume, volume.with_values(volume.values.where(volume.values > settings.bone_above_per_mm, 0))
-
-
-def _view(
-    specimen: Specimen,
-    camera: Camera,
-    masks: Sequence[Volume],
-    settings: SynthesisSettings,
-    rng: np.random.Generator,
-) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
-    for _ in range(TRIES):
-        pose = drawn_pose(specimen, settings, rng)
-        numbers = project_rois(masks, camera, pose[None])[0]
-        if (numbers > 0).float().mean() >= settings.min_roi_share:
-            return pose, numbers
-    raise InputError(
-        "config: synthesize",
-        f"{specimen.name}: none of {TRIES} poses shows ROIs on {settings.min_roi_share:.0%} of the image",
-        "Lower the standard deviations or `min_roi_share`",
-    )
+        yield synthesizer.draw(generator(seed, "drr", specimen.name, str(index)))
 
 
 def write_pool(path: str | Path, drrs: Sequence[Drr], camera: Camera, rois: Sequence[str]) -> None:

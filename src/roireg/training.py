@@ -6,8 +6,9 @@ import logging
 import math
 import resource
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from roireg.files import atomic_path
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 CHECKPOINT_SECONDS = 5.0
+SEED_LIMIT = 2**63
 KIB_PER_MIB, BYTES_PER_MIB = 2**10, 2**20
 logger = logging.getLogger("roireg")
 
@@ -35,8 +37,11 @@ class Recipe:
         learning_rate: at the start.
         weight_decay: of the optimizer.
         momentum: of sgd; other optimizers do not read it.
-        max_gradient_norm: longer gradients are shortened to it.
-        schedule: plateau, cosine, or constant.
+        max_gradient_norm: longer gradients are shortened to it; None for no limit.
+        max_gradient_ratio: adaptive clipping (Brock et al. 2021): a unit's gradient is shortened to so large a share
+            of its weights' norm; None for no limit.
+        schedule: plateau, cosine, or constant, with one step an epoch; or warmup_cosine, with one step a batch.
+        warmup_epochs: of warmup_cosine: the rate grows linearly for so long.
         plateau_factor, plateau_epochs: of plateau: times the factor after more than so many epochs without a lower
             loss.
     """
@@ -45,8 +50,10 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     momentum: float
-    max_gradient_norm: float
+    max_gradient_norm: float | None
+    max_gradient_ratio: float | None
     schedule: str
+    warmup_epochs: int
     plateau_factor: float
     plateau_epochs: int
 
@@ -76,12 +83,21 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """A point of the learning curve: mean loss of the epoch's batches, learning rate, and seconds since the start."""
+    """A point of the learning curve.
+
+    Attributes:
+        epoch: counted from 0.
+        loss: mean of the epoch's batches.
+        learning_rate: at the epoch's start.
+        seconds: since the start of the training.
+        measures: what else was measured after the epoch, by name.
+    """
 
     epoch: int
     loss: float
     learning_rate: float
     seconds: float
+    measures: dict[str, float] = field(default_factory=dict)
 
 
 def fingerprint(settings: Any, tensors: Iterable[Tensor]) -> str:
@@ -115,17 +131,48 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.opti
 
 
 def make_schedule(
-    recipe: Recipe, optimizer: torch.optim.Optimizer, epochs: int
+    recipe: Recipe, optimizer: torch.optim.Optimizer, length: Length
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The recipe's schedule; one step an epoch, with the epoch's loss where it is a plateau schedule."""
+    """The recipe's schedule; a plateau schedule takes the epoch's loss with its step."""
     schedulers = torch.optim.lr_scheduler
     if recipe.schedule == "plateau":
         return schedulers.ReduceLROnPlateau(
             optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_epochs, threshold_mode="abs", threshold=0.0
         )
     if recipe.schedule == "cosine":
-        return schedulers.CosineAnnealingLR(optimizer, epochs)
+        return schedulers.CosineAnnealingLR(optimizer, length.epochs)
+    if recipe.schedule == "warmup_cosine":
+        warmup, total = (epochs * length.batches_per_epoch for epochs in (recipe.warmup_epochs, length.epochs))
+        return schedulers.LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
     return schedulers.ConstantLR(optimizer, factor=1.0)
+
+
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """Share of the learning rate at a step: up linearly to 1 for `warmup` steps, then down to 0 along a cosine."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    return (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
+
+
+@contextmanager
+def seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Torch's global generator, from which modules draw, seeded by `rng` and put back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(SEED_LIMIT)))
+        yield
+
+
+def _clip(parameters: list[nn.Parameter], recipe: Recipe) -> None:
+    if recipe.max_gradient_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, recipe.max_gradient_norm)
+    if recipe.max_gradient_ratio is not None:
+        from timm.utils.agc import adaptive_clip_grad
+
+        adaptive_clip_grad(parameters, recipe.max_gradient_ratio)
+
+
+def _nothing(epoch: int) -> dict[str, float]:
+    return {}
 
 
 def fit(
@@ -134,6 +181,7 @@ def fit(
     length: Length,
     loss_of_batch: Callable[[int], Float[Tensor, ""]],
     checkpoint: Checkpoint,
+    measure: Callable[[int], dict[str, float]] = _nothing,
 ) -> list[EpochRecord]:
     """Train a network in place.
 
@@ -143,6 +191,7 @@ def fit(
         loss_of_batch: the loss of the batch of a given number, counted from 0 over all epochs. It must depend on that
             number and the network only, or training that was resumed ends elsewhere.
         checkpoint: removed at the end by the caller, once the result is safe.
+        measure: what to measure after each epoch, by name; it gets the epoch's number.
 
     Returns:
         The learning curve, with the epochs before an interruption.
@@ -152,7 +201,7 @@ def fit(
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(recipe, parameters)
-    schedule = make_schedule(recipe, optimizer, length.epochs)
+    schedule = make_schedule(recipe, optimizer, length)
     history = _resume(checkpoint, network, optimizer, schedule)
     before = history[-1].seconds if history else 0.0
     start = saved = time.perf_counter()
@@ -164,15 +213,19 @@ def fit(
             optimizer.zero_grad()
             loss = loss_of_batch(batch)
             loss.backward()
-            nn.utils.clip_grad_norm_(parameters, recipe.max_gradient_norm)
+            _clip(parameters, recipe)
             optimizer.step()
+            if recipe.schedule == "warmup_cosine":
+                schedule.step()
             losses.append(float(loss.detach()))
         mean = float(np.mean(losses))
         if not math.isfinite(mean):
             raise InputError("config: recipes", f"the loss of epoch {epoch + 1} is {mean}", "Lower the learning rate")
-        schedule.step(*([mean] if recipe.schedule == "plateau" else []))
+        if recipe.schedule != "warmup_cosine":
+            schedule.step(*([mean] if recipe.schedule == "plateau" else []))
+        measures = measure(epoch)
         now = time.perf_counter()
-        history.append(EpochRecord(epoch, mean, rate, before + now - start))
+        history.append(EpochRecord(epoch, mean, rate, before + now - start, measures))
         if now - saved >= checkpoint.every_seconds:
             _save(checkpoint, network, optimizer, schedule, history)
             saved = now

@@ -266,7 +266,11 @@ def test_a_perturbed_start_needs_its_spread():
         ("methods/diffdrr/init", "encoder", "encoder", "perturbed"),
         ("methods/perturbed/optimizer", "lbfgs", "lbfgs", "adam"),
         ("tables/table1/methods", ["diffdrr", "wsreg"], "wsreg", "perturbed+weights"),
-        ("figures/methods", ["ours"], "ours", "diffdrr"),
+        ("figures/methods", ["wsreg"], "wsreg", "diffdrr"),
+        ("figures/learning_curves/encoders", ["xvr"], "xvr", "psss"),
+        ("initial_poses/ours/encoder", "xvr", "xvr", "diffpose"),
+        ("encoders/ours/recipe", "lion", "lion", "adamw"),
+        ("encoders/ours/segmenter", "vnet", "vnet", "unet"),
         ("segment/unet/recipe", "lion", "lion", "adamw"),
         ("tables/table2/segmenters", ["unet", "vnet"], "vnet", "medsam"),
     ],
@@ -278,11 +282,35 @@ def test_a_name_that_is_not_defined_is_named_with_those_that_are(key, value, nam
     assert known in error.remedy
 
 
-@pytest.mark.parametrize("key", ["synthesize/bone_contrast", "augmentation/gamma"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "synthesize/bone_contrast",
+        "augmentation/gamma",
+        "encoder_augmentation/gamma",
+        "encoder_augmentation/blur_sigma_px",
+    ],
+)
 def test_a_range_that_is_upside_down_is_named(key):
     error = refused(changed(key, [2.0, 1.0]))
     assert error.where == "config: " + key.replace("/", ".")
     assert "2.0 is more than 1.0" in error.what
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("encoders/ours/segmenter", None, "there is no segmenter"),
+        ("encoders/ours/segmenter", "medsam", "needs boxes"),
+        ("encoders/psss/samples", "online", "stages open a pool"),
+        ("encoders/psss/network/heads", 5, "5 does not divide"),
+    ],
+)
+def test_an_encoder_that_cannot_be_trained_is_refused(key, value, what):
+    error = refused(changed(key, value))
+    named = {"samples": "stages"}.get(key.split("/")[-1], key.split("/")[-1])
+    assert error.where == "config: " + ".".join([*key.split("/")[:-1], named])
+    assert what in error.what
 
 
 def test_a_pretrained_network_needs_its_digest():

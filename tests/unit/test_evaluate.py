@@ -178,7 +178,11 @@ def test_a_summary_holds_the_papers_cells_and_what_stands_beside_them():
     summary = summarize(registrations(mpd), seed=0)
     assert set(summary) == {
         *("xrays", "specimens", "init_mpd_mm_median", "mpd_legacy_mean", "seconds_median"),
-        *(f"{c}_{s}" for c in ("mpd_mm", "rotation_deg", "translation_mm", "tre_mm") for s in ("mean", "sd")),
+        *(
+            f"{c}_{s}"
+            for c in ("mpd_mm", "init_mpd_mm", "rotation_deg", "translation_mm", "tre_mm")
+            for s in ("mean", "sd")
+        ),
         *(f"srr_{t}mm" for t in (1, 2, 5, 10)),
         *("srr_1mm_ci_low", "srr_1mm_ci_high", "mpd_mm_median_ci_low", "mpd_mm_median_ci_high"),
         *(f"mpd_mm_{q}" for q in ("q25", "median", "q75", "p95")),

@@ -49,7 +49,7 @@ from roireg.segment.unet import TORCH_BLOCKS, Blocks, UNet, UNetSettings
 from roireg.similarity import dice
 from roireg.specimen import Specimen, write_specimen
 from roireg.synthesize import SynthesisSettings, read_pool, synthesize, write_pool
-from roireg.training import Checkpoint, Length, Recipe
+from roireg.training import Checkpoint, Length, Recipe, seeded
 
 CPU = torch.device("cpu")
 DOUBLE = {"dtype": torch.float64}
@@ -84,7 +84,9 @@ RECIPE = Recipe(
     weight_decay=0.0,
     momentum=0.0,
     max_gradient_norm=12.0,
+    max_gradient_ratio=None,
     schedule="cosine",
+    warmup_epochs=0,
     plateau_factor=0.1,
     plateau_epochs=10,
 )
@@ -751,7 +753,7 @@ def test_medsam_is_trained_but_for_its_prompt_encoder_and_goes_on_after_a_kill(t
     trained, history = train("undisturbed")
     assert all(np.isfinite(record.loss) for record in history)
     assert weights(trained).isfinite().all()
-    with torch.random.fork_rng(), roireg.segment.batches.seeded_weights(FOLD):
+    with seeded(FOLD.generator("weights")):
         start = build_medsam(TINY).state_dict()
     changed = {
         name.split(".")[0] for name, value in trained.state_dict().items() if not torch.equal(value, start[name])
@@ -775,7 +777,7 @@ def test_images_without_any_roi_teach_medsam_nothing(tmp_path: Path):
     empty.rois[:] = 0
     settings = replace(SETTINGS, length=Length(1, 1), recipe=replace(RECIPE, optimizer="sgd", momentum=0.9))
     trained, history = train_medsam(TINY, ("disc",), [empty], settings, 10.0, FOLD, beside(tmp_path), CPU)
-    with torch.random.fork_rng(), roireg.segment.batches.seeded_weights(FOLD):
+    with seeded(FOLD.generator("weights")):
         start = build_medsam(TINY)
     assert history[0].loss == 0
     assert torch.equal(weights(trained), weights(start))

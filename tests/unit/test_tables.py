@@ -9,7 +9,7 @@ import pytest
 from roireg.files import write_csv
 from roireg.results import read_registrations
 from roireg.summary import paired_p_value
-from roireg.tables import TABLE1_NOTES, Table, table1, write_table
+from roireg.tables import PAPER_TABLE1, TABLE1_NOTES, Table, table1, write_table
 
 LABELS = {"diffdrr": "DiffDRR", "perturbed": "Perturbed truth", "perturbed+weights": "Perturbed, weighted"}
 MPD = {
@@ -78,10 +78,22 @@ def test_the_cells_are_the_numbers_rounded(table):
     assert row["rotation °"] == f"{mpd.mean() / 4:.2f} ± {mpd.std(ddof=1) / 4:.2f}"
     assert row["translation mm"] == f"{3 * mpd.mean():.1f} ± {3 * mpd.std(ddof=1):.1f}"
     assert row["<2 / <5 / <10 mm"] == "67% / 83% / 83%"
-    assert row["start mpd mm"] == "27.5"
+    assert row["start mpd mm"].startswith("27.5 (")
     assert row["s per X-ray"] == "6.5"
     assert row["X-rays"] == "6"
     assert row["mpd median mm"].startswith("1.20 (")
+
+
+@pytest.mark.parametrize(
+    ("method", "figures"),
+    [
+        ("psss", ("4.40 ± 4.63", "26%", "1.8 ± 2.0", "10.1 ± 10.0")),
+        ("diffpose", ("1.01 ± 3.24", "83%", "0.4 ± 1.3", "2.1 ± 5.8")),
+        ("ours", ("0.67 ± 1.34", "87%", "0.2 ± 0.5", "1.6 ± 2.9")),
+    ],
+)
+def test_encoders_have_the_papers_figures_beside_them(method, figures):
+    assert PAPER_TABLE1[method] == figures
 
 
 def test_the_papers_figures_stand_beside_its_own_method_only(table):

@@ -36,7 +36,9 @@ SGD = Recipe(
     weight_decay=1e-3,
     momentum=0.9,
     max_gradient_norm=1.0,
+    max_gradient_ratio=None,
     schedule="plateau",
+    warmup_epochs=0,
     plateau_factor=0.1,
     plateau_epochs=0,
 )

@@ -82,18 +82,23 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
     assert "talus / tibia" in (fresh.folder / "results/own/tables/table2.md").read_text()
 
 
-def test_a_file_of_one_specimen_runs_without_table2(fresh):
+def test_a_file_of_one_specimen_runs_without_table2_and_without_the_roi_term(fresh):
     write_small_dataset(fresh.folder / "own.h5", specimens=("Anna",))
-    overlay = {
+    alone = {
         "dataset": {"name": "own", "path": "own.h5"},
         "prepare": {"crop_px": 0, "isocenter": []},
         "rois": ["talus", "tibia"],
-        "tables": {"table2": {"segmenters": []}},
     }
-    result = fresh.run("-n", overlays=(overlay,))
+    result = fresh.run("-n", overlays=(alone,))
+    assert one_line(result.output, "tables.table2.segmenters", "Anna", "[]")
+    alone["tables"] = {"table2": {"segmenters": []}}
+    result = fresh.run("-n", overlays=(alone,))
+    assert one_line(result.output, "encoders.ours.loss.roi", "Anna", "set it to 0")
+    alone["encoders"] = {"ours": {"loss": {"roi": 0.0}}}
+    result = fresh.run("-n", overlays=(alone,))
     assert result.status == 0, result.output
-    assert "table1" in result.jobs
-    assert not {"table2", "train_unet", "train_medsam", "synthesize_drrs", "segmentations"} & set(result.jobs)
+    assert {"table1", "train_encoder", "synthesize_drrs"} <= set(result.jobs)
+    assert not {"table2", "train_unet", "train_medsam", "segmentations"} & set(result.jobs)
 
 
 def test_xrays_without_masks_end_training_on_them_with_one_line(fresh):

@@ -2,19 +2,28 @@
 
 import pytest
 
-REGISTER_ALL = {"register": 10, "table1": 1, "figure4": 1, "strips": 5, "convergence": 1}
+FIGURE_METHODS = 4
+SHOWN = {"table1": 1, "figure4": 1, "convergence": 1}
+REGISTER_ALL = {"register": 12, "strips": FIGURE_METHODS, **SHOWN}
+ONE_METHOD = {"register": 2, "strips": 1, **SHOWN}
 ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1}
-UNET = {"train_unet": 2, **ONE_SEGMENTER}
+# Only the encoder with a ROI term learns from the U-Net; two methods start from it, one of them without a strip.
+FROM_OURS = {"estimate_poses": 2, "register": 4, "strips": 1, **SHOWN, "learning_curves": 1}
+OURS = {"train_encoder": 2, **FROM_OURS}
+ONE_BASELINE = {"train_encoder": 2, "estimate_poses": 2, **ONE_METHOD, "learning_curves": 1}
+FROM_ENCODERS = {"estimate_poses": 6, "register": 8, "strips": 3, **SHOWN}
+ENCODERS = {"train_encoder": 6, **FROM_ENCODERS, "learning_curves": 1}
+UNET = {"train_unet": 2, **ONE_SEGMENTER, **OURS}
 MEDSAM = {"train_medsam": 2, **ONE_SEGMENTER}
 DICE_ALL = {"segment_dice": 4, "segmentations": 2, "table2": 1}
-SEGMENT_ALL = {"train_unet": 2, "train_medsam": 2, **DICE_ALL}
-FROM_DRRS = {"synthesize_drrs": 2, **SEGMENT_ALL}
+SEGMENT_ALL = {"train_unet": 2, "train_medsam": 2, **DICE_ALL, **OURS}
+LEARN_ALL = {**SEGMENT_ALL, **ENCODERS}
+FROM_DRRS = {"synthesize_drrs": 2, **LEARN_ALL}
 FROM_SPECIMENS = {"prepare_specimen": 2, **FROM_DRRS, "figure1": 1, **REGISTER_ALL}
 FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
-FIGURES = {"figure1": 1, "segmentations": 2, "figure4": 1, "strips": 5, "convergence": 1}
-THREE_METHODS = {"register": 6, "table1": 1, "figure4": 1, "strips": 3, "convergence": 1}
-TWO_METHODS = {"register": 4, "table1": 1, "figure4": 1, "strips": 2, "convergence": 1}
-ONE_METHOD = {"register": 2, "table1": 1, "figure4": 1, "strips": 1, "convergence": 1}
+FIGURES = {"figure1": 1, "segmentations": 2, "learning_curves": 1, "figure4": 1, "strips": 4, "convergence": 1}
+ADAM_METHODS = {"register": 8, "strips": 4, **SHOWN}
+GAUSS_NEWTON_METHODS = {"register": 4, "table1": 1}
 
 KEYS = {
     "seed": ({"seed": 1}, {**FROM_DRRS, **REGISTER_ALL}),
@@ -36,38 +45,52 @@ KEYS = {
     "segment.unet.label": ({"segment": {"unet": {"label": "Net"}}}, {"segmentations": 1, "table2": 1}),
     "segment.medsam.box_jitter_px": ({"segment": {"medsam": {"box_jitter_px": 20}}}, MEDSAM),
     "segment.medsam.epochs": ({"segment": {"medsam": {"epochs": 2}}}, MEDSAM),
-    "optimizers.adam.iterations": ({"optimizers": {"adam": {"iterations": 13}}}, THREE_METHODS),
-    "optimizers.gauss_newton.robust": ({"optimizers": {"gauss_newton": {"robust": "none"}}}, TWO_METHODS),
-    "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, THREE_METHODS),
-    "initial_poses.multi_start": ({"initial_poses": {"multi_start": {"starts": 50}}}, ONE_METHOD),
-    "methods.perturbed.similarity": ({"methods": {"perturbed": {"similarity": "ssim"}}}, ONE_METHOD),
-    "methods.perturbed+weights.weights": (
-        {"methods": {"perturbed+weights": {"weights": {"exclude": []}}}},
-        ONE_METHOD,
+    "optimizers.adam.iterations": ({"optimizers": {"adam": {"iterations": 13}}}, ADAM_METHODS),
+    "optimizers.gauss_newton.robust": ({"optimizers": {"gauss_newton": {"robust": "none"}}}, GAUSS_NEWTON_METHODS),
+    "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, {}),
+    "initial_poses.multi_start": ({"initial_poses": {"multi_start": {"starts": 50}}}, {"register": 2, "table1": 1}),
+    "encoder_augmentation.rods": ({"encoder_augmentation": {"rods": 1}}, ENCODERS),
+    "recipes.encoder.learning_rate": ({"recipes": {"encoder": {"learning_rate": 0.001}}}, ENCODERS),
+    "encoders.ours.loss.roi": ({"encoders": {"ours": {"loss": {"roi": 0.2}}}}, OURS),
+    "encoders.ours.epochs": ({"encoders": {"ours": {"epochs": 3}}}, OURS),
+    "encoders.diffpose.loss.similarity": ({"encoders": {"diffpose": {"loss": {"similarity": "mncc"}}}}, ONE_BASELINE),
+    "encoders.psss.stages": ({"encoders": {"psss": {"stages": 1}}}, ONE_BASELINE),
+    "encoders.psss.label": ({"encoders": {"psss": {"label": "Autoencoder"}}}, {"learning_curves": 1}),
+    "initial_poses.diffpose.encoder": ({"initial_poses": {"diffpose": {"encoder": "ours"}}}, ONE_METHOD),
+    "figures.learning_curves.seeds": (
+        {"figures": {"learning_curves": {"seeds": [0, 1]}}},
+        {"train_encoder": 6, "learning_curves": 1},
     ),
+    "methods.diffpose.similarity": ({"methods": {"diffpose": {"similarity": "ssim"}}}, ONE_METHOD),
+    "methods.ours.weights": ({"methods": {"ours": {"weights": {"exclude": []}}}}, ONE_METHOD),
     "methods.diffdrr.label": (
         {"methods": {"diffdrr": {"label": "Plain"}}},
         {"table1": 1, "figure4": 1, "strips": 1, "convergence": 1},
     ),
     "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1}),
     "tables.table2.segmenters": ({"tables": {"table2": {"segmenters": ["unet"]}}}, {"table2": 1}),
-    "tables.table1.methods": ({"tables": {"table1": {"methods": ["diffdrr", "perturbed"]}}}, {"table1": 1}),
+    "tables.table1.methods": ({"tables": {"table1": {"methods": ["diffdrr", "ours"]}}}, {"table1": 1}),
     "figures.dpi": ({"figures": {"dpi": 61}}, FIGURES),
 }
 
 MODULES = {
     "simulate.py": FROM_DATASET,
     "prepare.py": FROM_SPECIMENS,
-    "similarity.py": {**REGISTER_ALL},
+    "similarity.py": {**REGISTER_ALL, **ENCODERS, "register": 12, "strips": 4},
+    "encode/losses.py": ENCODERS,
+    "encode/augment.py": ENCODERS,
+    "encode/network.py": ENCODERS,
+    "encode/estimates.py": FROM_ENCODERS,
+    "encode/history.py": ENCODERS,
     "register/adam.py": {**REGISTER_ALL},
     "rois.py": {**FROM_DRRS, "figure1": 1},
     "synthesize.py": FROM_DRRS,
-    "training.py": SEGMENT_ALL,
+    "training.py": LEARN_ALL,
     "segment/augment.py": SEGMENT_ALL,
     "segment/train_unet.py": UNET,
     "segment/train_medsam.py": MEDSAM,
-    "segment/unet.py": {"train_unet": 2, **DICE_ALL},
-    "segment/medsam.py": {"train_medsam": 2, **DICE_ALL},
+    "segment/unet.py": {"train_unet": 2, **DICE_ALL, **ENCODERS},
+    "segment/medsam.py": {"train_medsam": 2, **DICE_ALL, **ENCODERS},
     "anatomy_figures.py": {"figure1": 1, "segmentations": 2},
     "table2.py": {"table2": 1},
     "summary.py": {"table1": 1, "table2": 1},

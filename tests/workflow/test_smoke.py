@@ -19,7 +19,9 @@ from roireg.deepfluoro import (
 from roireg.geometry import pose_from_deepfluoro, project, rotate_image_180
 from roireg.specimen import read_specimen
 
-METHODS = ("diffdrr", "perturbed", "perturbed+weights", "perturbed+gn", "multi_start+gn")
+METHODS = ("diffdrr", "psss", "diffpose", "ours", "ours+gn", "multi_start+gn")
+SHOWN = METHODS[:4]
+ENCODERS = ("psss", "diffpose", "ours")
 CONTRACT = [
     *("specimen", "projection", "method", "init", "similarity", "roi", "optimizer", "seed", "init_mpd_mm"),
     *("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm"),
@@ -56,14 +58,41 @@ def test_registrations_follow_the_results_contract(smoke):
 
 def test_methods_of_one_start_begin_at_the_same_poses(smoke):
     folder = smoke.folder / "results/smoke/registrations"
-    plain, weighted = (pd.read_csv(folder / name / "demo-01.csv") for name in METHODS[1:3])
-    assert plain["init_mpd_mm"].tolist() == weighted["init_mpd_mm"].tolist()
-    assert plain["mpd_mm"].tolist() != weighted["mpd_mm"].tolist()
+    adam, newton = (pd.read_csv(folder / name / "demo-01.csv") for name in ("ours", "ours+gn"))
+    assert adam["init_mpd_mm"].tolist() == newton["init_mpd_mm"].tolist()
+    assert adam["mpd_mm"].tolist() != newton["mpd_mm"].tolist()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_method_starts_where_its_encoder_sees_the_patient(smoke, encoder):
+    folder = smoke.folder / "results/smoke"
+    estimates = pd.read_csv(folder / f"encoders/{encoder}/demo-02/poses.csv", dtype={"projection": str})
+    rows = pd.read_csv(folder / f"registrations/{encoder}/demo-02.csv", dtype={"projection": str})
+    assert estimates["projection"].tolist() == rows["projection"].tolist() == ["000", "001"]
+    np.testing.assert_allclose(estimates["mpd_mm"], rows["init_mpd_mm"])
+    assert (rows["seconds"] > estimates["seconds"]).all()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_an_encoder_leaves_its_model_its_facts_and_its_learning_curve(smoke, encoder):
+    for specimen in ("demo-01", "demo-02"):
+        folder = smoke.folder / f"results/smoke/encoders/{encoder}/{specimen}"
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "history.csv",
+            "metrics.json",
+            "model.safetensors",
+            "poses.csv",
+        ]
+        history = pd.read_csv(folder / "history.csv")
+        assert history["epoch"].tolist() == [0, 1]
+        assert ("dice" in history) == (encoder == "ours")
+        assert ("reconstruction" in history) == (encoder == "psss")
+        assert np.isfinite(history.to_numpy()).all()
 
 
 def test_traces_start_and_end_where_the_rows_say(smoke):
-    rows = pd.read_csv(smoke.folder / "results/smoke/registrations/perturbed/demo-02.csv", dtype={"projection": str})
-    with h5py.File(smoke.folder / "results/smoke/traces/perturbed/demo-02.h5") as file:
+    rows = pd.read_csv(smoke.folder / "results/smoke/registrations/ours/demo-02.csv", dtype={"projection": str})
+    with h5py.File(smoke.folder / "results/smoke/traces/ours/demo-02.h5") as file:
         for _, row in rows.iterrows():
             trace = file[row["projection"]]
             assert trace["poses"].shape == (13, 4, 4)
@@ -77,20 +106,21 @@ def test_the_table_shows_every_method_the_papers_figure_and_what_was_reduced(smo
     text = (smoke.folder / "results/smoke/tables/table1.md").read_text()
     assert "25.08 ± 24.01" in text
     assert "Smoke test with 12 iterations" in text
-    assert [line.split("|")[1].strip() for line in text.splitlines()[2:7]] == [
+    assert [line.split("|")[1].strip() for line in text.splitlines()[2:8]] == [
         "DiffDRR",
-        "Perturbed truth",
-        "Perturbed truth, weighted",
-        "Perturbed truth, Gauss-Newton",
+        "PSSS-style",
+        "DiffPose",
+        "Ours",
+        "Ours, Gauss-Newton",
         "Multi-start, Gauss-Newton",
     ]
     numbers = pd.read_csv(smoke.folder / "results/smoke/tables/table1.csv")
-    assert numbers["xrays"].tolist() == [4, 4, 4, 4, 4]
+    assert numbers["xrays"].tolist() == [4] * len(METHODS)
 
 
 def test_figures_are_pictures_with_something_on_them(smoke):
     pictures = sorted((smoke.folder / "results/smoke/figures").glob("**/*.png"))
-    assert len(pictures) == 3 + len(("unet", "medsam")) + 2 * len(METHODS)
+    assert len(pictures) == 4 + len(("unet", "medsam")) + 2 * len(SHOWN)
     for path in pictures:
         assert imread(path)[..., :3].std() > 0.05, path
 

@@ -1,7 +1,7 @@
 """Where an optimization starts."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from roireg.geometry import perturb
 from roireg.register.levels import Problem
 from roireg.register.multi_start import MultiStartSettings, multi_start
+from roireg.results import Estimate
 from roireg.specimen import Specimen, Xray
 
 
@@ -40,13 +41,27 @@ def perturbed_start(
     return perturb(xray.pose, torch.from_numpy(twist), specimen.isocenter_mm)
 
 
-StartSettings = PaSettings | PerturbationSettings | MultiStartSettings
+@dataclass(frozen=True)
+class EncoderSettings:
+    """Poses that a trained encoder read from the X-rays.
+
+    Attributes:
+        encoder: its name.
+        estimates: by the X-ray's name.
+    """
+
+    encoder: str
+    estimates: Mapping[str, Estimate] = field(default_factory=dict, repr=False)
+
+
+StartSettings = PaSettings | PerturbationSettings | MultiStartSettings | EncoderSettings
 STARTS: dict[type, Callable[..., Float[Tensor, "4 4"]]] = {
     PaSettings: lambda specimen, xray, problem, settings, rng: pa_start(specimen),
     PerturbationSettings: lambda specimen, xray, problem, settings, rng: perturbed_start(specimen, xray, settings, rng),
     MultiStartSettings: lambda specimen, xray, problem, settings, rng: multi_start(
         problem, specimen.pa_pose, specimen.isocenter_mm, settings, rng
     ),
+    EncoderSettings: lambda specimen, xray, problem, settings, rng: settings.estimates[xray.name].pose,
 }
 
 
@@ -55,3 +70,8 @@ def start_pose(
 ) -> Float[Tensor, "4 4"]:
     """The initial pose of one X-ray's registration, by the kind of start that the settings describe."""
     return STARTS[type(settings)](specimen, xray, problem, settings, rng)
+
+
+def seconds_before(xray: Xray, settings: StartSettings) -> float:
+    """What finding the start took before the registration began: an encoder's time, nothing otherwise."""
+    return settings.estimates[xray.name].seconds if isinstance(settings, EncoderSettings) else 0.0

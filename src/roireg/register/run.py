@@ -1,7 +1,7 @@
 """A method on all X-rays of a specimen: rows of the results contract, and traces."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,20 @@ from roireg.evaluate import registration_errors
 from roireg.files import atomic_path
 from roireg.register.adam import AdamSettings, register_adam
 from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
-from roireg.register.initial import PaSettings, PerturbationSettings, StartSettings, start_pose
+from roireg.register.initial import (
+    EncoderSettings,
+    PaSettings,
+    PerturbationSettings,
+    StartSettings,
+    seconds_before,
+    start_pose,
+)
 from roireg.register.levels import Problem
 from roireg.register.multi_start import MultiStartSettings
 from roireg.register.objective import image_objective
 from roireg.register.trace import Trace
 from roireg.register.weights import WeightSettings, weight_map
+from roireg.results import Estimate
 from roireg.seeds import generator
 from roireg.similarity import similarity
 from roireg.specimen import Specimen, Xray
@@ -30,7 +38,12 @@ ERROR_COLUMNS = ("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "t
 
 OptimizerSettings = AdamSettings | GaussNewtonSettings
 # By `type` of an entry in the config.
-START_TYPES = {"pa": PaSettings, "perturbed": PerturbationSettings, "multi_start": MultiStartSettings}
+START_TYPES = {
+    "pa": PaSettings,
+    "perturbed": PerturbationSettings,
+    "multi_start": MultiStartSettings,
+    "encoder": EncoderSettings,
+}
 OPTIMIZER_TYPES = {"adam": AdamSettings, "gauss_newton": GaussNewtonSettings}
 
 
@@ -91,6 +104,17 @@ def settings_of(entry: dict[str, Any], types: dict[str, type]) -> Any:
     return types[entry["type"]](**values)
 
 
+def starting_from(method: MethodSettings, estimates: Mapping[str, Estimate]) -> MethodSettings:
+    """The method with an encoder's estimates, by the X-ray's name, to start from.
+
+    Raises:
+        ValueError: it does not start from an encoder.
+    """
+    if not isinstance(method.start, EncoderSettings):
+        raise ValueError(f"method {method.name} does not start from an encoder")
+    return replace(method, start=replace(method.start, estimates=estimates))
+
+
 def _adam(
     problem: Problem, measure: str, initial: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"], settings: AdamSettings
 ) -> Trace:
@@ -115,7 +139,8 @@ OPTIMIZERS: dict[type, Callable[..., Trace]] = {AdamSettings: _adam, GaussNewton
 def register_specimen(specimen: Specimen, method: MethodSettings, seed: int) -> Iterator[Registration]:
     """Register every X-ray of a specimen.
 
-    `seconds` in the rows is one X-ray's search for a start and its optimization, without reading files or compiling.
+    `seconds` in the rows is one X-ray's search for a start (an encoder's reading of it included) and its optimization,
+    without reading files or compiling.
     Methods of the same `init` start from the same pose, which makes their comparison paired.
 
     Args:
@@ -131,7 +156,7 @@ def register_specimen(specimen: Specimen, method: MethodSettings, seed: int) -> 
             _register(specimen, xray, problem, replace(method, search=replace(method.search, iterations=1)), seed)
         start = time.perf_counter()
         trace = _register(specimen, xray, problem, method, seed)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start + seconds_before(xray, method.start)
         yield _result(specimen, xray, method, trace, seconds, seed)
 
 

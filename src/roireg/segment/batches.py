@@ -1,7 +1,6 @@
 """Batches of augmented examples, each a function of its number alone, so that training can be resumed."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +12,6 @@ from roireg.seeds import generator
 from roireg.segment.augment import AugmentSettings, augmentation, augmented, mirrored, mirrored_numbers
 from roireg.segment.examples import Examples, drawn
 from roireg.training import Length, Recipe
-
-SEED_LIMIT = 2**63
 
 
 @dataclass(frozen=True)
@@ -38,14 +35,6 @@ class Fold:
     def generator(self, *names: str) -> np.random.Generator:
         """A generator for one purpose in this fold."""
         return generator(self.seed, self.segmenter, self.left_out, *names)
-
-
-@contextmanager
-def seeded_weights(fold: Fold) -> Iterator[None]:
-    """Torch's global generator, by which modules draw their weights, seeded by the fold and put back afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(fold.generator("weights").integers(SEED_LIMIT)))
-        yield
 
 
 @dataclass(frozen=True, eq=False)

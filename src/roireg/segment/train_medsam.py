@@ -8,10 +8,10 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 
 from roireg.rois import roi_boxes_px, roi_channels
-from roireg.segment.batches import Fold, TrainingSettings, batches, seeded_weights
+from roireg.segment.batches import Fold, TrainingSettings, batches
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSam, MedSamSettings, build_medsam, jittered
-from roireg.training import Checkpoint, EpochRecord, fit
+from roireg.training import Checkpoint, EpochRecord, fit, seeded
 
 MEDSAM_GRID_PX = 1024
 
@@ -41,7 +41,7 @@ def train_medsam(
     Raises:
         InputError: the pretrained weights are not what they should be.
     """
-    with seeded_weights(fold):
+    with seeded(fold.generator("weights")):
         network = build_medsam(architecture).to(device)
     loss = DiceCELoss(sigmoid=True)
     batch = batches(sources, rois, settings, fold, device)

@@ -8,10 +8,10 @@ from monai.losses import DiceCELoss
 from monai.networks.blocks import Convolution, ResidualUnit, UpSample
 from torch import Tensor
 
-from roireg.segment.batches import Fold, TrainingSettings, batches, seeded_weights
+from roireg.segment.batches import Fold, TrainingSettings, batches
 from roireg.segment.examples import Examples, at_size
 from roireg.segment.unet import DOWN_SIZE, KERNEL_SIZE, NEGATIVE_SLOPE, Blocks, UNet, UNetSettings
-from roireg.training import Checkpoint, EpochRecord, fit
+from roireg.training import Checkpoint, EpochRecord, fit, seeded
 
 ACTIVATION = ("LEAKYRELU", {"negative_slope": NEGATIVE_SLOPE})
 NORM = "INSTANCE"
@@ -47,7 +47,7 @@ def train_unet(
         checkpoint: from which to resume.
         device: on which to train.
     """
-    with seeded_weights(fold):
+    with seeded(fold.generator("weights")):
         network = UNet(architecture, len(rois), MONAI_BLOCKS).to(device)
     loss = DiceCELoss(to_onehot_y=True, softmax=True)
     at_network_size = [at_size(source, architecture.image_size_px) for source in sources]

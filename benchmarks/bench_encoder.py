@@ -1,0 +1,243 @@
+"""Training pairs per second of a pose encoder on the chest CT: ours against the same step on DiffDRR's renderer."""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numba
+import torch
+import yaml
+from bench_render import SAMPLES, SIZE_PX, chest_volume
+from common import RESULTS, THREADS, interleaved_medians_s, report
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from roireg.drr import render
+from roireg.drr.bounds import ray_bounds
+from roireg.encode.losses import ImageTerms, LossSettings, geodesic_loss, total
+from roireg.encode.model import PoseFrame, network_settings
+from roireg.encode.network import build_network
+from roireg.encode.samples import DrrSet, draw_from_pool
+from roireg.encode.settings import encoder_settings
+from roireg.encode.train import Material, Run, train_encoder
+from roireg.geometry import RAS_FROM_LPS, Camera, pa_pose, to_diffdrr
+from roireg.images import scaled
+from roireg.rois import roi_channels
+from roireg.segment.model import Segmenter, roi_numbers
+from roireg.segment.unet import UNet, UNetSettings
+from roireg.similarity import dice, similarity
+from roireg.specimen import Specimen
+from roireg.training import Checkpoint, Length, Recipe, make_optimizer
+from roireg.volume import Volume
+
+CONFIG = Path(__file__).parent.parent / "config.yaml"
+BATCH_SIZE = 8
+# Of the demo's spread of poses. With all of it the detector would cut into this CT, which is wider than a pelvis.
+SPREAD = 0.5
+RESNET_18_WIDTHS = [64, 128, 256, 512]
+POOL_DRRS = 64
+POOL_STEPS = 20
+RUNS = 7
+# Share of the largest value, for samples nearly a voxel apart that lie elsewhere on each side; a pixel's shift: 0.1.
+TOLERANCE = 5e-3
+PEER = f"DiffDRR trilinear {SAMPLES} points"
+
+# From poses `(B, 4, 4)` to line integrals `(B, H, W)`; gradients flow to the poses.
+Render = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What both sides have in common.
+
+    Attributes:
+        truth: true poses of the batch, `volume_from_camera`, mm; the same in all steps.
+        frame: in which the network's output is a pose.
+        segmenter: frozen, with random weights.
+        loss: the paper's, from the config.
+    """
+
+    truth: Float[Tensor, "B 4 4"]
+    frame: PoseFrame
+    segmenter: Segmenter
+    loss: LossSettings
+
+
+def chest_camera() -> Camera:
+    """The detector of `bench_render`: 298 mm wide, 1020 mm from the source."""
+    spacing = 298.0 / SIZE_PX
+    focal, center = 1020.0 / spacing, (SIZE_PX - 1) / 2
+    intrinsics = torch.tensor([[-focal, 0.0, center], [0.0, focal, center], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    return Camera(intrinsics, SIZE_PX, SIZE_PX, (spacing, spacing))
+
+
+def pose_frame(volume: Volume, camera: Camera, synthesis: dict) -> PoseFrame:
+    """T_PA on the middle of the CT, in units of the poses' standard deviations."""
+    unit = torch.tensor([*synthesis["rotation_sd_deg"], *synthesis["translation_sd_mm"]], dtype=torch.float64)
+    unit[:3] = torch.deg2rad(unit[:3])
+    return PoseFrame(pa_pose(volume.center_mm, 735.0), volume.center_mm, unit, camera)
+
+
+def drawn_poses(frame: PoseFrame, count: int, seed: int) -> Float[Tensor, "B 4 4"]:
+    """Random poses about T_PA, mm."""
+    return frame.poses(SPREAD * torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)))
+
+
+def random_segmenter(config: dict) -> Segmenter:
+    """The config's U-Net with random weights, for time does not depend on them."""
+    unet = config["segment"]["unet"]
+    network = UNet(UNetSettings(unet["image_size_px"], tuple(unet["widths"])), len(config["rois"]))
+    return Segmenter(tuple(config["rois"]), network.eval().requires_grad_(False))
+
+
+def diffdrr_render(volume: Volume, camera: Camera) -> Render:
+    """DiffDRR's own DRR module, trilinear with `SAMPLES` points a ray, all poses of a batch at once."""
+    from diffdrr.drr import DRR
+    from diffdrr.pose import RigidTransform
+    from torchio import ScalarImage, Subject
+
+    ras_from_voxel = torch.diag(volume.volume_from_voxel.new_tensor(RAS_FROM_LPS)) @ volume.volume_from_voxel
+    image = ScalarImage(tensor=volume.values.permute(2, 1, 0)[None], affine=ras_from_voxel.numpy())
+    subject = Subject(volume=image, density=image, mask=None, reorient=torch.eye(4))
+    detector = asdict(to_diffdrr(camera, torch.eye(4, dtype=torch.float64)[None]))
+    del detector["pose"]
+    drr = DRR(subject, renderer="trilinear", **detector)
+    return lambda poses: drr(RigidTransform(to_diffdrr(camera, poses).pose.float()), n_points=SAMPLES)[:, 0]
+
+
+def batch_loss(network: nn.Module, render: Render, task: Task) -> Float[Tensor, ""]:
+    """The loss of a batch that is rendered on the fly (paper, Fig. 2); the network reads what the loss compares."""
+    frame = task.frame
+    with torch.no_grad():
+        fixed = scaled(render(task.truth))
+        masks = roi_channels(roi_numbers(task.segmenter.probabilities(fixed)), len(task.segmenter.rois))
+    estimate = frame.poses(network(fixed).twist)
+    moving = scaled(render(estimate))
+    focal_mm = frame.camera.source_to_detector_mm
+    terms = {
+        "geodesic": geodesic_loss(task.truth, estimate, frame.isocenter_mm, focal_mm).mean(),
+        "similarity": similarity(task.loss.similarity)(fixed[:, None], moving[:, None]).mean(),
+        "dice": dice(masks, task.segmenter.probabilities(moving)).mean(),
+    }
+    return total(terms, task.loss)
+
+
+def training_step(network: nn.Module, recipe: Recipe, render: Render, task: Task) -> Callable[[], None]:
+    """A step of training on a copy of the network."""
+    network = copy.deepcopy(network)
+    optimizer = make_optimizer(recipe, list(network.parameters()))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        batch_loss(network, render, task).backward()
+        optimizer.step()
+
+    return step
+
+
+def gradient_norm(network: nn.Module, render: Render, task: Task) -> float:
+    """Of the loss, to all weights; the network is left as it was."""
+    gradients = torch.autograd.grad(batch_loss(network, render, task), list(network.parameters()))
+    return float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
+
+
+def landmarked(volume: Volume, frame: PoseFrame) -> Specimen:
+    """The chest as a specimen without labels and X-rays; its one landmark is the isocentre."""
+    return Specimen(
+        name="chest",
+        volume=volume,
+        labels=torch.zeros(volume.values.shape, dtype=torch.uint8),
+        label_names={},
+        landmark_names=("isocenter",),
+        landmarks_mm=frame.isocenter_mm[None],
+        isocenter_mm=frame.isocenter_mm,
+        pa_pose=frame.pa_pose,
+        xrays=(),
+    )
+
+
+def pool_training(volume: Volume, frame: PoseFrame, segmenter: Segmenter, config: dict) -> Callable[[], object]:
+    """Our own `POOL_STEPS` steps as the config has them: images from a pool, changed at random, a part rendered."""
+    entry = config["encoders"]["ours"]
+    settings = encoder_settings(entry, config["recipes"][entry["recipe"]], config["encoder_augmentation"])
+    settings = replace(settings, length=Length(1, POOL_STEPS))
+    small, compared = (
+        frame.camera.resized(size, size) for size in (settings.network.image_size_px, settings.loss.image_size_px)
+    )
+    poses = drawn_poses(frame, POOL_DRRS, seed=1)
+    pool = DrrSet(scaled(render(volume, small, poses)), poses)
+    material = Material(
+        specimen=landmarked(volume, frame),
+        frame=replace(frame, camera=small),
+        draw=draw_from_pool(pool, entry["batch_size"], epochs=1, stages=1),
+        validation=DrrSet(pool.images[:1], pool.poses[:1]),
+        images=ImageTerms(volume, compared, None, segmenter),
+    )
+    never = Checkpoint(RESULTS / "encoder_checkpoint.pt", "", every_seconds=math.inf)
+    return lambda: train_encoder(material, settings, Run(0, "ours", "chest"), never, torch.device("cpu"))
+
+
+def main() -> None:
+    torch.set_num_threads(THREADS)
+    numba.set_num_threads(THREADS)
+    torch.manual_seed(0)
+    config = yaml.safe_load(CONFIG.read_text())
+    entry = config["encoders"]["ours"]
+    recipe = Recipe(**config["recipes"][entry["recipe"]])
+    volume, camera = chest_volume(), chest_camera()
+    frame = pose_frame(volume, camera, config["synthesize"])
+    truth = drawn_poses(frame, BATCH_SIZE, seed=0)
+    task = Task(truth, frame, random_segmenter(config), LossSettings(**entry["loss"]))
+    # The step of DiffDRR's points, which it spreads from the first entry of a ray into the volume to the last exit.
+    near, far = ray_bounds(volume, camera, truth)
+    step_mm = float(far.max() - near.min()) * camera.source_to_detector_mm / (SAMPLES - 1)
+    sides = {"ours": lambda poses: render(volume, camera, poses, step_mm), PEER: diffdrr_render(volume, camera)}
+    ours, peer = (side(truth) for side in sides.values())
+    error = float((ours - peer).abs().max() / peer.max())
+    assert error < TOLERANCE, f"the renderers' images differ by {error:.2g} of the largest value"
+
+    networks = {
+        name: build_network(network_settings({**entry["network"], "widths": widths}))
+        for name, widths in (("the demo's network", entry["network"]["widths"]), ("ResNet-18", RESNET_18_WIDTHS))
+    }
+    norms = {
+        (name, side): gradient_norm(network, side_render, task)
+        for name, network in networks.items()
+        for side, side_render in sides.items()
+    }
+    steps = {
+        (name, side): training_step(network, recipe, side_render, task)
+        for name, network in networks.items()
+        for side, side_render in sides.items()
+    }
+    pool = f"{POOL_STEPS} steps as in config.yaml, from a pool, batches of {entry['batch_size']}"
+    medians = interleaved_medians_s({**steps, pool: pool_training(volume, frame, task.segmenter, config)}, RUNS)
+    case = (
+        f"step of training, {BATCH_SIZE} pairs rendered on the fly, {SIZE_PX}x{SIZE_PX} rays, "
+        f"{tuple(volume.values.shape)} voxels, step {step_mm:.2f} mm, {THREADS} threads"
+    )
+    records = [
+        {
+            "case": f"{case}, {name}",
+            "ours_pairs_per_s": BATCH_SIZE / medians[name, "ours"],
+            "ours_s": medians[name, "ours"],
+            "ours_gradient_norm": norms[name, "ours"],
+            "peer": PEER,
+            "peer_pairs_per_s": BATCH_SIZE / medians[name, PEER],
+            "peer_s": medians[name, PEER],
+            "peer_gradient_norm": norms[name, PEER],
+            "image_error": error,
+            "ratio": medians[name, PEER] / medians[name, "ours"],
+            "runs": RUNS,
+        }
+        for name in networks
+    ]
+    pairs_per_s = POOL_STEPS * entry["batch_size"] / medians[pool]
+    records.append({"case": pool, "ours_pairs_per_s": pairs_per_s, "ours_s": medians[pool], "runs": RUNS})
+    report("encoder", records)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What makes a network that learned from DRRs read X-rays: exact turns of the camera, and changes of the image."""
+
+from dataclasses import dataclass
+
+import kornia.augmentation as kornia
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
+
+from roireg.geometry import Camera
+from roireg.se3 import se3_exp
+from roireg.training import seeded
+
+BLUR_SIZE_PX = 5
+MIN_LIGHT = 0.01
+# Metal is brighter than any bone, which the range [0, 1] of an image without metal does not show.
+METAL = (1.0, 2.0)
+ROD_LENGTH_SHARE = (0.15, 0.6)
+ROD_WIDTH_SHARE = (0.01, 0.04)
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """Ranges; images are in [0, 1].
+
+    Attributes:
+        turn_sd_deg: standard deviations of the camera's turn about its own axes x, y (which shift the image) and z.
+        probability: of each of the following changes.
+        gamma: range of the exponent.
+        light: largest gain of a light that grows linearly across the image, as scatter and the heel effect do.
+        blur_sigma_px: range of a Gaussian blur, px of the network's images.
+        noise_sd: standard deviation.
+        rods: largest number of metal rods that hide what is behind them.
+    """
+
+    turn_sd_deg: tuple[float, float, float]
+    probability: float
+    gamma: tuple[float, float]
+    light: float
+    blur_sigma_px: tuple[float, float]
+    noise_sd: float
+    rods: int
+
+
+def image_changes(settings: AugmentSettings) -> nn.Module:
+    """Random changes of `(B, 1, H, W)` images, by kornia."""
+    share = settings.probability
+    return nn.Sequential(
+        kornia.RandomGamma(settings.gamma, p=share),
+        kornia.RandomLinearIllumination(gain=(MIN_LIGHT, settings.light), p=share),
+        kornia.RandomGaussianBlur((BLUR_SIZE_PX, BLUR_SIZE_PX), settings.blur_sigma_px, p=share),
+        kornia.RandomGaussianNoise(std=settings.noise_sd, p=share),
+    )
+
+
+def with_rods(
+    images: Float[Tensor, "B H W"], settings: AugmentSettings, rng: np.random.Generator
+) -> Float[Tensor, "B H W"]:
+    """Images with up to `rods` straight pieces of metal, such as screws and wires, anywhere and at any angle."""
+    height, width = images.shape[1:]
+    size = max(height, width)
+    rows, columns = np.mgrid[:height, :width]
+    out = images.clone()
+    for image in out:
+        if rng.uniform() >= settings.probability:
+            continue
+        for _ in range(rng.integers(1, settings.rods + 1) if settings.rods else 0):
+            row, column = rng.uniform(0, height), rng.uniform(0, width)
+            angle = rng.uniform(0, np.pi)
+            along = (columns - column) * np.cos(angle) + (rows - row) * np.sin(angle)
+            across = (rows - row) * np.cos(angle) - (columns - column) * np.sin(angle)
+            length, thick = rng.uniform(*ROD_LENGTH_SHARE) * size, rng.uniform(*ROD_WIDTH_SHARE) * size
+            inside = (np.abs(along) < length / 2) & (np.abs(across) < max(1.0, thick) / 2)
+            image[torch.from_numpy(inside)] = rng.uniform(*METAL)
+    return out
+
+
+def changed(
+    images: Float[Tensor, "B H W"], settings: AugmentSettings, changes: nn.Module, rng: np.random.Generator
+) -> Float[Tensor, "B H W"]:
+    """Images after random changes, the `image_changes` of the settings and rods, that depend on `rng` only."""
+    with seeded(rng):
+        return with_rods(changes(images[:, None].clamp(0, 1))[:, 0], settings, rng)
+
+
+def turned(
+    images: Float[Tensor, "B H W"],
+    poses: Float[Tensor, "B 4 4"],
+    camera: Camera,
+    turns_rad: Float[Tensor, "B 3"],
+) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B 4 4"]]:
+    r"""Images and poses after the camera turned about its source: new examples for nothing.
+
+    A camera that turns about its source sees the same rays elsewhere, so the image is resampled by the homography
+    $K R K^{-1}$ and no line integral changes; what was not in the image repeats its edge.
+
+    Args:
+        images: seen by `camera`.
+        poses: `volume_from_camera`, mm.
+        camera: the detector, at the images' size.
+        turns_rad: rotation vectors in the camera frame.
+    """
+    twists = torch.cat([turns_rad, torch.zeros_like(turns_rad)], dim=-1)
+    old_from_new = se3_exp(twists)
+    k = camera.intrinsics_px
+    homography = k @ old_from_new[:, :3, :3] @ torch.linalg.inv(k)
+    rows, columns = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
+    pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).to(k)
+    found = torch.einsum("bij,hwj->bhwi", homography, pixels)
+    size = found.new_tensor([camera.width, camera.height])
+    grid = (2 * found[..., :2] / found[..., 2:] + 1) / size - 1
+    out = grid_sample(images[:, None], grid.to(images), padding_mode="border", align_corners=False)[:, 0]
+    return out, poses @ old_from_new
+
+
+def drawn_turns(settings: AugmentSettings, count: int, rng: np.random.Generator) -> Float[Tensor, "B 3"]:
+    """Normal rotation vectors of the camera, rad."""
+    return torch.from_numpy(rng.normal(size=(count, 3)) * np.deg2rad(settings.turn_sd_deg))

@@ -1,0 +1,142 @@
+"""A pose encoder in use: from an X-ray and its camera to a pose."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import grid_sample
+
+from roireg.encode.network import NETWORK_TYPES, NetworkSettings, build_network
+from roireg.errors import InputError
+from roireg.files import atomic_path
+from roireg.geometry import Camera, perturb
+from roireg.images import scaled
+from roireg.synthesize import camera_twist
+
+DESCRIPTION = "roireg_encoder"
+MIN_SHARED_FIELD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class PoseFrame:
+    """What a network's output is relative to.
+
+    Attributes:
+        pa_pose: `T_PA`, `volume_from_camera`, mm.
+        isocenter_mm: centre of the rotation, volume frame.
+        twist_unit: rad and mm along the camera's axes that one unit of output stands for.
+        camera: which sees the images that the network reads.
+    """
+
+    pa_pose: Float[Tensor, "4 4"]
+    isocenter_mm: Float[Tensor, "3"]
+    twist_unit: Float[Tensor, "6"]
+    camera: Camera
+
+    def poses(self, output: Float[Tensor, "B 6"]) -> Float[Tensor, "B 4 4"]:
+        """`Exp([r, t]) T_PA` (paper, section 2.1) from a network's output, float64; gradients flow."""
+        twist = camera_twist(output.double() * self.twist_unit, self.pa_pose)
+        return perturb(self.pa_pose.expand(len(output), 4, 4), twist, self.isocenter_mm)
+
+    def to(self, device: torch.device) -> "PoseFrame":
+        """The same frame on `device`."""
+        return PoseFrame(
+            self.pa_pose.to(device), self.isocenter_mm.to(device), self.twist_unit.to(device), self.camera.to(device)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PoseEncoder:
+    """A network and the frame in which its output is a pose."""
+
+    network: nn.Module
+    frame: PoseFrame
+
+    @torch.no_grad()
+    def estimate(self, image: Float[Tensor, "H W"], camera: Camera) -> Float[Tensor, "4 4"]:
+        """The pose (`volume_from_camera`, mm) of an X-ray.
+
+        Args:
+            image: log attenuation; its scale does not matter.
+            camera: its detector, which need not be the one that the encoder was trained for.
+
+        Raises:
+            InputError: less than half of what the encoder looks at lies on this detector.
+        """
+        seen = seen_by(image[None], camera, self.frame.camera)
+        return self.frame.poses(self.network(scaled(seen)).twist)[0]
+
+
+def seen_by(images: Float[Tensor, "B H W"], camera: Camera, other: Camera) -> Float[Tensor, "B H2 W2"]:
+    """Images of one camera as another one with the same source and axes sees them.
+
+    A line integral belongs to a ray, so another detector resamples the image: `q = K K_2^-1 q_2`, exactly. Rays beyond
+    the image get its nearest pixel.
+
+    Raises:
+        InputError: less than half of the other detector's rays meet this one.
+    """
+    rows, columns = torch.meshgrid(torch.arange(other.height), torch.arange(other.width), indexing="ij")
+    pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).to(camera.intrinsics_px)
+    found = pixels @ (camera.intrinsics_px @ torch.linalg.inv(other.intrinsics_px)).T
+    size = found.new_tensor([camera.width, camera.height])
+    grid = (2 * found[..., :2] + 1) / size - 1
+    shared = float((grid.abs() <= 1).all(-1).double().mean())
+    if shared < MIN_SHARED_FIELD:
+        fault = f"only {shared:.0%} of the rays that the encoder was trained for meet this detector"
+        raise InputError("X-ray", fault, "Check its intrinsics, or train an encoder for it")
+    grid = grid.to(images).expand(len(images), *grid.shape)
+    return grid_sample(images[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
+
+
+def save_encoder(path: str | Path, encoder: PoseEncoder, settings: NetworkSettings) -> None:
+    """Write an encoder as safetensors with a description in JSON, whole or not at all."""
+    kinds = {kind: name for name, kind in NETWORK_TYPES.items()}
+    frame = encoder.frame
+    description = {
+        "network": {"type": kinds[type(settings)], **asdict(settings)},
+        "pa_pose": frame.pa_pose.tolist(),
+        "isocenter_mm": frame.isocenter_mm.tolist(),
+        "twist_unit": frame.twist_unit.tolist(),
+        "camera": {**asdict(frame.camera), "intrinsics_px": frame.camera.intrinsics_px.tolist()},
+    }
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, {DESCRIPTION: json.dumps(description)})
+
+
+def load_encoder(path: str | Path, device: torch.device) -> PoseEncoder:
+    """Read what `save_encoder` wrote, for use: its weights take no gradient.
+
+    Raises:
+        InputError: the file is no encoder, or is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            description = json.loads((file.metadata() or {})[DESCRIPTION])
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        network = build_network(network_settings(description["network"]))
+        network.load_state_dict(state)
+        pa_pose, isocenter_mm, twist_unit = (
+            torch.tensor(description[key], dtype=torch.float64) for key in ("pa_pose", "isocenter_mm", "twist_unit")
+        )
+        camera = Camera(
+            **{**description["camera"], "pixel_spacing_mm": tuple(description["camera"]["pixel_spacing_mm"])}
+        )
+        intrinsics_px = torch.tensor(camera.intrinsics_px, dtype=torch.float64)
+        frame = PoseFrame(pa_pose, isocenter_mm, twist_unit, replace(camera, intrinsics_px=intrinsics_px))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        fault = f"cannot be read as an encoder ({type(error).__name__})"
+        raise InputError(str(path), fault, "Train it again, with `roireg` or the workflow") from None
+    return PoseEncoder(network.to(device).eval().requires_grad_(False), frame.to(device))
+
+
+def network_settings(entry: dict) -> NetworkSettings:
+    """Settings from an encoder's `network` in the config."""
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key != "type"}
+    return NETWORK_TYPES[entry["type"]](**values)

@@ -1,0 +1,65 @@
+"""Where an encoder's examples come from: a stored pool of DRRs, or DRRs rendered on the fly."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.errors import InputError
+from roireg.images import resized
+from roireg.synthesize import DrrPool, Synthesizer
+
+# Images `(B, H, W)` in [0, 1] and poses `(B, 4, 4)`, from the number of the epoch and the batch's generator.
+Draw = Callable[[int, np.random.Generator], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class DrrSet:
+    """DRRs at the size of a network, `(N, S, S)` in [0, 1], and their poses, `(N, 4, 4)`."""
+
+    images: Float[Tensor, "N S S"]
+    poses: Float[Tensor, "N 4 4"]
+
+
+def at_size(pool: DrrPool, size_px: int) -> DrrSet:
+    """A stored pool at the size of a network."""
+    return DrrSet(resized(pool.images[:, None], size_px)[:, 0], pool.poses.double())
+
+
+def rendered(synthesizer: Synthesizer, rng: np.random.Generator, count: int) -> DrrSet:
+    """DRRs rendered now."""
+    drrs = [synthesizer.draw(rng) for _ in range(count)]
+    return DrrSet(torch.stack([drr.image for drr in drrs]), torch.stack([drr.pose for drr in drrs]))
+
+
+def draw_from_pool(pool: DrrSet, batch_size: int, epochs: int, stages: int) -> Draw:
+    """Batches from a pool that is opened in stages: in the s-th of `stages` equal times, the first s shares of it.
+
+    Growing the set while training goes on is what Zhang et al. 2023 call incremental learning; one stage is none.
+
+    Raises:
+        InputError: there are more stages than DRRs or epochs.
+    """
+    if stages > min(len(pool.images), epochs):
+        fault = f"{stages} stages for {len(pool.images)} DRRs and {epochs} epochs"
+        raise InputError("config: encoders.*.stages", fault, "Take fewer stages")
+
+    def draw(epoch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        stage = min(stages, epoch * stages // epochs + 1)
+        picks = rng.integers(len(pool.images) * stage // stages, size=batch_size)
+        return pool.images[picks], pool.poses[picks]
+
+    return draw
+
+
+def draw_online(synthesizer: Synthesizer, batch_size: int) -> Draw:
+    """Batches of DRRs that were never seen before."""
+
+    def draw(epoch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        drrs = rendered(synthesizer, rng, batch_size)
+        return drrs.images, drrs.poses
+
+    return draw

@@ -1,0 +1,90 @@
+"""From the config and the files of a training job to what training takes."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from roireg.encode.augment import AugmentSettings
+from roireg.encode.losses import NO_SIMILARITY, ImageTerms, LossSettings
+from roireg.encode.model import PoseFrame, network_settings
+from roireg.encode.samples import DrrSet, at_size, draw_from_pool, draw_online, rendered
+from roireg.encode.train import EncoderSettings, Material, Run
+from roireg.segment.model import Segmenter
+from roireg.specimen import Specimen
+from roireg.synthesize import DrrPool, SynthesisSettings, Synthesizer
+from roireg.training import Checkpoint, Length, Recipe, fingerprint
+
+VALIDATION_DRRS = 50
+
+
+def encoder_settings(encoder: dict[str, Any], recipe: dict[str, Any], augmentation: dict[str, Any]) -> EncoderSettings:
+    """Settings from an encoder's entry in the config, its recipe's, and the augmentation."""
+    ranges = {key: tuple(value) if isinstance(value, list) else value for key, value in augmentation.items()}
+    return EncoderSettings(
+        network=network_settings(encoder["network"]),
+        loss=LossSettings(**encoder["loss"]),
+        recipe=Recipe(**recipe),
+        length=Length(encoder["epochs"], encoder["batches_per_epoch"]),
+        augment=AugmentSettings(**ranges),
+    )
+
+
+def material(
+    specimen: Specimen,
+    entry: dict[str, Any],
+    synthesis: SynthesisSettings,
+    rois: list[str],
+    pool: DrrPool | None,
+    segmenter: Segmenter | None,
+    step_mm: float | None,
+    run: Run,
+    device: torch.device,
+) -> Material:
+    """What an encoder of this entry is trained with.
+
+    Args:
+        specimen: the patient.
+        entry: of `encoders` in the config.
+        synthesis: how DRRs are drawn.
+        rois: names of the ROIs that a DRR must show.
+        pool: stored DRRs; None renders them on the fly.
+        segmenter: for the ROI term; None without one.
+        step_mm: sampling of the renderer, or None for its default.
+        run: on which random numbers depend.
+        device: where networks and rendered images are.
+    """
+    settings = network_settings(entry["network"])
+    loss = LossSettings(**entry["loss"])
+    size, batch_size = settings.image_size_px, entry["batch_size"]
+    full = specimen.xrays[0].camera
+    camera = full.resized(size, size)
+    unit = torch.tensor([*synthesis.rotation_sd_deg, *synthesis.translation_sd_mm], dtype=torch.float64)
+    unit[:3] = torch.deg2rad(unit[:3])
+    synthesizer = Synthesizer(specimen, camera, rois, synthesis, step_mm)
+    if pool is None:
+        draw = draw_online(synthesizer, batch_size)
+    else:
+        draw = draw_from_pool(at_size(pool, size), batch_size, entry["epochs"], entry["stages"])
+    images = None
+    if loss.roi > 0 or loss.similarity != NO_SIMILARITY:
+        compared = full.resized(loss.image_size_px, loss.image_size_px).to(device)
+        # As an X-ray shows the patient: without the dark band where the CT ends, whose edge would outweigh the bones.
+        volume = specimen.volume.continued(synthesis.continued_mm)
+        images = ImageTerms(volume.to(device), compared, step_mm, segmenter)
+    return Material(
+        specimen=specimen,
+        frame=PoseFrame(specimen.pa_pose, specimen.isocenter_mm, unit, camera),
+        draw=draw,
+        validation=rendered(synthesizer, run.generator("validation"), VALIDATION_DRRS),
+        images=images,
+    )
+
+
+def checkpoint_beside(
+    model: str | Path, settings: dict[str, Any], code: str, run: Run, pool: DrrPool | None, validation: DrrSet
+) -> Checkpoint:
+    """The checkpoint of a training: beside its output, and of no other settings, code, run or images."""
+    identity = {"settings": settings, "code": code, "run": [run.seed, run.encoder, run.specimen]}
+    tensors = [validation.images, validation.poses] + ([] if pool is None else [pool.images, pool.poses])
+    return Checkpoint(Path(model).with_name("checkpoint.pt"), fingerprint(identity, tensors))

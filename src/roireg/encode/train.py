@@ -1,0 +1,119 @@
+"""Training of a pose encoder on the DRRs of one patient (paper, section 2.1 and Fig. 2)."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.encode.augment import AugmentSettings, changed, drawn_turns, image_changes, turned
+from roireg.encode.losses import ImageTerms, LossSettings, geodesic_loss, reconstruction_terms, total
+from roireg.encode.model import PoseEncoder, PoseFrame
+from roireg.encode.network import NetworkSettings, build_network
+from roireg.encode.samples import Draw, DrrSet
+from roireg.evaluate import projection_distances_mm
+from roireg.seeds import generator
+from roireg.specimen import Specimen
+from roireg.training import Checkpoint, EpochRecord, Length, Recipe, fit, seeded
+
+
+@dataclass(frozen=True)
+class Run:
+    """What random numbers depend on: the config's seed, the encoder, and the specimen."""
+
+    seed: int
+    encoder: str
+    specimen: str
+
+    def generator(self, *names: str) -> np.random.Generator:
+        """A generator for one purpose in this run."""
+        return generator(self.seed, "encoder", self.encoder, self.specimen, *names)
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    """How an encoder is trained."""
+
+    network: NetworkSettings
+    loss: LossSettings
+    recipe: Recipe
+    length: Length
+    augment: AugmentSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What an encoder is trained with.
+
+    Attributes:
+        specimen: the patient; its X-rays are not looked at.
+        frame: in which the network's output is a pose; its camera has the size of the network's images.
+        draw: batches of DRRs.
+        validation: DRRs that are not trained on, for the learning curve.
+        images: the terms that render, or None if the loss has none.
+    """
+
+    specimen: Specimen
+    frame: PoseFrame
+    draw: Draw
+    validation: DrrSet
+    images: ImageTerms | None
+
+
+def train_encoder(
+    material: Material, settings: EncoderSettings, run: Run, checkpoint: Checkpoint, device: torch.device
+) -> tuple[PoseEncoder, list[EpochRecord]]:
+    """An encoder from random weights.
+
+    The network sees the turned and changed DRR; the loss compares clean ones, rendered at the true and at the estimated
+    pose, so that it is least at the truth.
+
+    Returns:
+        The encoder, and its learning curve, whose `measures` are the means of the loss's terms over the epoch and the
+        median mpd (mm) of the encoder and of T_PA on the validation DRRs.
+    """
+    with seeded(run.generator("weights")):
+        network = build_network(settings.network).to(device)
+    frame = material.frame.to(device)
+    encoder = PoseEncoder(network, frame)
+    changes = image_changes(settings.augment)
+    sums: dict[str, float] = defaultdict(float)
+    focal_mm = frame.camera.source_to_detector_mm
+
+    def loss_of_batch(number: int) -> Float[Tensor, ""]:
+        rng = run.generator("batch", str(number))
+        clean, truth = material.draw(number // settings.length.batches_per_epoch, rng)
+        clean, truth = turned(clean, truth, material.frame.camera, drawn_turns(settings.augment, len(truth), rng))
+        reading = network(changed(clean, settings.augment, changes, rng).to(device))
+        truth, estimate = truth.to(device), frame.poses(reading.twist)
+        terms = {"geodesic": geodesic_loss(truth, estimate, frame.isocenter_mm, focal_mm).mean()}
+        terms |= reconstruction_terms(reading, clean.to(device))
+        if material.images is not None:
+            count = settings.loss.rendered_per_batch
+            terms |= material.images(truth[:count], estimate[:count], settings.loss)
+        for name, value in terms.items():
+            sums[name] += float(value.detach()) / settings.length.batches_per_epoch
+        return total(terms, settings.loss)
+
+    drrs, landmarks_mm = material.validation, material.specimen.landmarks_mm
+    pa_mm = projection_distances_mm(material.frame.pa_pose, drrs.poses, material.frame.camera, landmarks_mm)
+
+    def measure(epoch: int) -> dict[str, float]:
+        means = {name: sums.pop(name) for name in list(sums)}
+        found = {"validation_mpd_mm": float(validation_errors_mm(encoder, material).median())}
+        return {**means, **found, "pa_validation_mpd_mm": float(pa_mm.median())}
+
+    history = fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint, measure)
+    return encoder, history
+
+
+@torch.no_grad()
+def validation_errors_mm(encoder: PoseEncoder, material: Material) -> Float[Tensor, "N"]:
+    """Errors (mpd, mm) of the encoder's poses on the validation DRRs."""
+    encoder.network.eval()
+    drrs, frame = material.validation, material.frame
+    poses = encoder.frame.poses(encoder.network(drrs.images.to(encoder.frame.pa_pose.device)).twist).cpu()
+    encoder.network.train()
+    return projection_distances_mm(poses, drrs.poses, frame.camera, material.specimen.landmarks_mm)

@@ -1,0 +1,16 @@
+"""Validation error of encoders while they learn."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from roireg.encode.history import learning_curves, read_histories
+    from roireg.figures import save_figure
+
+    curves = {}
+    for encoder, label in snakemake.params.labels.items():
+        # .../encoders/{encoder} or {encoder}@{seed}/{specimen}/history.csv
+        own = [path for path in snakemake.input.histories if Path(path).parts[-3].partition("@")[0] == encoder]
+        curves[label] = read_histories(own)
+    save_figure(learning_curves(curves), snakemake.output, snakemake.params.dpi)

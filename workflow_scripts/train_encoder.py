@@ -1,0 +1,30 @@
+"""An encoder of one patient's pose, trained on DRRs of that patient."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from roireg.encode.history import write_history
+    from roireg.encode.model import save_encoder
+    from roireg.encode.settings import checkpoint_beside, encoder_settings, material
+    from roireg.encode.train import Run, train_encoder
+    from roireg.segment.model import load_segmenter
+    from roireg.specimen import read_specimen
+    from roireg.synthesize import read_pool, settings_from_config
+    from roireg.training import training_device, write_metrics
+
+    params, inputs, output = snakemake.params, snakemake.input, snakemake.output
+    device = training_device(snakemake.resources.gpu)
+    specimen = read_specimen(inputs.specimen[0])
+    pool = read_pool(inputs.pool) if inputs.get("pool") else None
+    segmenter = load_segmenter(inputs.segmenter, params.rois, device) if inputs.get("segmenter") else None
+    synthesis = settings_from_config(params.synthesize, params.mu_water_per_mm, params.mu_bone_per_mm)
+    run = Run(params.seed, params.encoder, specimen.name)
+    settings = encoder_settings(**params.settings)
+    entry, step_mm = params.settings["encoder"], params.render["step_mm"]
+    data = material(specimen, entry, synthesis, params.rois, pool, segmenter, step_mm, run, device)
+    checkpoint = checkpoint_beside(output.model, params.settings, params.code, run, pool, data.validation)
+    encoder, history = train_encoder(data, settings, run, checkpoint, device)
+    save_encoder(output.model, encoder, settings.network)
+    write_history(output.history, history)
+    write_metrics(output.metrics, history, params.seed, device, {"encoder": run.encoder, "specimen": specimen.name})
+    checkpoint.path.unlink(missing_ok=True)
