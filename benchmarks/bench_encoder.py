@@ -36,6 +36,8 @@ CONFIG = Path(__file__).parent.parent / "config.yaml"
 BATCH_SIZE = 8
 # Of the demo's spread of poses. With all of it the detector would cut into this CT, which is wider than a pelvis.
 SPREAD = 0.5
+# So low that the views at the estimated poses, and with them the work, stay the same.
+LEARNING_RATE = 1e-6
 RESNET_18_WIDTHS = [64, 128, 256, 512]
 POOL_DRRS = 64
 POOL_STEPS = 20
@@ -159,7 +161,7 @@ def landmarked(volume: Volume, frame: PoseFrame) -> Specimen:
 
 
 def pool_training(volume: Volume, frame: PoseFrame, segmenter: Segmenter, config: dict) -> Callable[[], object]:
-    """Our own `POOL_STEPS` steps as the config has them: images from a pool, changed at random, a part rendered."""
+    """Our own `POOL_STEPS` steps as the config has them, clipping included, from a pool and for a new network."""
     entry = config["encoders"]["ours"]
     settings = encoder_settings(entry, config["recipes"][entry["recipe"]], config["encoder_augmentation"])
     settings = replace(settings, length=Length(1, POOL_STEPS))
@@ -185,7 +187,7 @@ def main() -> None:
     torch.manual_seed(0)
     config = yaml.safe_load(CONFIG.read_text())
     entry = config["encoders"]["ours"]
-    recipe = Recipe(**config["recipes"][entry["recipe"]])
+    recipe = replace(Recipe(**config["recipes"][entry["recipe"]]), learning_rate=LEARNING_RATE)
     volume, camera = chest_volume(), chest_camera()
     frame = pose_frame(volume, camera, config["synthesize"])
     truth = drawn_poses(frame, BATCH_SIZE, seed=0)

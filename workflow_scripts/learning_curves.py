@@ -5,7 +5,8 @@ from roireg.job import job
 with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
-    from roireg.encode.history import learning_curves, read_histories
+    from roireg.encode.figures import learning_curves
+    from roireg.encode.history import read_histories
     from roireg.figures import save_figure
 
     curves = {}

@@ -50,7 +50,7 @@ from roireg.register.initial import PaSettings
 from roireg.register.run import ERROR_COLUMNS, MethodSettings, method_from_config, register_specimen, starting_from
 from roireg.results import Estimate, read_estimates
 from roireg.rois import roi_channels
-from roireg.se3 import invert, is_rigid, se3_exp, transform_points, translation
+from roireg.se3 import invert, is_rigid, se3_exp, so3_log, transform_points, translation
 from roireg.segment.model import Segmenter, roi_numbers
 from roireg.segment.unet import UNet, UNetSettings
 from roireg.similarity import dice
@@ -137,6 +137,13 @@ def test_the_resnet_of_the_paper_is_resnet18():
     ours.load_state_dict(timms.state_dict())
     with torch.no_grad():
         assert torch.equal(ours.eval()(images(1)[:, None]), timms.eval()(images(1)[:, None]))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 6, 9, 16, 20, 64])
+def test_any_number_of_channels_is_normalised_in_groups_of_more_than_one(channels):
+    norm = group_norm(channels)
+    assert channels == 1 or channels // norm.num_groups >= 2
+    assert norm(torch.rand(2, channels, 1, 1)).shape == (2, channels, 1, 1)
 
 
 @BOTH
@@ -644,7 +651,7 @@ def without(entries: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in entries.items() if name != key}
 
 
-TRANSFORMER = {"type": "attention_autoencoder", "image_size_px": 32, "widths": [6, 9], "heads": 4}
+TRANSFORMER = {"type": "attention_autoencoder", "image_size_px": 32, "widths": [6, 10], "heads": 4}
 DESCRIPTIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no object": lambda d: [1, 2],
     "network a word": lambda d: d | {"network": "resnet"},
@@ -712,7 +719,9 @@ def test_settings_and_material_are_those_of_the_config(specimen, materials):
     # A loss that looks at no image renders none.
     assert materials["geodesic"].images is materials["psss"].images is None
     data = materials["ours"]
-    assert data.images.camera.source_to_detector_mm == pytest.approx(FOCAL_MM)
+    view = specimen.xrays[0].camera.resized(SIZE_PX, SIZE_PX)
+    for found in (data.frame.camera, data.images.camera):
+        torch.testing.assert_close(found.intrinsics_px, view.intrinsics_px)
     assert data.frame.twist_unit.tolist() == pytest.approx([*np.deg2rad([6, 8, 7]), 14, 15, 16])
     assert torch.equal(data.frame.pa_pose, specimen.pa_pose)
     assert data.validation.images.shape == (VALIDATION_DRRS, SIZE_PX, SIZE_PX)
@@ -770,6 +779,29 @@ def test_a_learning_curve_has_the_terms_of_the_loss_and_the_validation_error(tmp
     assert history[-1].measures["validation_mpd_mm"] == pytest.approx(float(found.median()), rel=1e-4)
 
 
+def test_every_batch_is_drawn_anew_and_its_poses_turn_with_its_images(tmp_path: Path, materials):
+    epochs, drawn, compared = [], [], []
+
+    def draw(epoch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        picture, poses = materials["geodesic"].draw(epoch, rng)
+        epochs.append(epoch)
+        drawn.append(poses)
+        return picture, poses
+
+    def compare(truth: Tensor, estimate: Tensor, loss: LossSettings) -> dict[str, Tensor]:
+        compared.append(truth)
+        return {"similarity": 0 * estimate.sum()}
+
+    trained(replace(materials["geodesic"], draw=draw, images=compare), ENTRY, tmp_path)
+    assert epochs == [0, 0, 1, 1, 2, 2]
+    assert len(torch.stack(drawn).flatten(1).unique(dim=0)) == 6
+    # Only `rendered_per_batch` are compared.
+    old_from_new = invert(torch.stack(drawn)[:, :2]) @ torch.stack(compared)
+    torch.testing.assert_close(old_from_new[..., :3, 3], torch.zeros(6, 2, 3, **DOUBLE), rtol=0, atol=1e-6)
+    angles_deg = so3_log(old_from_new[..., :3, :3]).norm(dim=-1).rad2deg()
+    assert 0 < angles_deg.min() < angles_deg.max() < 25
+
+
 def test_seed_encoder_and_specimen_decide_the_weights(tmp_path: Path, materials):
     entry = ENTRY | {"epochs": 1, "batches_per_epoch": 1}
     runs = [RUN, replace(RUN, seed=1), replace(RUN, encoder="other"), replace(RUN, specimen="P02")]
@@ -791,7 +823,7 @@ def test_an_encoder_learns_to_read_poses_that_it_was_not_trained_on(tmp_path: Pa
     last = history[-1].measures
     assert last["validation_mpd_mm"] < 0.6 * last["pa_validation_mpd_mm"]
     assert last["validation_mpd_mm"] < 0.8 * history[0].measures["validation_mpd_mm"]
-    assert last["geodesic"] < 0.9 * history[0].measures["geodesic"]
+    assert last["geodesic"] < history[0].measures["geodesic"]
 
 
 def test_the_fingerprint_of_a_checkpoint_changes_with_all_that_decides_the_weights(tmp_path: Path, pool, materials):

@@ -82,6 +82,7 @@ MODULES = {
     "encode/network.py": ENCODERS,
     "encode/estimates.py": FROM_ENCODERS,
     "encode/history.py": ENCODERS,
+    "encode/figures.py": {"learning_curves": 1},
     "register/adam.py": {**REGISTER_ALL},
     "rois.py": {**FROM_DRRS, "figure1": 1},
     "synthesize.py": FROM_DRRS,
@@ -116,13 +117,13 @@ def test_a_change_of_one_key_reruns_what_depends_on_it(smoke, overlay, expected)
 def test_a_new_method_runs_alone(smoke):
     method = {
         "label": "SSIM",
-        "init": "perturbed",
+        "init": "ours",
         "similarity": "ssim",
         "roi": "none",
         "optimizer": "adam",
         "weights": {"coverage": True, "exclude": [], "exclude_margin_mm": 0.0},
     }
-    overlay = {"methods": {"ssim": method}, "tables": {"table1": {"methods": ["perturbed", "ssim"]}}}
+    overlay = {"methods": {"ssim": method}, "tables": {"table1": {"methods": ["ours", "ssim"]}}}
     assert smoke.run("-n", overlays=(overlay,)).jobs == {"register": 2, "table1": 1}
 
 
