@@ -55,7 +55,7 @@ def pose_of_row(row) -> Float[Tensor, "4 4"]:
 
 def read_estimates(path: str | Path) -> dict[str, Estimate]:
     """Estimates by the X-ray's name, from the file of a specimen that `estimate_poses` wrote."""
-    rows = pd.read_csv(path, dtype={"projection": str}, keep_default_na=False, float_precision="round_trip")
+    rows = pd.read_csv(path, dtype={"projection": str}, keep_default_na=False)
     return {row["projection"]: Estimate(pose_of_row(row), float(row["seconds"])) for _, row in rows.iterrows()}
 
 

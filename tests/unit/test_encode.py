@@ -601,20 +601,44 @@ def test_an_encoder_from_a_file_gives_the_same_poses_bit_by_bit(tmp_path: Path, 
     assert [file.name for file in (tmp_path / "P01").iterdir()] == ["model.safetensors"]
 
 
+def test_an_image_that_is_mostly_one_value_keeps_its_contrast():
+    picture = images(1)
+    picture[0, :20] = 0.0
+    seen = standardized(picture, SIZE_PX)[0, 20:]
+    assert (
+        cosine_similarity((seen - seen.mean()).flatten(), (picture[0, 20:] - picture[0, 20:].mean()).flatten(), 0) > 0.9
+    )
+
+
 def test_an_estimate_reads_the_image_as_the_encoders_camera_would_see_it():
     encoder = encoder_of(RESNET)
     volume, view = phantom(), encoder.frame.camera
     truth = general_pose(volume, 3)
-    image = render(volume, camera(256), truth, 1.0)[0].float()
+    wide = view.resized(256, 256)
+    image = render(volume, wide, truth, 1.0)[0].float()
     at_own_size = render(volume, view, truth, 1.0)[0].float()
     own = encoder.estimate(at_own_size, view)
     expected = encoder.frame.poses(encoder.network(scaled(at_own_size[None])).twist)[0]
     torch.testing.assert_close(own, expected, rtol=0, atol=1e-3)
-    found = encoder.estimate(7 * image, camera(256))
+    found = encoder.estimate(7 * image, wide)
     assert is_rigid(found)
     assert found.dtype == torch.float64
-    mirrored = encoder.estimate(image.flip(1), camera(256))
-    assert (found - expected).norm() < 0.1 * (mirrored - expected).norm()
+    as_in_training = at_size(DrrPool(scaled(image[None]), torch.zeros(0), truth), view.height).images
+    expected = encoder.frame.poses(encoder.network(as_in_training).twist)[0]
+    mirrored = encoder.estimate(image.flip(1), wide)
+    assert (found - expected).norm() < 1e-2 * (mirrored - expected).norm()
+
+
+def test_an_estimate_does_not_change_with_the_pixels_that_surround_what_the_encoder_looks_at():
+    encoder, volume = encoder_of(RESNET), phantom()
+    wide, truth = encoder.frame.camera.resized(256, 256), general_pose(volume, 3)
+    crop = Camera(
+        wide.intrinsics_px - torch.tensor([[0.0, 0, 8], [0, 0, 8], [0, 0, 0]]), 240, 240, wide.pixel_spacing_mm
+    )
+    image = render(volume, wide, truth, 1.0)[0].float()
+    whole, cut = encoder.estimate(image, wide), encoder.estimate(image[8:-8, 8:-8], crop)
+    mirrored = encoder.estimate(image.flip(1), wide)
+    assert 0 < (whole - cut).norm() < 0.3 * (whole - mirrored).norm()
 
 
 class Harmful:

@@ -41,4 +41,5 @@ def ray_bounds(
     source, direction = voxel_rays(volume, camera, pose)
     size = direction.new_tensor(list(volume.values.shape[::-1]))
     near, far = clip_to_box(source, direction, torch.full_like(size, -1.0), size)
+    near = near.clamp_max(1)
     return near, torch.maximum(near, far)

@@ -20,6 +20,17 @@ from roireg.synthesize import camera_twist
 
 DESCRIPTION = "roireg_encoder"
 MIN_SHARED_FIELD = 0.5
+# What torch and safetensors raise on a file that is none of ours, or on a description of no network.
+READ_ERRORS = (
+    OSError,
+    SafetensorError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    AttributeError,
+    AssertionError,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +79,9 @@ class PoseEncoder:
         Raises:
             InputError: less than half of what the encoder looks at lies on this detector.
         """
-        seen = seen_by(image[None], camera, self.frame.camera)
-        return self.frame.poses(self.network(scaled(seen)).twist)[0]
+        # At the X-ray's own resolution, so that the network shrinks it as it does the DRRs that it learned from.
+        trained = self.frame.camera.resized(camera.height, camera.width)
+        return self.frame.poses(self.network(scaled(seen_by(image[None], camera, trained))).twist)[0]
 
 
 def seen_by(images: Float[Tensor, "B H W"], camera: Camera, other: Camera) -> Float[Tensor, "B H2 W2"]:
@@ -123,14 +135,15 @@ def load_encoder(path: str | Path, device: torch.device) -> PoseEncoder:
         network = build_network(network_settings(description["network"]))
         network.load_state_dict(state)
         pa_pose, isocenter_mm, twist_unit = (
-            torch.tensor(description[key], dtype=torch.float64) for key in ("pa_pose", "isocenter_mm", "twist_unit")
+            torch.tensor(description[key], dtype=torch.float64).reshape(shape)
+            for key, shape in (("pa_pose", (4, 4)), ("isocenter_mm", (3,)), ("twist_unit", (6,)))
         )
         camera = Camera(
             **{**description["camera"], "pixel_spacing_mm": tuple(description["camera"]["pixel_spacing_mm"])}
         )
-        intrinsics_px = torch.tensor(camera.intrinsics_px, dtype=torch.float64)
+        intrinsics_px = torch.tensor(camera.intrinsics_px, dtype=torch.float64).reshape(3, 3)
         frame = PoseFrame(pa_pose, isocenter_mm, twist_unit, replace(camera, intrinsics_px=intrinsics_px))
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except READ_ERRORS as error:
         fault = f"cannot be read as an encoder ({type(error).__name__})"
         raise InputError(str(path), fault, "Train it again, with `roireg` or the workflow") from None
     return PoseEncoder(network.to(device).eval().requires_grad_(False), frame.to(device))

@@ -1,6 +1,5 @@
 """Networks from an image to a pose: ResNet-18 with two heads (the paper), and an autoencoder with self-attention."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -70,16 +69,20 @@ def standardized(images: Float[Tensor, "B H W"], size_px: int) -> Float[Tensor, 
     r"""Images as networks take them: at their size, on a scale that neither metal nor air beyond the CT sets.
 
     $$\ell \tanh\frac{I - m}{1.48\,\ell\,\mathrm{median}|I - m|}, \quad m = \mathrm{median}(I), \ell = 2.5$$
+
+    An image of which more than half is one value has the standard deviation for its scale.
     """
     small = resized(images[:, None], size_px)[:, 0]
     centred = small - small.flatten(1).median(dim=1).values[:, None, None]
     spread = SD_FROM_MAD * centred.abs().flatten(1).median(dim=1).values[:, None, None]
+    spread = spread.where(spread > MIN_CONTRAST, centred.std(dim=(-2, -1), keepdim=True))
     return LIMIT_SD * torch.tanh(centred / (LIMIT_SD * spread.clamp_min(MIN_CONTRAST)))
 
 
 def group_norm(channels: int, **factory: object) -> nn.GroupNorm:
     """Group normalisation as timm asks for a norm layer; a group has two channels at least, for images of one pixel."""
-    return nn.GroupNorm(math.gcd(GROUPS, max(1, channels // 2)), channels, **factory)
+    groups = max(count for count in range(1, GROUPS + 1) if channels % count == 0 and 2 * count <= max(2, channels))
+    return nn.GroupNorm(groups, channels, **factory)
 
 
 class Heads(nn.Module):
