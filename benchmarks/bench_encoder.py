@@ -3,26 +3,34 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numba
 import torch
 import yaml
-from bench_render import SAMPLES, SIZE_PX, chest_volume
+from chest import (
+    SAMPLES,
+    SIZE_PX,
+    SOURCE_TO_CENTER_MM,
+    Render,
+    chest_camera,
+    chest_volume,
+    diffdrr_render,
+    diffdrr_step_mm,
+)
 from common import RESULTS, THREADS, interleaved_medians_s, report
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from roireg.drr import render
-from roireg.drr.bounds import ray_bounds
 from roireg.encode.losses import ImageTerms, LossSettings, geodesic_loss, total
 from roireg.encode.model import PoseFrame, network_settings
 from roireg.encode.network import build_network
 from roireg.encode.samples import DrrSet, draw_from_pool
 from roireg.encode.settings import encoder_settings
 from roireg.encode.train import Material, Run, train_encoder
-from roireg.geometry import RAS_FROM_LPS, Camera, pa_pose, to_diffdrr
+from roireg.geometry import Camera, pa_pose
 from roireg.images import scaled
 from roireg.rois import roi_channels
 from roireg.segment.model import Segmenter, roi_numbers
@@ -46,9 +54,6 @@ RUNS = 7
 TOLERANCE = 5e-3
 PEER = f"DiffDRR trilinear {SAMPLES} points"
 
-# From poses `(B, 4, 4)` to line integrals `(B, H, W)`; gradients flow to the poses.
-Render = Callable[[Tensor], Tensor]
-
 
 @dataclass(frozen=True, eq=False)
 class Task:
@@ -67,19 +72,11 @@ class Task:
     loss: LossSettings
 
 
-def chest_camera() -> Camera:
-    """The detector of `bench_render`: 298 mm wide, 1020 mm from the source."""
-    spacing = 298.0 / SIZE_PX
-    focal, center = 1020.0 / spacing, (SIZE_PX - 1) / 2
-    intrinsics = torch.tensor([[-focal, 0.0, center], [0.0, focal, center], [0.0, 0.0, 1.0]], dtype=torch.float64)
-    return Camera(intrinsics, SIZE_PX, SIZE_PX, (spacing, spacing))
-
-
 def pose_frame(volume: Volume, camera: Camera, synthesis: dict) -> PoseFrame:
     """T_PA on the middle of the CT, in units of the poses' standard deviations."""
     unit = torch.tensor([*synthesis["rotation_sd_deg"], *synthesis["translation_sd_mm"]], dtype=torch.float64)
     unit[:3] = torch.deg2rad(unit[:3])
-    return PoseFrame(pa_pose(volume.center_mm, 735.0), volume.center_mm, unit, camera)
+    return PoseFrame(pa_pose(volume.center_mm, SOURCE_TO_CENTER_MM), volume.center_mm, unit, camera)
 
 
 def drawn_poses(frame: PoseFrame, count: int, seed: int) -> Float[Tensor, "B 4 4"]:
@@ -92,21 +89,6 @@ def random_segmenter(config: dict) -> Segmenter:
     unet = config["segment"]["unet"]
     network = UNet(UNetSettings(unet["image_size_px"], tuple(unet["widths"])), len(config["rois"]))
     return Segmenter(tuple(config["rois"]), network.eval().requires_grad_(False))
-
-
-def diffdrr_render(volume: Volume, camera: Camera) -> Render:
-    """DiffDRR's own DRR module, trilinear with `SAMPLES` points a ray, all poses of a batch at once."""
-    from diffdrr.drr import DRR
-    from diffdrr.pose import RigidTransform
-    from torchio import ScalarImage, Subject
-
-    ras_from_voxel = torch.diag(volume.volume_from_voxel.new_tensor(RAS_FROM_LPS)) @ volume.volume_from_voxel
-    image = ScalarImage(tensor=volume.values.permute(2, 1, 0)[None], affine=ras_from_voxel.numpy())
-    subject = Subject(volume=image, density=image, mask=None, reorient=torch.eye(4))
-    detector = asdict(to_diffdrr(camera, torch.eye(4, dtype=torch.float64)[None]))
-    del detector["pose"]
-    drr = DRR(subject, renderer="trilinear", **detector)
-    return lambda poses: drr(RigidTransform(to_diffdrr(camera, poses).pose.float()), n_points=SAMPLES)[:, 0]
 
 
 def batch_loss(network: nn.Module, render: Render, task: Task) -> Float[Tensor, ""]:
@@ -192,16 +174,16 @@ def main() -> None:
     frame = pose_frame(volume, camera, config["synthesize"])
     truth = drawn_poses(frame, BATCH_SIZE, seed=0)
     task = Task(truth, frame, random_segmenter(config), LossSettings(**entry["loss"]))
-    # The step of DiffDRR's points, which it spreads from the first entry of a ray into the volume to the last exit.
-    near, far = ray_bounds(volume, camera, truth)
-    step_mm = float(far.max() - near.min()) * camera.source_to_detector_mm / (SAMPLES - 1)
+    step_mm = diffdrr_step_mm(volume, camera, truth)
     sides = {"ours": lambda poses: render(volume, camera, poses, step_mm), PEER: diffdrr_render(volume, camera)}
     ours, peer = (side(truth) for side in sides.values())
     error = float((ours - peer).abs().max() / peer.max())
     assert error < TOLERANCE, f"the renderers' images differ by {error:.2g} of the largest value"
 
     networks = {
-        name: build_network(network_settings({**entry["network"], "widths": widths}))
+        name: build_network(network_settings({**entry["network"], "widths": widths})).to(
+            memory_format=torch.channels_last
+        )
         for name, widths in (("the demo's network", entry["network"]["widths"]), ("ResNet-18", RESNET_18_WIDTHS))
     }
     norms = {
