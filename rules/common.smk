@@ -38,9 +38,10 @@ def code(script):
 
 
 def method_settings(wildcards):
-    """What decides a method's results: its entry, and those of the start and the optimizer that it names."""
+    """What decides a method's results: its entry, and those of the start, optimizer and ROI term that it names."""
     method = config["methods"][wildcards.method]
     return {
+        "roi_term": config["roi_terms"].get(method["roi"]),
         "method": {key: value for key, value in method.items() if key != "label"},
         "initial_pose": config["initial_poses"][method["init"]],
         "optimizer": config["optimizers"][method["optimizer"]],
@@ -134,6 +135,25 @@ def start_data(wildcards):
     }
 
 
+def roi_segmenters(method):
+    """Names of the segmenters that a method's ROI term needs."""
+    term = config["roi_terms"].get(config["methods"][method]["roi"])
+    if term is None:
+        return []
+    parts = [term["fixed"], term["boxes"], term.get("moving", "projected")]
+    return [name for name in dict.fromkeys(parts) if name != "projected"]
+
+
+def roi_data(wildcards):
+    """The networks of a method's ROI term, which have not seen the specimen."""
+    return {
+        "segmenters": [
+            f"{OUT}/segmenters/{name}/{wildcards.specimen}/model.safetensors"
+            for name in roi_segmenters(wildcards.method)
+        ]
+    }
+
+
 def encoders_of(methods):
     """Names of the encoders that methods start from."""
     starts = [
@@ -159,6 +179,10 @@ def check_leave_one_out(config, specimens):
         remedy = "Add specimens, or set it to [] to leave Table 2 out"
         raise InputError("config: tables.table2.segmenters", what, remedy)
     methods = config["tables"]["table1"]["methods"] + config["figures"]["methods"]
+    for name in methods:
+        if roi_segmenters(name):
+            remedy = "Add specimens, or set it to none to register without ROIs"
+            raise InputError(f"config: methods.{name}.roi", what, remedy)
     wanted = encoders_of(methods) + config["figures"]["learning_curves"]["encoders"]
     for name in wanted:
         if config["encoders"][name]["loss"]["roi"] > 0:

@@ -1,6 +1,6 @@
 """Intraoperative registration: every method on every specimen.
 
-Reads results/{dataset}/specimens/ and encoders/. Writes results/{dataset}/registrations/{method}/{specimen}.csv
+Reads results/{dataset}/specimens/, encoders/ and segmenters/. Writes results/{dataset}/registrations/{method}/{specimen}.csv
 and results/{dataset}/traces/{method}/{specimen}.h5.
 """
 
@@ -9,6 +9,7 @@ rule register:
     """One method on all X-rays of one specimen."""
     input:
         unpack(start_data),
+        unpack(roi_data),
         specimen=rules.prepare_specimen.output,
     output:
         registrations=f"{OUT}/registrations/{{method}}/{{specimen}}.csv",
@@ -27,6 +28,9 @@ rule register:
         gpu=0,
     params:
         settings=method_settings,
+        segmenters=lambda wildcards: roi_segmenters(wildcards.method),
+        # Only a ROI term looks at them.
+        rois=lambda wildcards: config["rois"] if roi_segmenters(wildcards.method) else [],
         render=config["render"],
         seed=config["seed"],
         code=code("register"),

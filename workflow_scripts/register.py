@@ -7,20 +7,25 @@ with job(snakemake.log[0], snakemake.threads):
     import torch
 
     from roireg.files import write_csv
-    from roireg.register.run import method_from_config, register_specimen, starting_from, write_traces
+    from roireg.register.run import guided_by, method_from_config, register_specimen, starting_from, write_traces
     from roireg.results import read_estimates
+    from roireg.segment.model import load_segmenter
     from roireg.specimen import read_specimen
 
     # The renderer has the cores; images are too small for torch's second thread to pay.
     torch.set_num_threads(1)
+    params = snakemake.params
     specimen = read_specimen(snakemake.input.specimen[0])
     method = method_from_config(
-        snakemake.wildcards.method, **snakemake.params.settings, step_mm=snakemake.params.render["step_mm"]
+        snakemake.wildcards.method, **params.settings, rois=params.rois, step_mm=params.render["step_mm"]
     )
     if snakemake.input.get("estimates"):
         method = starting_from(method, read_estimates(snakemake.input.estimates))
-    results = list(
-        progress(register_specimen(specimen, method, snakemake.params.seed), len(specimen.xrays), "registered X-ray")
-    )
+    if params.segmenters:
+        files = zip(params.segmenters, snakemake.input.segmenters, strict=True)
+        method = guided_by(
+            method, {name: load_segmenter(file, params.rois, torch.device("cpu")) for name, file in files}
+        )
+    results = list(progress(register_specimen(specimen, method, params.seed), len(specimen.xrays), "registered X-ray"))
     write_csv(snakemake.output.registrations, pd.DataFrame([result.row for result in results]))
     write_traces(snakemake.output.traces, results)

@@ -15,6 +15,9 @@ sys.modules.setdefault("rfc3987_syntax", None)
 from jsonschema import Draft202012Validator  # noqa: E402
 from jsonschema.exceptions import best_match  # noqa: E402
 
+# What no segmenter finds: the CT's labels, projected; and the ROI term of a method without one.
+PROJECTED, NO_ROI = "projected", "none"
+
 
 def _key(parts) -> str:
     return "config: " + (".".join(str(part) for part in parts) or "top level")
@@ -63,11 +66,19 @@ def check_references(config: dict[str, Any]) -> None:
     for name, method in methods.items():
         for key, section in (("init", "initial_poses"), ("optimizer", "optimizers")):
             _known(f"methods.{name}.{key}", method[key], config[section])
-        _check_objective(name, method, config["optimizers"][method["optimizer"]]["type"])
+        if method["roi"] != NO_ROI:
+            _known(f"methods.{name}.roi", method["roi"], {NO_ROI: None, **config["roi_terms"]})
+        _check_objective(name, method, config["optimizers"][method["optimizer"]]["type"], config["roi_terms"])
+    for name, term in config["roi_terms"].items():
+        _check_roi_term(name, term, config["segment"])
     for name in config["tables"]["table1"]["methods"]:
         _known("tables.table1.methods", name, methods)
     for name in config["figures"]["methods"]:
         _known("figures.methods", name, methods)
+    for name in {*config["tables"]["table1"]["methods"], *config["figures"]["methods"]}:
+        term = methods[name]["roi"]
+        for roi in config["roi_terms"].get(term, {"rois": []})["rois"]:
+            _known(f"roi_terms.{term}.rois", roi, dict.fromkeys(config["rois"]))
     for name, segmenter in config["segment"].items():
         _known(f"segment.{name}.recipe", segmenter["recipe"], config["recipes"])
     for name, encoder in config["encoders"].items():
@@ -113,12 +124,28 @@ def _check_encoder(name: str, encoder: dict[str, Any], segmenters: dict[str, Any
         raise InputError(f"{key}.network.heads", fault, "Take a divisor")
 
 
-def _check_objective(name: str, method: dict[str, Any], optimizer_type: str) -> None:
-    """Gauss-Newton has an objective of its own, the others minimise what the method says."""
+def _check_roi_term(name: str, term: dict[str, Any], segmenters: dict[str, Any]) -> None:
+    """Segmenters exist, and boxes do not come from one that needs boxes itself."""
+    key = f"roi_terms.{name}"
+    if name == NO_ROI:
+        raise InputError(f"config: {key}", "a method writes this word for no ROI term", "Take another name")
+    _known(f"{key}.fixed", term["fixed"], segmenters)
+    for part in ("moving", "boxes"):
+        if term.get(part, PROJECTED) != PROJECTED:
+            _known(f"{key}.{part}", term[part], {PROJECTED: None, **segmenters})
+    if term["boxes"] != PROJECTED and segmenters[term["boxes"]]["type"] != "unet":
+        fault = f"{term['boxes']!r} needs boxes itself"
+        raise InputError(f"config: {key}.boxes", fault, f"Name a U-Net of `segment`, or {PROJECTED}")
+
+
+def _check_objective(
+    name: str, method: dict[str, Any], optimizer_type: str, roi_terms: dict[str, dict[str, Any]]
+) -> None:
+    """Gauss-Newton has an objective of its own, the others minimise what the method says; weights go with all."""
     own = optimizer_type == "gauss_newton"
-    if own and method["roi"] != "none":
+    if own and method["roi"] != NO_ROI and roi_terms[method["roi"]]["type"] != "mask":
         what = f"{method['roi']!r} does not go with an optimizer of type gauss_newton"
-        raise InputError(f"config: methods.{name}.roi", what, "Write none, or take another optimizer")
+        raise InputError(f"config: methods.{name}.roi", what, "Write none, a term of type mask, or another optimizer")
     if own != (method["similarity"] == "own"):
         what = f"{method['similarity']!r} does not go with an optimizer of type {optimizer_type}"
         remedy = "Write own, it brings its similarity" if own else "own is for gauss_newton; name a similarity"

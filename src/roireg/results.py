@@ -14,13 +14,17 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class TraceRecord:
-    """A trace as it is stored: its method, `(N, 4, 4)` poses, `(N,)` objective and mpd, index of the best iterate."""
+    """A trace as it is stored: its method, `(N, 4, 4)` poses, `(N,)` objective and mpd, index of the best iterate.
+
+    `terms` are the `(N,)` parts of the objective by name, if it has parts.
+    """
 
     method: str
     poses: Float[Tensor, "N 4 4"]
     objective: np.ndarray
     mpd_mm: np.ndarray
     best: int
+    terms: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,7 @@ def read_traces(path: str | Path) -> dict[str, TraceRecord]:
                 objective=group["objective"][()],
                 mpd_mm=group["mpd_mm"][()],
                 best=int(group.attrs["best"]),
+                terms={term: values[()] for term, values in group.get("terms", {}).items()},
             )
             for name, group in sorted(file.items())
         }

@@ -265,8 +265,13 @@ def test_a_perturbed_start_needs_its_spread():
     [
         ("methods/diffdrr/init", "encoder", "encoder", "perturbed"),
         ("methods/perturbed/optimizer", "lbfgs", "lbfgs", "adam"),
-        ("tables/table1/methods", ["diffdrr", "wsreg"], "wsreg", "perturbed+weights"),
-        ("figures/methods", ["wsreg"], "wsreg", "diffdrr"),
+        ("tables/table1/methods", ["diffdrr", "xvr"], "xvr", "perturbed+weights"),
+        ("figures/methods", ["xvr"], "xvr", "diffdrr"),
+        ("methods/ours/roi", "vnet", "vnet", "projected"),
+        ("roi_terms/unet/fixed", "vnet", "vnet", "medsam"),
+        ("roi_terms/unet/moving", "vnet", "vnet", "projected"),
+        ("roi_terms/medsam/boxes", "vnet", "vnet", "projected"),
+        ("roi_terms/unet/rois", ["left shoe"], "left shoe", "upper sacrum"),
         ("figures/learning_curves/encoders", ["xvr"], "xvr", "psss"),
         ("initial_poses/ours/encoder", "xvr", "xvr", "diffpose"),
         ("encoders/ours/recipe", "lion", "lion", "adamw"),
@@ -311,6 +316,25 @@ def test_an_encoder_that_cannot_be_trained_is_refused(key, value, what):
     named = {"samples": "stages"}.get(key.split("/")[-1], key.split("/")[-1])
     assert error.where == "config: " + ".".join([*key.split("/")[:-1], named])
     assert what in error.what
+
+
+def test_boxes_do_not_come_from_a_segmenter_that_needs_boxes():
+    error = refused(changed("roi_terms/medsam/boxes", "medsam"))
+    assert error.where == "config: roi_terms.medsam.boxes"
+    assert "needs boxes itself" in error.what
+    assert "projected" in error.remedy
+
+
+def test_none_is_no_name_of_a_roi_term():
+    error = refused(changed("roi_terms/none", DEFAULT["roi_terms"]["unet"]))
+    assert error.where == "config: roi_terms.none"
+
+
+def test_gauss_newton_takes_a_mask_and_no_dice_term():
+    error = refused(changed("methods/ours+gn/roi", "unet"))
+    assert error.where == "config: methods.ours+gn.roi"
+    assert "mask" in error.remedy
+    check(changed("methods/ours+gn/roi", "mask"))
 
 
 def test_a_pretrained_network_needs_its_digest():

@@ -12,6 +12,7 @@ from roireg.geometry import perturb
 from roireg.images import scaled
 from roireg.register.adam import AdamSettings, register_adam
 from roireg.register.initial import PerturbationSettings, perturbed_start
+from roireg.register.levels import Problem
 from roireg.register.objective import image_objective
 from roireg.register.run import MethodSettings, register_specimen, write_traces
 from roireg.register.weights import WeightSettings, weight_map
@@ -36,6 +37,7 @@ def method(measure: str = "mncc", weights: WeightSettings = ALL_PIXELS, start_de
         start=PerturbationSettings(start_deg, 6.0),
         weights=weights,
         search=ADAM,
+        regions=None,
         step_mm=None,
     )
 
@@ -51,11 +53,16 @@ def test_adam_finds_the_pose_with_every_similarity(measure):
 def test_the_objective_is_least_at_the_truth(measure):
     patient = phantom_specimen(1)
     xray = patient.xrays[0]
-    objective = image_objective(xray.image, xray.camera, patient.volume, similarity(measure), None, None)
-    best = float(objective(xray.pose[None]))
+    problem = Problem(xray.image, xray.camera, patient.volume, None, None)
+    terms = image_objective(problem, similarity(measure), None)
+
+    def objective(pose: torch.Tensor) -> float:
+        return float(sum(terms(pose).values()))
+
+    best = objective(xray.pose[None])
     assert best == pytest.approx(0, abs=0.02)
     for twist in torch.eye(6, **DOUBLE) * torch.tensor([0.05] * 3 + [10.0, 10.0, 10.0], **DOUBLE):
-        assert float(objective(perturb(xray.pose, twist, patient.isocenter_mm)[None])) > best + 1e-6
+        assert objective(perturb(xray.pose, twist, patient.isocenter_mm)[None]) > best + 1e-6
 
 
 def test_the_returned_pose_is_the_iterate_of_least_objective():
@@ -168,15 +175,17 @@ def test_adam_minimises_a_plain_function_of_the_pose():
     target = general_pose(phantom(), 4)[0]
     center = target[:3, 3]
 
-    def distance(pose: torch.Tensor) -> torch.Tensor:
-        return ((pose[0, :3, :3] - target[:3, :3]) ** 2).sum() * 100 + (
-            (pose[0, :3, 3] - target[:3, 3]) ** 2
-        ).sum() / 100
+    def distance(pose: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {
+            "turn": ((pose[0, :3, :3] - target[:3, :3]) ** 2).sum() * 100,
+            "shift": ((pose[0, :3, 3] - target[:3, 3]) ** 2).sum() / 100,
+        }
 
     start = perturb(target, torch.tensor([0.05, -0.02, 0.04, 4.0, -3.0, 5.0], **DOUBLE), center)
     trace = register_adam(distance, start, center, AdamSettings(300, 5e-3, 0.5, 25, 0.8))
     assert torch.equal(trace.poses[0], start)
     assert torch.allclose(trace.poses[trace.best], target, atol=0.05)
+    torch.testing.assert_close(trace.terms["turn"] + trace.terms["shift"], trace.objective)
 
 
 def test_traces_are_read_back(tmp_path):

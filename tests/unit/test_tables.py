@@ -89,7 +89,7 @@ def test_the_cells_are_the_numbers_rounded(table):
     [
         ("psss", ("4.40 ± 4.63", "26%", "1.8 ± 2.0", "10.1 ± 10.0")),
         ("diffpose", ("1.01 ± 3.24", "83%", "0.4 ± 1.3", "2.1 ± 5.8")),
-        ("ours", ("0.67 ± 1.34", "87%", "0.2 ± 0.5", "1.6 ± 2.9")),
+        ("wsreg", ("0.67 ± 1.34", "87%", "0.2 ± 0.5", "1.6 ± 2.9")),
     ],
 )
 def test_encoders_have_the_papers_figures_beside_them(method, figures):

@@ -96,6 +96,9 @@ def test_a_file_of_one_specimen_runs_without_table2_and_without_the_roi_term(fre
     assert one_line(result.output, "encoders.ours.loss.roi", "Anna", "set it to 0")
     alone["encoders"] = {"ours": {"loss": {"roi": 0.0}}}
     result = fresh.run("-n", overlays=(alone,))
+    assert one_line(result.output, "methods.wsreg.roi", "Anna", "set it to none")
+    alone["methods"] = {name: {"roi": "none"} for name in ("wsreg", "ours")}
+    result = fresh.run("-n", overlays=(alone,))
     assert result.status == 0, result.output
     assert {"table1", "train_encoder", "synthesize_drrs"} <= set(result.jobs)
     assert not {"table2", "train_unet", "train_medsam", "segmentations"} & set(result.jobs)

@@ -4,14 +4,14 @@ import pytest
 
 FIGURE_METHODS = 4
 SHOWN = {"table1": 1, "figure4": 1, "convergence": 1}
-REGISTER_ALL = {"register": 12, "strips": FIGURE_METHODS, **SHOWN}
+REGISTER_ALL = {"register": 16, "strips": FIGURE_METHODS, **SHOWN}
 ONE_METHOD = {"register": 2, "strips": 1, **SHOWN}
 ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1}
-# Only the encoder with a ROI term learns from the U-Net; two methods start from it, one of them without a strip.
-FROM_OURS = {"estimate_poses": 2, "register": 4, "strips": 1, **SHOWN, "learning_curves": 1}
+# Only the encoder with a ROI term learns from the U-Net; four methods start from it, one of them with a strip.
+FROM_OURS = {"estimate_poses": 2, "register": 8, "strips": 1, **SHOWN, "learning_curves": 1}
 OURS = {"train_encoder": 2, **FROM_OURS}
 ONE_BASELINE = {"train_encoder": 2, "estimate_poses": 2, **ONE_METHOD, "learning_curves": 1}
-FROM_ENCODERS = {"estimate_poses": 6, "register": 8, "strips": 3, **SHOWN}
+FROM_ENCODERS = {"estimate_poses": 6, "register": 12, "strips": 3, **SHOWN}
 ENCODERS = {"train_encoder": 6, **FROM_ENCODERS, "learning_curves": 1}
 UNET = {"train_unet": 2, **ONE_SEGMENTER, **OURS}
 MEDSAM = {"train_medsam": 2, **ONE_SEGMENTER}
@@ -22,7 +22,9 @@ FROM_DRRS = {"synthesize_drrs": 2, **LEARN_ALL}
 FROM_SPECIMENS = {"prepare_specimen": 2, **FROM_DRRS, "figure1": 1, **REGISTER_ALL}
 FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
 FIGURES = {"figure1": 1, "segmentations": 2, "learning_curves": 1, "figure4": 1, "strips": 4, "convergence": 1}
-ADAM_METHODS = {"register": 8, "strips": 4, **SHOWN}
+ADAM_METHODS = {"register": 12, "strips": 4, **SHOWN}
+# wsreg and ours, of which figures show the latter.
+ROI_METHODS = {"register": 4, "strips": 1, **SHOWN}
 GAUSS_NEWTON_METHODS = {"register": 4, "table1": 1}
 
 KEYS = {
@@ -62,6 +64,9 @@ KEYS = {
         {"train_encoder": 6, "learning_curves": 1},
     ),
     "methods.diffpose.similarity": ({"methods": {"diffpose": {"similarity": "ssim"}}}, ONE_METHOD),
+    "roi_terms.unet.weight": ({"roi_terms": {"unet": {"weight": 0.2}}}, ROI_METHODS),
+    "roi_terms.medsam.weight": ({"roi_terms": {"medsam": {"weight": 0.2}}}, {}),
+    "methods.ours.roi": ({"methods": {"ours": {"roi": "projected"}}}, ONE_METHOD),
     "methods.ours.weights": ({"methods": {"ours": {"weights": {"exclude": []}}}}, ONE_METHOD),
     "methods.diffdrr.label": (
         {"methods": {"diffdrr": {"label": "Plain"}}},
@@ -76,7 +81,7 @@ KEYS = {
 MODULES = {
     "simulate.py": FROM_DATASET,
     "prepare.py": FROM_SPECIMENS,
-    "similarity.py": {**REGISTER_ALL, **ENCODERS, "register": 12, "strips": 4},
+    "similarity.py": {**ENCODERS, **REGISTER_ALL},
     "encode/losses.py": ENCODERS,
     "encode/augment.py": ENCODERS,
     "encode/network.py": ENCODERS,
@@ -84,14 +89,15 @@ MODULES = {
     "encode/history.py": ENCODERS,
     "encode/figures.py": {"learning_curves": 1},
     "register/adam.py": {**REGISTER_ALL},
-    "rois.py": {**FROM_DRRS, "figure1": 1},
+    "register/roi.py": {**REGISTER_ALL},
+    "rois.py": {**FROM_DRRS, "figure1": 1, **REGISTER_ALL},
     "synthesize.py": FROM_DRRS,
     "training.py": LEARN_ALL,
     "segment/augment.py": SEGMENT_ALL,
     "segment/train_unet.py": UNET,
     "segment/train_medsam.py": MEDSAM,
-    "segment/unet.py": {"train_unet": 2, **DICE_ALL, **ENCODERS},
-    "segment/medsam.py": {"train_medsam": 2, **DICE_ALL, **ENCODERS},
+    "segment/unet.py": {"train_unet": 2, **DICE_ALL, **ENCODERS, **REGISTER_ALL},
+    "segment/medsam.py": {"train_medsam": 2, **DICE_ALL, **ENCODERS, **REGISTER_ALL},
     "anatomy_figures.py": {"figure1": 1, "segmentations": 2},
     "table2.py": {"table2": 1},
     "summary.py": {"table1": 1, "table2": 1},

@@ -19,7 +19,7 @@ from roireg.deepfluoro import (
 from roireg.geometry import pose_from_deepfluoro, project, rotate_image_180
 from roireg.specimen import read_specimen
 
-METHODS = ("diffdrr", "psss", "diffpose", "ours", "ours+gn", "multi_start+gn")
+METHODS = ("diffdrr", "psss", "diffpose", "wsreg", "ours-roi", "ours", "ours+gn", "multi_start+gn")
 SHOWN = METHODS[:4]
 ENCODERS = ("psss", "diffpose", "ours")
 CONTRACT = [

@@ -1,5 +1,6 @@
 """The paper's optimizer: Adam on a twist about the isocentre (section 2.2, with DiffPose's step schedule)."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,7 +11,8 @@ from torch import Tensor
 from roireg.geometry import perturb
 from roireg.register.trace import Trace
 
-Objective = Callable[[Float[Tensor, "1 4 4"]], Float[Tensor, ""]]
+# Scalars that add up to what is minimised.
+Terms = dict[str, Float[Tensor, ""]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class AdamSettings:
 
 
 def register_adam(
-    objective: Objective,
+    objective: Callable[[Float[Tensor, "1 4 4"]], Terms],
     initial_pose: Float[Tensor, "4 4"],
     center_mm: Float[Tensor, "3"],
     settings: AdamSettings,
@@ -36,7 +38,7 @@ def register_adam(
     patient whatever the CT's origin is.
 
     Args:
-        objective: a scalar to minimise, differentiable in the pose.
+        objective: scalars whose sum is minimised, differentiable in the pose.
         initial_pose: `volume_from_camera`, mm.
         center_mm: centre of rotation, volume frame.
     """
@@ -50,11 +52,15 @@ def register_adam(
     )
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, settings.decay_every, settings.decay_factor)
     poses, values = [], []
+    parts: dict[str, list[Tensor]] = defaultdict(list)
     for iteration in range(settings.iterations + 1):
         pose = perturb(initial_pose, torch.cat([rotation, translation], dim=-1), center_mm)
-        value = objective(pose)
+        terms = objective(pose)
+        value = sum(terms.values())
         poses.append(pose.detach()[0])
         values.append(value.detach())
+        for name, term in terms.items():
+            parts[name].append(term.detach())
         if iteration == settings.iterations:
             break
         optimizer.zero_grad()
@@ -62,4 +68,5 @@ def register_adam(
         optimizer.step()
         schedule.step()
     values = torch.stack(values)
-    return Trace(torch.stack(poses), values, best=int(values.nan_to_num(nan=torch.inf).argmin()))
+    best = int(values.nan_to_num(nan=torch.inf).argmin())
+    return Trace(torch.stack(poses), values, best, {name: torch.stack(part) for name, part in parts.items()})

@@ -1,4 +1,4 @@
-"""What registration minimises: one minus a similarity of the X-ray and the DRR, on the pixels that count."""
+"""What registration minimises: a similarity of the X-ray and the DRR, and the Dice of their ROIs."""
 
 from collections.abc import Callable
 
@@ -6,39 +6,37 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.drr import render
-from roireg.geometry import Camera
 from roireg.images import scaled
-from roireg.register.weights import WeightMap
-from roireg.volume import Volume
+from roireg.register.adam import Terms
+from roireg.register.levels import Problem
+from roireg.register.roi import RoiTerm
 
 Similarity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def image_objective(
-    xray: Float[Tensor, "H W"],
-    camera: Camera,
-    volume: Volume,
-    similarity: Similarity,
-    weights: WeightMap | None,
-    step_mm: float | None,
-) -> Callable[[Float[Tensor, "1 4 4"]], Float[Tensor, ""]]:
-    """`1 - similarity` as a function of the pose (`volume_from_camera`).
+    problem: Problem, similarity: Similarity, rois: RoiTerm | None
+) -> Callable[[Float[Tensor, "1 4 4"]], Terms]:
+    r"""The terms $1 - S$ and $\beta_2 (1 - \mathrm{Dice})$ (paper, section 2.3) as functions of the pose.
 
     Args:
-        xray: the fixed image.
-        camera: its detector.
-        volume: attenuation in 1/mm.
-        similarity: larger is better, 1 for equal images; an entry of `roireg.similarity.SIMILARITIES`.
-        weights: map of weights at a pose, or None for all pixels alike.
-        step_mm: sampling of the renderer.
-    """
-    fixed = xray[None]
+        problem: the X-ray, the CT, and the pixels that count.
+        similarity: S, larger is better, 1 for equal images; an entry of `roireg.similarity.SIMILARITIES`.
+        rois: the ROI term, or None for an objective without one.
 
-    def objective(pose: Float[Tensor, "1 4 4"]) -> Float[Tensor, ""]:
-        moving = render(volume, camera, pose, step_mm)
-        if weights is None:
-            return 1 - similarity(scaled(fixed, None)[:, None], scaled(moving, None)[:, None], None).sum()
-        weight = weights(camera, pose.detach())
-        return 1 - similarity(scaled(fixed, weight)[:, None], scaled(moving, weight)[:, None], weight[:, None]).sum()
+    Returns:
+        From `volume_from_camera` (mm) to `similarity` and `roi`.
+    """
+    fixed = problem.xray[None]
+
+    def objective(pose: Float[Tensor, "1 4 4"]) -> Terms:
+        moving = render(problem.volume, problem.camera, pose, problem.step_mm)
+        weight = None if problem.weights is None else problem.weights(problem.camera, pose.detach())
+        pixels = None if weight is None else weight[:, None]
+        seen, shown = scaled(fixed, weight), scaled(moving, weight)
+        terms = {"similarity": 1 - similarity(seen[:, None], shown[:, None], pixels).sum()}
+        if rois is not None:
+            terms["roi"] = rois.weight * (1 - rois.dice(shown, pose, weight).sum())
+        return terms
 
     return objective

@@ -26,10 +26,21 @@ from roireg.register.initial import (
 from roireg.register.levels import Problem
 from roireg.register.multi_start import MultiStartSettings
 from roireg.register.objective import image_objective
+from roireg.register.roi import (
+    ROI_TYPES,
+    DiceSettings,
+    MaskSettings,
+    RoiTerm,
+    RoiTermSettings,
+    roi_term,
+    roi_weights,
+    segmenter_names,
+)
 from roireg.register.trace import Trace
-from roireg.register.weights import WeightSettings, weight_map
+from roireg.register.weights import WeightSettings, product, weight_map
 from roireg.results import Estimate
 from roireg.seeds import generator
+from roireg.segment.model import Segmenter
 from roireg.similarity import similarity
 from roireg.specimen import Specimen, Xray
 
@@ -57,6 +68,7 @@ class MethodSettings:
         start: where to begin.
         weights: what is left out of the similarity.
         search: the optimizer's settings.
+        regions: the ROIs' part, or None.
         step_mm: sampling of the renderer, or None for its default.
     """
 
@@ -68,6 +80,7 @@ class MethodSettings:
     start: StartSettings
     weights: WeightSettings
     search: OptimizerSettings
+    regions: RoiTermSettings | None
     step_mm: float | None
 
 
@@ -81,9 +94,22 @@ class Registration:
 
 
 def method_from_config(
-    name: str, method: dict, initial_pose: dict, optimizer: dict, step_mm: float | None
+    name: str,
+    method: dict,
+    initial_pose: dict,
+    optimizer: dict,
+    roi_term: dict | None,
+    rois: list[str],
+    step_mm: float | None,
 ) -> MethodSettings:
-    """A method from its entry in the config and the entries of the start and the optimizer that it names."""
+    """A method from its entry in the config and the entries of start, optimizer and ROI term that it names.
+
+    Args:
+        name: the method's.
+        method, initial_pose, optimizer, roi_term: entries of the config; `roi_term` None for a method without ROIs.
+        rois: all that segmenters know, in their order.
+        step_mm: sampling of the renderer, or None for its default.
+    """
     weights = method["weights"]
     return MethodSettings(
         name=name,
@@ -94,8 +120,14 @@ def method_from_config(
         start=settings_of(initial_pose, START_TYPES),
         weights=WeightSettings(weights["coverage"], tuple(weights["exclude"]), weights["exclude_margin_mm"]),
         search=settings_of(optimizer, OPTIMIZER_TYPES),
+        regions=None if roi_term is None else regions_from_config(roi_term, rois),
         step_mm=step_mm,
     )
+
+
+def regions_from_config(entry: dict[str, Any], rois: list[str]) -> RoiTermSettings:
+    """A ROI term from its entry in the config and the names of all ROIs; an empty `rois` of the entry means all."""
+    return settings_of({**entry, "rois": rois, "used": entry["rois"] or rois}, ROI_TYPES)
 
 
 def settings_of(entry: dict[str, Any], types: dict[str, type]) -> Any:
@@ -115,16 +147,34 @@ def starting_from(method: MethodSettings, estimates: Mapping[str, Estimate]) -> 
     return replace(method, start=replace(method.start, estimates=estimates))
 
 
+def guided_by(method: MethodSettings, segmenters: Mapping[str, Segmenter]) -> MethodSettings:
+    """The method with the segmenters, by name, that its ROI term needs.
+
+    Raises:
+        ValueError: one is missing, or the method has no ROI term.
+    """
+    if method.regions is None:
+        raise ValueError(f"method {method.name} has no ROI term")
+    missing = [name for name in segmenter_names(method.regions) if name not in segmenters]
+    if missing:
+        raise ValueError(f"method {method.name} needs the segmenters {', '.join(missing)}")
+    return replace(method, regions=replace(method.regions, segmenters=segmenters))
+
+
 def _adam(
-    problem: Problem, measure: str, initial: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"], settings: AdamSettings
+    problem: Problem,
+    rois: RoiTerm | None,
+    measure: str,
+    initial: Float[Tensor, "4 4"],
+    center_mm: Float[Tensor, "3"],
+    settings: AdamSettings,
 ) -> Trace:
-    compare = similarity(measure)
-    objective = image_objective(problem.xray, problem.camera, problem.volume, compare, problem.weights, problem.step_mm)
-    return register_adam(objective, initial, center_mm, settings)
+    return register_adam(image_objective(problem, similarity(measure), rois), initial, center_mm, settings)
 
 
 def _gauss_newton(
     problem: Problem,
+    rois: RoiTerm | None,
     measure: str,
     initial: Float[Tensor, "4 4"],
     center_mm: Float[Tensor, "3"],
@@ -163,7 +213,14 @@ def register_specimen(specimen: Specimen, method: MethodSettings, seed: int) -> 
 def _register(specimen: Specimen, xray: Xray, problem: Problem, method: MethodSettings, seed: int) -> Trace:
     rng = generator(seed, "initial pose", method.init, specimen.name, xray.name)
     initial = start_pose(specimen, xray, problem, method.start, rng)
-    return OPTIMIZERS[type(method.search)](problem, method.similarity, initial, specimen.isocenter_mm, method.search)
+    rois = None
+    if isinstance(method.regions, DiceSettings):
+        rois = roi_term(specimen, xray, initial, method.regions)
+    if isinstance(method.regions, MaskSettings):
+        shown = roi_weights(specimen, xray, initial, method.regions)
+        problem = replace(problem, weights=product([weights for weights in (problem.weights, shown) if weights]))
+    optimize = OPTIMIZERS[type(method.search)]
+    return optimize(problem, rois, method.similarity, initial, specimen.isocenter_mm, method.search)
 
 
 def _result(
@@ -194,12 +251,14 @@ def _result(
 
 
 def write_traces(path: str | Path, results: list[Registration]) -> None:
-    """Traces by projection: `poses` (N, 4, 4), `objective` (N,), `mpd_mm` (N,), index of the `best` iterate."""
+    """Traces by projection: `poses` (N, 4, 4), `objective` (N,) and its `terms`, `mpd_mm` (N,), index of `best`."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         for result in results:
             group = file.create_group(str(result.row["projection"]))
             group["poses"] = result.trace.poses.numpy()
             group["objective"] = result.trace.objective.numpy()
             group["mpd_mm"] = result.mpd_mm
+            for name, values in result.trace.terms.items():
+                group[f"terms/{name}"] = values.numpy()
             group.attrs["best"] = result.trace.best
             group.attrs["method"] = result.row["method"]

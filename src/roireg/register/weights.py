@@ -1,6 +1,6 @@
 """The weight map of a method: which pixels count at a given pose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +37,9 @@ def weight_map(specimen: Specimen, settings: WeightSettings) -> WeightMap | None
         labels = specimen.label_mask(settings.exclude, "config: methods.*.weights.exclude")
         mask = dilated_labels(labels, settings.exclude_margin_mm, specimen.volume)
         parts.append(lambda camera, pose: exclusion(mask, camera, pose))
-    if not parts:
-        return None
+    return product(parts) if parts else None
+
+
+def product(parts: Sequence[WeightMap]) -> WeightMap:
+    """The product of weight maps, one at least."""
     return lambda camera, pose: torch.stack([part(camera, pose) for part in parts]).prod(dim=0)

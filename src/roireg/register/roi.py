@@ -1,0 +1,200 @@
+"""Regions of interest in registration: as a Dice term, or as weights of the pixels (paper, section 2.2 and Fig. 3)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from roireg.drr import render
+from roireg.drr.render import default_step_mm
+from roireg.geometry import Camera
+from roireg.images import scaled
+from roireg.register.weights import WeightMap
+from roireg.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
+from roireg.segment.model import Segmenter, roi_numbers
+from roireg.similarity import dice
+from roireg.specimen import Specimen, Xray
+from roireg.volume import Volume
+
+PROJECTED = "projected"
+# Bone of this length along a ray makes 1 - 1/e of a projected label; a bone is thicker but at its rim.
+RIM_MM = 5.0
+# Sampling of labels, in voxel edges: they have no detail between voxels.
+LABEL_STEP = 1.0
+
+
+@dataclass(frozen=True)
+class RoiSettings:
+    """How the ROIs of the X-ray are found.
+
+    Attributes:
+        rois: all that the segmenters know, in their order; labels of the CT.
+        used: those that count.
+        fixed: the segmenter of the X-ray.
+        boxes: for segmenters that need boxes: the one whose map of the X-ray they surround, or `projected` for those of
+            the CT's labels at the initial pose. The same boxes are used for the DRRs.
+        segmenters: by name.
+    """
+
+    rois: tuple[str, ...]
+    used: tuple[str, ...]
+    fixed: str
+    boxes: str
+    segmenters: Mapping[str, Segmenter] = field(default_factory=dict, repr=False)
+
+    @property
+    def channels(self) -> list[int]:
+        """Indices of the ROIs that count."""
+        return [self.rois.index(roi) for roi in self.used]
+
+
+@dataclass(frozen=True)
+class DiceSettings(RoiSettings):
+    """A Dice term; `moving` segments the DRR, or is `projected` for the CT's labels; `weight` is the paper's beta_2."""
+
+    moving: str = PROJECTED
+    weight: float = 0.1
+    size_px: int = 64
+
+
+@dataclass(frozen=True)
+class MaskSettings(RoiSettings):
+    """Pixels outside the X-ray's ROIs have the weight `outside` in the similarity."""
+
+    outside: float = 0.0
+
+
+RoiTermSettings = DiceSettings | MaskSettings
+# By `type` of an entry of `roi_terms` in the config.
+ROI_TYPES = {"dice": DiceSettings, "mask": MaskSettings}
+
+# From a DRR `(1, H, W)` in [0, 1] and its pose to maps of the ROIs, at any size.
+MovingMaps = Callable[[Float[Tensor, "1 H W"], Float[Tensor, "1 4 4"]], Float[Tensor, "1 R I J"]]
+
+
+@dataclass(frozen=True, eq=False)
+class RoiTerm:
+    """The Dice term of one X-ray.
+
+    Attributes:
+        fixed: maps of the X-ray's ROIs, found once.
+        moving: maps of a DRR's ROIs, of the same size.
+        weight: the paper's beta_2.
+    """
+
+    fixed: Float[Tensor, "1 R I J"]
+    moving: MovingMaps
+    weight: float
+
+    def dice(
+        self, drr: Float[Tensor, "1 H W"], pose: Float[Tensor, "1 4 4"], pixels: Float[Tensor, "1 H W"] | None
+    ) -> Float[Tensor, "1"]:
+        """Soft Dice at a pose, on the pixels that count; gradients flow to the pose."""
+        if pixels is not None:
+            pixels = _at_size(pixels[:, None], self.fixed.shape[-2:])
+        return dice(self.fixed, self.moving(drr, pose), pixels)
+
+
+def segmenter_names(settings: RoiTermSettings) -> list[str]:
+    """Segmenters that a term needs."""
+    names = [settings.fixed, settings.boxes, getattr(settings, "moving", PROJECTED)]
+    return [name for name in dict.fromkeys(names) if name != PROJECTED]
+
+
+def roi_term(specimen: Specimen, xray: Xray, initial_pose: Float[Tensor, "4 4"], settings: DiceSettings) -> RoiTerm:
+    """The Dice term of an X-ray: its ROIs are found here, once.
+
+    Raises:
+        InputError: the specimen lacks a ROI.
+    """
+    boxes = _boxes_px(specimen, xray, initial_pose, settings)
+    fixed = _fixed_maps(xray, settings, boxes)
+    if settings.moving == PROJECTED:
+        scale = min(settings.size_px / max(xray.image.shape), 1)
+        camera = xray.camera.resized(*(round(n * scale) for n in xray.image.shape))
+        maps = ProjectedMaps(specimen, settings.used, camera)
+        return RoiTerm(_at_size(fixed, (camera.height, camera.width)), maps, settings.weight)
+    segmenter, channels = settings.segmenters[settings.moving], settings.channels
+    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, boxes)[:, channels], settings.weight)
+
+
+def roi_weights(
+    specimen: Specimen, xray: Xray, initial_pose: Float[Tensor, "4 4"], settings: MaskSettings
+) -> WeightMap:
+    """Weights of pixels from the X-ray's ROIs: 1 in those that count, `outside` elsewhere, wherever the patient is."""
+    maps = _fixed_maps(xray, settings, _boxes_px(specimen, xray, initial_pose, settings))
+    inside = maps.amax(dim=1)
+    weights = inside + (1 - inside) * settings.outside
+
+    def at(camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B H W"]:
+        return _at_size(weights[:, None], (camera.height, camera.width))[:, 0].expand(len(pose), -1, -1)
+
+    return at
+
+
+class ProjectedMaps:
+    r"""The CT's own labels as soft silhouettes, with no network: $1 - e^{-\ell/5\,\mathrm{mm}}$ of the length in bone.
+
+    Where silhouettes overlap, later ROIs hide earlier ones, as in the maps that segmenters learn from.
+    """
+
+    def __init__(self, specimen: Specimen, rois: tuple[str, ...], camera: Camera) -> None:
+        self.camera = camera
+        self._labels = [cropped(volume) for volume in roi_volumes(specimen, rois)]
+
+    def __call__(self, drr: Float[Tensor, "1 H W"], pose: Float[Tensor, "1 4 4"]) -> Float[Tensor, "1 R I J"]:
+        """Maps at a pose; the DRR is not looked at."""
+        lengths_mm = [
+            render(labels, self.camera, pose, LABEL_STEP / 0.75 * default_step_mm(labels)) for labels in self._labels
+        ]
+        hidden = torch.zeros_like(lengths_mm[0])
+        maps = []
+        for length_mm in reversed(lengths_mm):
+            shown = (1 - torch.exp(-length_mm / RIM_MM)) * (1 - hidden)
+            maps.append(shown)
+            hidden = hidden + shown
+        return torch.stack(maps[::-1], dim=1).to(drr.dtype)
+
+
+def cropped(volume: Volume) -> Volume:
+    """A volume without the empty margins of its grid, at least one voxel large."""
+    filled = volume.values > 0
+    ranges = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = filled.any(dim=others[1]).any(dim=others[0]).nonzero().flatten()
+        ranges.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, 1))
+    slices = tuple(slice(*span) for span in ranges)
+    first = volume.volume_from_voxel.new_tensor([span[0] for span in reversed(ranges)])
+    frame = volume.volume_from_voxel.clone()
+    frame[:3, 3] += frame[:3, :3] @ first
+    return Volume(volume.values[slices].contiguous(), frame)
+
+
+def _boxes_px(
+    specimen: Specimen, xray: Xray, initial_pose: Float[Tensor, "4 4"], settings: RoiSettings
+) -> Float[Tensor, "1 R 4"] | None:
+    """Boxes for the segmenters that need them; None if none does."""
+    if not any(segmenter.prompted for segmenter in settings.segmenters.values()):
+        return None
+    if settings.boxes == PROJECTED:
+        numbers = project_rois(roi_volumes(specimen, settings.rois), xray.camera, initial_pose[None])
+    else:
+        with torch.no_grad():
+            numbers = roi_numbers(settings.segmenters[settings.boxes].probabilities(scaled(xray.image[None])))
+    return roi_boxes_px(numbers, len(settings.rois))
+
+
+def _fixed_maps(xray: Xray, settings: RoiSettings, boxes: Float[Tensor, "1 R 4"] | None) -> Float[Tensor, "1 R H W"]:
+    with torch.no_grad():
+        numbers = roi_numbers(settings.segmenters[settings.fixed].probabilities(scaled(xray.image[None]), boxes))
+    return roi_channels(numbers, len(settings.rois))[:, settings.channels]
+
+
+def _at_size(maps: Float[Tensor, "B C H W"], size: tuple[int, int]) -> Float[Tensor, "B C I J"]:
+    if maps.shape[-2:] == tuple(size):
+        return maps
+    return interpolate(maps, size=tuple(size), mode="bilinear", antialias=True, align_corners=False)
