@@ -11,7 +11,7 @@ SOURCE = BASE / "src"
 SCRIPTS = BASE / "workflow_scripts"
 sys.path.insert(0, str(SOURCE))
 
-from roireg.config import check_references, check_schema
+from roireg.config import check_references, check_schema, table3_methods, table3_pairs
 from roireg.demo.names import specimen_names as demo_specimen_names
 from roireg.errors import InputError
 from roireg.job import share_source
@@ -183,6 +183,9 @@ def check_leave_one_out(config, specimens):
         if roi_segmenters(name):
             remedy = "Add specimens, or set it to none to register without ROIs"
             raise InputError(f"config: methods.{name}.roi", what, remedy)
+    if table3_pairs(config):
+        remedy = "Add specimens, or set it to [] to leave Table 3 out"
+        raise InputError("config: tables.table3.similarities", what, remedy)
     wanted = encoders_of(methods) + config["figures"]["learning_curves"]["encoders"]
     for name in wanted:
         if config["encoders"][name]["loss"]["roi"] > 0:
@@ -192,6 +195,7 @@ def check_leave_one_out(config, specimens):
 
 try:
     check_schema(config, BASE / "config" / "config.schema.yaml")
+    config["methods"].update(table3_methods(config))
     check_references(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
     check_leave_one_out(config, SPECIMENS)

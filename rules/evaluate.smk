@@ -4,6 +4,7 @@ Reads results/{dataset}/specimens/, segmentations/, encoders/, registrations/ an
 """
 
 TABLE1_METHODS = config["tables"]["table1"]["methods"]
+TABLE3_PAIRS = table3_pairs(config)
 TABLE2_SEGMENTERS = config["tables"]["table2"]["segmenters"]
 FIGURE_METHODS = config["figures"]["methods"]
 LEARNING_CURVES = config["figures"]["learning_curves"]
@@ -81,6 +82,43 @@ rule table2:
         code=code("table2"),
     script:
         "../workflow_scripts/table2.py"
+
+
+rule table3:
+    """Table 3: similarities with and without the ROI term, beside the paper's figures."""
+    input:
+        registrations=expand(
+            rules.register.output.registrations,
+            method=[name for pair in TABLE3_PAIRS.values() for name in pair],
+            specimen=SPECIMENS,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/table3.csv",
+            caption="../report/table3.rst",
+            category="Tables",
+            labels={"table": "3", "content": "similarities with and without ROIs"},
+        ),
+        md=f"{OUT}/tables/table3.md",
+        tex=f"{OUT}/tables/table3.tex",
+    log:
+        f"{LOGS}/table3.log",
+    benchmark:
+        f"{BENCHMARKS}/table3.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        pairs=TABLE3_PAIRS,
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("table3"),
+    script:
+        "../workflow_scripts/table3.py"
 
 
 rule figure1:
@@ -313,6 +351,7 @@ rule tables:
     input:
         rules.table1.output,
         rules.table2.output if TABLE2_SEGMENTERS else [],
+        rules.table3.output if TABLE3_PAIRS else [],
 
 
 rule figures:

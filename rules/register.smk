@@ -28,6 +28,7 @@ rule register:
         gpu=0,
     params:
         settings=method_settings,
+        xrays=lambda wildcards: config["methods"][wildcards.method].get("xrays"),
         segmenters=lambda wildcards: roi_segmenters(wildcards.method),
         # Only a ROI term looks at them.
         rois=lambda wildcards: config["rois"] if roi_segmenters(wildcards.method) else [],

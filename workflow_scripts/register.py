@@ -3,6 +3,8 @@
 from roireg.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads):
+    from dataclasses import replace
+
     import pandas as pd
     import torch
 
@@ -16,6 +18,7 @@ with job(snakemake.log[0], snakemake.threads):
     torch.set_num_threads(1)
     params = snakemake.params
     specimen = read_specimen(snakemake.input.specimen[0])
+    specimen = replace(specimen, xrays=specimen.xrays[: params.xrays])
     method = method_from_config(
         snakemake.wildcards.method, **params.settings, rois=params.rois, step_mm=params.render["step_mm"]
     )

@@ -71,6 +71,10 @@ def check_references(config: dict[str, Any]) -> None:
         _check_objective(name, method, config["optimizers"][method["optimizer"]]["type"], config["roi_terms"])
     for name, term in config["roi_terms"].items():
         _check_roi_term(name, term, config["segment"])
+    table3 = config["tables"]["table3"]
+    _known("tables.table3.init", table3["init"], config["initial_poses"])
+    _known("tables.table3.roi", table3["roi"], config["roi_terms"])
+    _known("tables.table3.optimizer", table3["optimizer"], config["optimizers"])
     for name in config["tables"]["table1"]["methods"]:
         _known("tables.table1.methods", name, methods)
     for name in config["figures"]["methods"]:
@@ -101,6 +105,23 @@ def check_references(config: dict[str, Any]) -> None:
         low, high = config[section][key]
         if low > high:
             raise InputError(f"config: {section}.{key}", f"{low} is more than {high}", "Give the smaller one first")
+
+
+def table3_pairs(config: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Names of the methods of Table 3, without and with the ROI term, by similarity."""
+    table = config["tables"]["table3"]
+    return {name: (f"table3.{name}", f"table3.{name}+{table['roi']}") for name in table["similarities"]}
+
+
+def table3_methods(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Entries of the methods of Table 3: each similarity without and with the ROI term, all else alike."""
+    table = config["tables"]["table3"]
+    shared = {key: table[key] for key in ("init", "optimizer", "weights")} | {"xrays": table["xrays_per_specimen"]}
+    return {
+        name: {"label": name, "similarity": similarity, "roi": roi, **shared}
+        for similarity, names in table3_pairs(config).items()
+        for name, roi in zip(names, (NO_ROI, table["roi"]), strict=True)
+    }
 
 
 def _check_encoder(name: str, encoder: dict[str, Any], segmenters: dict[str, Any]) -> None:

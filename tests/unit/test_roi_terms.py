@@ -106,7 +106,8 @@ def test_projected_maps_are_the_silhouettes_with_later_rois_over_earlier_ones():
     assert bool(((maps >= 0) & (maps.sum(1, keepdim=True) <= 1 + 1e-6)).all())
     assert silhouettes.sum((-2, -1)).min() > 50
     assert float(dice(silhouettes, maps)) > 0.85
-    assert float(maps[silhouettes.sum(1, keepdim=True).expand_as(maps) == 0].sum()) < 0.03 * float(maps.sum())
+    # Between voxels a label falls off linearly, half a voxel beyond the silhouette of its nearest voxels.
+    assert float(maps[silhouettes.sum(1, keepdim=True).expand_as(maps) == 0].sum()) < 0.1 * float(maps.sum())
 
 
 def test_the_gradient_of_a_projected_dice_is_that_of_finite_differences():

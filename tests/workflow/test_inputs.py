@@ -68,7 +68,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
         "optimizers": {"adam": {"iterations": 60}},
         "initial_poses": {"perturbed": {"rotation_sd_deg": 2.0, "translation_sd_mm": 5.0}},
         "methods": {"perturbed+weights": {"weights": weights}},
-        "tables": {"table1": {"methods": ["perturbed+weights"]}},
+        "tables": {"table1": {"methods": ["perturbed+weights"]}, "table3": {"similarities": []}},
         "figures": {"methods": ["perturbed+weights"]},
     }
     result = fresh.run(overlays=(overlay,))
@@ -93,11 +93,14 @@ def test_a_file_of_one_specimen_runs_without_table2_and_without_the_roi_term(fre
     assert one_line(result.output, "tables.table2.segmenters", "Anna", "[]")
     alone["tables"] = {"table2": {"segmenters": []}}
     result = fresh.run("-n", overlays=(alone,))
-    assert one_line(result.output, "encoders.ours.loss.roi", "Anna", "set it to 0")
-    alone["encoders"] = {"ours": {"loss": {"roi": 0.0}}}
-    result = fresh.run("-n", overlays=(alone,))
     assert one_line(result.output, "methods.wsreg.roi", "Anna", "set it to none")
     alone["methods"] = {name: {"roi": "none"} for name in ("wsreg", "ours")}
+    result = fresh.run("-n", overlays=(alone,))
+    assert one_line(result.output, "tables.table3.similarities", "Anna", "[]")
+    alone["tables"]["table3"] = {"similarities": []}
+    result = fresh.run("-n", overlays=(alone,))
+    assert one_line(result.output, "encoders.ours.loss.roi", "Anna", "set it to 0")
+    alone["encoders"] = {"ours": {"loss": {"roi": 0.0}}}
     result = fresh.run("-n", overlays=(alone,))
     assert result.status == 0, result.output
     assert {"table1", "train_encoder", "synthesize_drrs"} <= set(result.jobs)

@@ -4,14 +4,15 @@ import pytest
 
 FIGURE_METHODS = 4
 SHOWN = {"table1": 1, "figure4": 1, "convergence": 1}
-REGISTER_ALL = {"register": 16, "strips": FIGURE_METHODS, **SHOWN}
+TABLE3 = {"table3": 1}
+REGISTER_ALL = {"register": 24, "strips": FIGURE_METHODS, **SHOWN, **TABLE3}
 ONE_METHOD = {"register": 2, "strips": 1, **SHOWN}
 ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1}
-# Only the encoder with a ROI term learns from the U-Net; four methods start from it, one of them with a strip.
-FROM_OURS = {"estimate_poses": 2, "register": 8, "strips": 1, **SHOWN, "learning_curves": 1}
+# Only the encoder with a ROI term learns from the U-Net; four methods and those of Table 3 start from it.
+FROM_OURS = {"estimate_poses": 2, "register": 16, "strips": 1, **SHOWN, **TABLE3, "learning_curves": 1}
 OURS = {"train_encoder": 2, **FROM_OURS}
 ONE_BASELINE = {"train_encoder": 2, "estimate_poses": 2, **ONE_METHOD, "learning_curves": 1}
-FROM_ENCODERS = {"estimate_poses": 6, "register": 12, "strips": 3, **SHOWN}
+FROM_ENCODERS = {"estimate_poses": 6, "register": 20, "strips": 3, **SHOWN, **TABLE3}
 ENCODERS = {"train_encoder": 6, **FROM_ENCODERS, "learning_curves": 1}
 UNET = {"train_unet": 2, **ONE_SEGMENTER, **OURS}
 MEDSAM = {"train_medsam": 2, **ONE_SEGMENTER}
@@ -22,9 +23,10 @@ FROM_DRRS = {"synthesize_drrs": 2, **LEARN_ALL}
 FROM_SPECIMENS = {"prepare_specimen": 2, **FROM_DRRS, "figure1": 1, **REGISTER_ALL}
 FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
 FIGURES = {"figure1": 1, "segmentations": 2, "learning_curves": 1, "figure4": 1, "strips": 4, "convergence": 1}
-ADAM_METHODS = {"register": 12, "strips": 4, **SHOWN}
-# wsreg and ours, of which figures show the latter.
-ROI_METHODS = {"register": 4, "strips": 1, **SHOWN}
+ADAM_METHODS = {"register": 20, "strips": 4, **SHOWN, **TABLE3}
+# wsreg, ours, of which figures show the latter, and half of Table 3.
+ROI_METHODS = {"register": 8, "strips": 1, **SHOWN, **TABLE3}
+TABLE3_ALL = {"register": 8, **TABLE3}
 GAUSS_NEWTON_METHODS = {"register": 4, "table1": 1}
 
 KEYS = {
@@ -72,7 +74,10 @@ KEYS = {
         {"methods": {"diffdrr": {"label": "Plain"}}},
         {"table1": 1, "figure4": 1, "strips": 1, "convergence": 1},
     ),
-    "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1}),
+    "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **TABLE3}),
+    "tables.table3.similarities": ({"tables": {"table3": {"similarities": ["ssim"]}}}, TABLE3),
+    "tables.table3.xrays_per_specimen": ({"tables": {"table3": {"xrays_per_specimen": None}}}, TABLE3_ALL),
+    "tables.table3.weights": ({"tables": {"table3": {"weights": {"coverage": True}}}}, TABLE3_ALL),
     "tables.table2.segmenters": ({"tables": {"table2": {"segmenters": ["unet"]}}}, {"table2": 1}),
     "tables.table1.methods": ({"tables": {"table1": {"methods": ["diffdrr", "ours"]}}}, {"table1": 1}),
     "figures.dpi": ({"figures": {"dpi": 61}}, FIGURES),
@@ -100,8 +105,9 @@ MODULES = {
     "segment/medsam.py": {"train_medsam": 2, **DICE_ALL, **ENCODERS, **REGISTER_ALL},
     "anatomy_figures.py": {"figure1": 1, "segmentations": 2},
     "table2.py": {"table2": 1},
-    "summary.py": {"table1": 1, "table2": 1},
-    "tables.py": {"table1": 1, "table2": 1},
+    "table3.py": TABLE3,
+    "summary.py": {"table1": 1, "table2": 1, **TABLE3},
+    "tables.py": {"table1": 1, "table2": 1, **TABLE3},
     "register/gauss_newton.py": {**REGISTER_ALL},
     "register/multi_start.py": {**REGISTER_ALL},
     "figures.py": FIGURES,

@@ -1,0 +1,89 @@
+"""Table 3: pairs on the same X-rays, differences, counts, and the paper's figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from roireg.config import table3_methods, table3_pairs
+from roireg.table3 import PAPER_TABLE3, TABLE3_NOTES, paired_change, table3
+
+WITHOUT_MM = {("P01", "000"): 5.0, ("P01", "001"): 0.5, ("P02", "000"): 8.0, ("P02", "001"): 3.0}
+WITH_MM = {("P01", "000"): 0.8, ("P01", "001"): 0.55, ("P02", "000"): 9.0, ("P02", "001"): 0.9}
+PAIRS = {"ssim": ("plain", "guided"), "mncc": ("guided", "plain")}
+
+
+def registrations(method: str, mpd_mm: dict[tuple[str, str], float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "specimen": specimen,
+            "projection": projection,
+            "method": method,
+            "init": "ours",
+            "init_mpd_mm": 12.0,
+            "mpd_mm": error,
+            "mpd_legacy": 0.2 * error,
+            "tre_mm": 2 * error,
+            "rotation_deg": error / 4,
+            "translation_mm": error + 1,
+            "seconds": 3.0,
+        }
+        for (specimen, projection), error in mpd_mm.items()
+    )
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    # In another order, so that only a join by name pairs them.
+    return pd.concat([registrations("plain", WITHOUT_MM), registrations("guided", WITH_MM).iloc[::-1]])
+
+
+def test_the_change_is_of_the_same_x_rays(rows):
+    change = paired_change(rows[rows["method"] == "plain"], rows[rows["method"] == "guided"], seed=0)
+    differences = np.array([WITH_MM[key] - WITHOUT_MM[key] for key in WITHOUT_MM])
+    assert change["difference_median"] == pytest.approx(np.median(differences))
+    assert (change["better"], change["worse"]) == (2, 1)
+    assert differences.min() <= change["difference_ci_low"] <= change["difference_ci_high"] <= differences.max()
+    assert 0 < change["paired_p"] <= 1
+
+
+def test_a_missing_x_ray_is_no_pair(rows):
+    with pytest.raises(ValueError, match="same X-rays"):
+        paired_change(rows[rows["method"] == "plain"], rows[rows["method"] == "guided"].iloc[1:], seed=0)
+
+
+def test_rows_are_the_similarities_with_both_methods_and_the_papers_figures(rows):
+    table = table3(rows, PAIRS, seed=0)
+    assert list(table.numbers["similarity"]) == ["ssim", "mncc"]
+    ssim, mncc = table.numbers.to_dict("records")
+    assert (ssim["srr_1mm_without"], ssim["srr_1mm_with"]) == (0.25, 0.75)
+    assert (mncc["srr_1mm_without"], mncc["srr_1mm_with"]) == (0.75, 0.25)
+    assert ssim["difference_median"] == -mncc["difference_median"]
+    shown = table.shown.to_dict("records")[0]
+    assert shown["Similarity"] == "SSIM"
+    assert shown["SRR - / +"] == "25% / 75%"
+    assert shown["better / worse"] == "2 / 1"
+    assert shown["paper - / +"] == "13.62 ± 8.63 / 5.55 ± 5.14"
+    assert shown["paper - / + "] == "2% / 10%"
+    assert shown["difference mm"].startswith("-1.02 (")
+    assert "– / –" in table.text.splitlines()[3]
+    assert any("negative where ROIs help" in note for note in TABLE3_NOTES)
+
+
+def test_the_papers_table_has_its_seven_similarities():
+    assert list(PAPER_TABLE3) == ["local_ncc", "global_ncc", "gradient_ncc", "ssim", "mse", "mae", "psnr"]
+
+
+def test_methods_of_a_pair_differ_in_the_roi_term_only():
+    weights = {"coverage": True, "exclude": ["femur"], "exclude_margin_mm": 1.0}
+    table = {"init": "ours", "roi": "unet", "optimizer": "adam", "weights": weights, "xrays_per_specimen": 3}
+    config = {"tables": {"table3": {"similarities": ["ssim", "mse"], **table}}}
+    pairs, methods = table3_pairs(config), table3_methods(config)
+    assert list(pairs) == ["ssim", "mse"]
+    assert set(methods) == {name for pair in pairs.values() for name in pair}
+    for similarity, (without, with_rois) in pairs.items():
+        assert methods[without]["roi"] == "none"
+        assert methods[with_rois]["roi"] == "unet"
+        for name in (without, with_rois):
+            assert methods[name]["similarity"] == similarity
+            assert methods[name]["weights"] == weights
+            assert (methods[name]["init"], methods[name]["optimizer"], methods[name]["xrays"]) == ("ours", "adam", 3)
