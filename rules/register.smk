@@ -31,7 +31,9 @@ rule register:
         xrays=lambda wildcards: config["methods"][wildcards.method].get("xrays"),
         segmenters=lambda wildcards: roi_segmenters(wildcards.method),
         # Only a ROI term looks at them.
-        rois=lambda wildcards: config["rois"] if roi_segmenters(wildcards.method) else [],
+        rois=lambda wildcards: (
+            config["rois"] if roi_segmenters(wildcards.method) else []
+        ),
         render=config["render"],
         seed=config["seed"],
         code=code("register"),
