@@ -1,5 +1,6 @@
 """Pose encoders: the networks, what they minimise, what they learn from, their training, files and use as starts."""
 
+import copy
 import json
 import os
 import random
@@ -73,7 +74,9 @@ NO_CHANGES = AugmentSettings(
     (0.0, 0.0, 0.0), probability=0.0, gamma=(0.5, 2.0), light=0.3, blur_sigma_px=(0.3, 1.5), noise_sd=0.03, rods=3
 )
 CHANGES = replace(NO_CHANGES, turn_sd_deg=(1.0, 1.0, 4.0), probability=0.5)
-GEODESIC = LossSettings(1e-2, 0.0, "none", SIZE_PX, rendered_per_batch=2, reconstruction=0.0, latent=0.0)
+GEODESIC = LossSettings(
+    1e-2, 0.0, "none", SIZE_PX, rendered_per_batch=2, images_from=0.0, reconstruction=0.0, latent=0.0
+)
 RUN = Run(0, "ours", "P01")
 
 
@@ -803,6 +806,17 @@ def test_a_learning_curve_has_the_terms_of_the_loss_and_the_validation_error(tmp
     assert history[-1].measures["validation_mpd_mm"] == pytest.approx(float(found.median()), rel=1e-4)
 
 
+def test_the_terms_that_render_join_when_they_are_told_to(tmp_path: Path, materials):
+    entry = copy.deepcopy(ENTRIES["ours"])
+    entry["loss"]["images_from"] = 0.5
+    entry["epochs"] = 5
+    _, history = trained(materials["ours"], entry, tmp_path)
+    assert ["dice" in record.measures for record in history] == [False, False, False, True, True]
+    assert ["similarity" in record.measures for record in history] == [False, False, False, True, True]
+    write_history(tmp_path / "history.csv", history)
+    assert read_histories([tmp_path / "history.csv"])[0]["dice"].isna().tolist() == [True, True, True, False, False]
+
+
 def test_every_batch_is_drawn_anew_and_its_poses_turn_with_its_images(tmp_path: Path, materials):
     epochs, drawn, compared = [], [], []
 
@@ -901,7 +915,7 @@ METHOD |= {"weights": {"coverage": False, "exclude": [], "exclude_margin_mm": 0.
 
 
 def method(start: dict) -> MethodSettings:
-    return method_from_config("ours", METHOD, start, ADAM, None)
+    return method_from_config("ours", METHOD, start, ADAM, None, [], None)
 
 
 def test_a_registration_starts_at_the_encoders_estimate_and_its_time_counts():

@@ -32,6 +32,7 @@ class LossSettings:
         similarity: a key of `roireg.similarity.SIMILARITIES`, or none.
         image_size_px: height and width of the images that are rendered for the comparison.
         rendered_per_batch: so many examples of a batch are rendered, which estimates the mean over all of them.
+        images_from: the terms that render join after this share of the training.
         reconstruction: on the mean squared error of the decoder's image.
         latent: on the mean square of the tokens.
     """
@@ -41,6 +42,7 @@ class LossSettings:
     similarity: str
     image_size_px: int
     rendered_per_batch: int
+    images_from: float
     reconstruction: float
     latent: float
 

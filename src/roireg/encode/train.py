@@ -85,13 +85,14 @@ def train_encoder(
 
     def loss_of_batch(number: int) -> Float[Tensor, ""]:
         rng = run.generator("batch", str(number))
-        clean, truth = material.draw(number // settings.length.batches_per_epoch, rng)
+        epoch = number // settings.length.batches_per_epoch
+        clean, truth = material.draw(epoch, rng)
         clean, truth = turned(clean, truth, material.frame.camera, drawn_turns(settings.augment, len(truth), rng))
         reading = network(changed(clean, settings.augment, changes, rng).to(device))
         truth, estimate = truth.to(device), frame.poses(reading.twist)
         terms = {"geodesic": geodesic_loss(truth, estimate, frame.isocenter_mm, focal_mm).mean()}
         terms |= reconstruction_terms(reading, clean.to(device))
-        if material.images is not None:
+        if material.images is not None and epoch >= settings.loss.images_from * settings.length.epochs:
             count = settings.loss.rendered_per_batch
             terms |= material.images(truth[:count], estimate[:count], settings.loss)
         for name, value in terms.items():
