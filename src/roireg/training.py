@@ -257,7 +257,7 @@ def _resume(checkpoint: Checkpoint, network: nn.Module, optimizer, schedule) -> 
     if not checkpoint.path.is_file():
         return []
     try:
-        state = torch.load(checkpoint.path, map_location="cpu", weights_only=True)
+        state = dict(torch.load(checkpoint.path, map_location="cpu", weights_only=True))
         of_this_training = state["fingerprint"] == checkpoint.fingerprint
     except Exception as error:  # what the reader of a damaged file raises is not documented
         logger.warning("%s cannot be read (%s): starting anew", checkpoint.path, type(error).__name__)

@@ -51,6 +51,7 @@ def method(start) -> MethodSettings:
         start=start,
         weights=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
         search=SETTINGS,
+        regions=None,
         step_mm=None,
     )
 
