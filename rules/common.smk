@@ -11,9 +11,18 @@ SOURCE = BASE / "src"
 SCRIPTS = BASE / "workflow_scripts"
 sys.path.insert(0, str(SOURCE))
 
-from roireg.config import check_references, check_schema, table3_methods, table3_pairs
+from roireg.config import check_grids, check_references, check_schema
 from roireg.demo.names import specimen_names as demo_specimen_names
 from roireg.errors import InputError
+from roireg.grids import (
+    NO_ROI,
+    ablation_cells,
+    grid_methods,
+    grid_starts,
+    seed_parts,
+    seeded,
+    table3_pairs,
+)
 from roireg.job import share_source
 from roireg.provenance import code_digest
 
@@ -86,20 +95,9 @@ def training_data(wildcards):
     }
 
 
-def encoder_parts(encoder):
-    """Name and added seed of an encoder: `ours` is `ours@0`, `ours@1` the same trained with another seed."""
-    name, _, added = encoder.partition("@")
-    return name, int(added or 0)
-
-
-def trained(encoder, added):
-    """The path part of an encoder that was trained with a number added to the seed."""
-    return f"{encoder}@{added}" if added else encoder
-
-
 def encoder_settings(wildcards):
     """What decides an encoder's weights: its entry, and the recipe and augmentation that it uses."""
-    encoder = config["encoders"][encoder_parts(wildcards.encoder)[0]]
+    encoder = config["encoders"][seed_parts(wildcards.encoder)[0]]
     return {
         "encoder": {
             key: value
@@ -113,7 +111,7 @@ def encoder_settings(wildcards):
 
 def encoder_data(wildcards):
     """The DRRs of a pool, and for a ROI term the segmenter that has not seen the specimen."""
-    encoder = config["encoders"][encoder_parts(wildcards.encoder)[0]]
+    encoder = config["encoders"][seed_parts(wildcards.encoder)[0]]
     data = {}
     if encoder["samples"] == "pool":
         data["pool"] = f"{OUT}/drrs/{wildcards.specimen}.h5"
@@ -186,16 +184,21 @@ def check_leave_one_out(config, specimens):
     if table3_pairs(config):
         remedy = "Add specimens, or set it to [] to leave Table 3 out"
         raise InputError("config: tables.table3.similarities", what, remedy)
+    if config["tables"]["ablation"]["optimizers"]:
+        remedy = "Add specimens, or set it to [] to leave the ablation out"
+        raise InputError("config: tables.ablation.optimizers", what, remedy)
     wanted = encoders_of(methods) + config["figures"]["learning_curves"]["encoders"]
     for name in wanted:
-        if config["encoders"][name]["loss"]["roi"] > 0:
+        if config["encoders"][seed_parts(name)[0]]["loss"]["roi"] > 0:
             remedy = "Add specimens, or set it to 0 to train without the ROI term"
             raise InputError(f"config: encoders.{name}.loss.roi", what, remedy)
 
 
 try:
     check_schema(config, BASE / "config" / "config.schema.yaml")
-    config["methods"].update(table3_methods(config))
+    check_grids(config)
+    config["methods"].update(grid_methods(config))
+    config["initial_poses"].update(grid_starts(config))
     check_references(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
     check_leave_one_out(config, SPECIMENS)

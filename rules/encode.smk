@@ -28,13 +28,13 @@ rule train_encoder:
         gpu=config["training"]["gpu"],
     params:
         settings=encoder_settings,
-        encoder=lambda wildcards: encoder_parts(wildcards.encoder)[0],
+        encoder=lambda wildcards: seed_parts(wildcards.encoder)[0],
         synthesize=config["synthesize"],
         rois=config["rois"],
         mu_water_per_mm=config["prepare"]["mu_water_per_mm"],
         mu_bone_per_mm=config["prepare"]["mu_bone_per_mm"],
         render=config["render"],
-        seed=lambda wildcards: config["seed"] + encoder_parts(wildcards.encoder)[1],
+        seed=lambda wildcards: config["seed"] + seed_parts(wildcards.encoder)[1],
         code=code("train_encoder"),
     script:
         "../workflow_scripts/train_encoder.py"

@@ -5,6 +5,7 @@ Reads results/{dataset}/specimens/, segmentations/, encoders/, registrations/ an
 
 TABLE1_METHODS = config["tables"]["table1"]["methods"]
 TABLE3_PAIRS = table3_pairs(config)
+ABLATION = ablation_cells(config)
 TABLE2_SEGMENTERS = config["tables"]["table2"]["segmenters"]
 FIGURE_METHODS = config["figures"]["methods"]
 LEARNING_CURVES = config["figures"]["learning_curves"]
@@ -89,7 +90,11 @@ rule table3:
     input:
         registrations=expand(
             rules.register.output.registrations,
-            method=[name for pair in TABLE3_PAIRS.values() for name in pair],
+            method=[
+                name
+                for pair in TABLE3_PAIRS.values()
+                for name in (*pair.without, *pair.changed)
+            ],
             specimen=SPECIMENS,
         ),
     output:
@@ -113,12 +118,49 @@ rule table3:
         runtime=10,
         gpu=0,
     params:
-        pairs=TABLE3_PAIRS,
+        pairs={name: vars(pair) for name, pair in TABLE3_PAIRS.items()},
         notes=config["tables"]["notes"],
         seed=config["seed"],
         code=code("table3"),
     script:
         "../workflow_scripts/table3.py"
+
+
+rule ablation:
+    """What ROI terms and weights bring, by optimizer; not in the paper."""
+    input:
+        registrations=expand(
+            rules.register.output.registrations,
+            method=[name for cell in ABLATION for name in cell.methods],
+            specimen=SPECIMENS,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/ablation.csv",
+            caption="../report/ablation.rst",
+            category="Tables",
+            labels={"table": "ablation", "content": "ROI terms and weights"},
+        ),
+        md=f"{OUT}/tables/ablation.md",
+        tex=f"{OUT}/tables/ablation.tex",
+    log:
+        f"{LOGS}/ablation.log",
+    benchmark:
+        f"{BENCHMARKS}/ablation.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        cells=[vars(cell) for cell in ABLATION],
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("ablation"),
+    script:
+        "../workflow_scripts/ablation.py"
 
 
 rule figure1:
@@ -308,7 +350,7 @@ rule learning_curves:
         histories=expand(
             rules.train_encoder.output.history,
             encoder=[
-                trained(encoder, seed)
+                seeded(encoder, seed)
                 for encoder in LEARNING_CURVES["encoders"]
                 for seed in LEARNING_CURVES["seeds"]
             ],
@@ -352,6 +394,7 @@ rule tables:
         rules.table1.output,
         rules.table2.output if TABLE2_SEGMENTERS else [],
         rules.table3.output if TABLE3_PAIRS else [],
+        rules.ablation.output if ABLATION else [],
 
 
 rule figures:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from roireg.errors import InputError
+from roireg.grids import NO_ROI, OWN, seed_parts
 
 # jsonschema compiles grammars for formats that no schema here names, for over a second in every job: it goes without.
 sys.modules.setdefault("rfc3987_syntax", None)
@@ -15,8 +16,8 @@ sys.modules.setdefault("rfc3987_syntax", None)
 from jsonschema import Draft202012Validator  # noqa: E402
 from jsonschema.exceptions import best_match  # noqa: E402
 
-# What no segmenter finds: the CT's labels, projected; and the ROI term of a method without one.
-PROJECTED, NO_ROI = "projected", "none"
+# What no segmenter finds: the CT's labels, projected.
+PROJECTED = "projected"
 
 
 def _key(parts) -> str:
@@ -71,17 +72,16 @@ def check_references(config: dict[str, Any]) -> None:
         _check_objective(name, method, config["optimizers"][method["optimizer"]]["type"], config["roi_terms"])
     for name, term in config["roi_terms"].items():
         _check_roi_term(name, term, config["segment"])
-    table3 = config["tables"]["table3"]
-    _known("tables.table3.init", table3["init"], config["initial_poses"])
-    _known("tables.table3.roi", table3["roi"], config["roi_terms"])
-    _known("tables.table3.optimizer", table3["optimizer"], config["optimizers"])
     for name in config["tables"]["table1"]["methods"]:
         _known("tables.table1.methods", name, methods)
     for name in config["figures"]["methods"]:
         _known("figures.methods", name, methods)
-    for name in {*config["tables"]["table1"]["methods"], *config["figures"]["methods"]}:
-        term = methods[name]["roi"]
-        for roi in config["roi_terms"].get(term, {"rois": []})["rois"]:
+    tables = config["tables"]
+    terms = {methods[name]["roi"] for name in {*tables["table1"]["methods"], *config["figures"]["methods"]}}
+    terms |= {tables["table3"]["roi"]} if tables["table3"]["similarities"] else set()
+    terms |= {*tables["ablation"]["rois"]} if tables["ablation"]["optimizers"] else set()
+    for term in terms - {NO_ROI}:
+        for roi in config["roi_terms"][term]["rois"]:
             _known(f"roi_terms.{term}.rois", roi, dict.fromkeys(config["rois"]))
     for name, segmenter in config["segment"].items():
         _known(f"segment.{name}.recipe", segmenter["recipe"], config["recipes"])
@@ -90,7 +90,7 @@ def check_references(config: dict[str, Any]) -> None:
         _check_encoder(name, encoder, config["segment"])
     for name, start in config["initial_poses"].items():
         if start["type"] == "encoder":
-            _known(f"initial_poses.{name}.encoder", start["encoder"], config["encoders"])
+            _known(f"initial_poses.{name}.encoder", seed_parts(start["encoder"])[0], config["encoders"])
     for name in config["figures"]["learning_curves"]["encoders"]:
         _known("figures.learning_curves.encoders", name, config["encoders"])
     for name in config["tables"]["table2"]["segmenters"]:
@@ -107,21 +107,20 @@ def check_references(config: dict[str, Any]) -> None:
             raise InputError(f"config: {section}.{key}", f"{low} is more than {high}", "Give the smaller one first")
 
 
-def table3_pairs(config: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """Names of the methods of Table 3, without and with the ROI term, by similarity."""
-    table = config["tables"]["table3"]
-    return {name: (f"table3.{name}", f"table3.{name}+{table['roi']}") for name in table["similarities"]}
+def check_grids(config: dict[str, Any]) -> None:
+    """Check the names by which Table 3 and the ablation ask for methods.
 
-
-def table3_methods(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Entries of the methods of Table 3: each similarity without and with the ROI term, all else alike."""
-    table = config["tables"]["table3"]
-    shared = {key: table[key] for key in ("init", "optimizer", "weights")} | {"xrays": table["xrays_per_specimen"]}
-    return {
-        name: {"label": name, "similarity": similarity, "roi": roi, **shared}
-        for similarity, names in table3_pairs(config).items()
-        for name, roi in zip(names, (NO_ROI, table["roi"]), strict=True)
-    }
+    Raises:
+        InputError: a start, ROI term or optimizer is named that does not exist.
+    """
+    table3, ablation = config["tables"]["table3"], config["tables"]["ablation"]
+    _known("tables.table3.init", table3["init"], config["initial_poses"])
+    _known("tables.table3.roi", table3["roi"], config["roi_terms"])
+    _known("tables.table3.optimizer", table3["optimizer"], config["optimizers"])
+    _known("tables.ablation.init", ablation["init"], config["initial_poses"])
+    for key, section in (("rois", "roi_terms"), ("optimizers", "optimizers")):
+        for name in ablation[key]:
+            _known(f"tables.ablation.{key}", name, config[section])
 
 
 def _check_encoder(name: str, encoder: dict[str, Any], segmenters: dict[str, Any]) -> None:
@@ -167,7 +166,7 @@ def _check_objective(
     if own and method["roi"] != NO_ROI and roi_terms[method["roi"]]["type"] != "mask":
         what = f"{method['roi']!r} does not go with an optimizer of type gauss_newton"
         raise InputError(f"config: methods.{name}.roi", what, "Write none, a term of type mask, or another optimizer")
-    if own != (method["similarity"] == "own"):
+    if own != (method["similarity"] == OWN):
         what = f"{method['similarity']!r} does not go with an optimizer of type {optimizer_type}"
         remedy = "Write own, it brings its similarity" if own else "own is for gauss_newton; name a similarity"
         raise InputError(f"config: methods.{name}.similarity", what, remedy)

@@ -6,6 +6,10 @@ import numpy as np
 import pandas as pd
 
 THRESHOLDS_MM = (1, 2, 5, 10)
+# A start is named by its kind and seed; a specimen's X-ray may be registered from several.
+PAIRED_BY = ["specimen", "projection", "init"]
+# Smaller changes of mpd are neither better nor worse.
+CHANGE_MM = 0.1
 
 
 def success_rate(errors: np.ndarray, threshold: float) -> float:
@@ -65,18 +69,37 @@ def summarize(table: pd.DataFrame, seed: int) -> dict[str, float]:
 
 
 def paired_p_value(a: pd.DataFrame, b: pd.DataFrame, column: str = "mpd_mm") -> float:
-    """Two-sided Wilcoxon signed-rank test of two methods on the same X-rays.
+    """Two-sided Wilcoxon signed-rank test of two methods on the same X-rays from the same starts.
 
     Raises:
         ValueError: the methods were not run on the same X-rays.
     """
     from scipy import stats
 
-    keys = ["specimen", "projection"]
-    joined = a.merge(b, on=keys, suffixes=("_a", "_b"), validate="one_to_one")
+    joined = a.merge(b, on=PAIRED_BY, suffixes=("_a", "_b"), validate="one_to_one")
     if len(joined) != len(a) or len(joined) != len(b):
         raise ValueError("a paired test needs both methods on the same X-rays")
     difference = joined[f"{column}_a"] - joined[f"{column}_b"]
     if not difference.abs().any():
         return 1.0
     return float(stats.wilcoxon(difference).pvalue)
+
+
+def paired_change(before: pd.DataFrame, after: pd.DataFrame, seed: int) -> dict[str, float]:
+    """What a change of a method does to mpd on the same X-rays: median difference, its interval, counts, and a test.
+
+    Raises:
+        ValueError: the methods were not run on the same X-rays.
+    """
+    p_value = paired_p_value(after, before)
+    joined = after.merge(before, on=PAIRED_BY, suffixes=("_after", "_before"))
+    difference = joined["mpd_mm_after"] - joined["mpd_mm_before"]
+    low, high = specimen_bootstrap(joined.assign(difference=difference), "difference", np.median, seed)
+    return {
+        "difference_median": float(difference.median()),
+        "difference_ci_low": low,
+        "difference_ci_high": high,
+        "better": int((difference < -CHANGE_MM).sum()),
+        "worse": int((difference > CHANGE_MM).sum()),
+        "paired_p": p_value,
+    }

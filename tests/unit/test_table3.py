@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from roireg.config import table3_methods, table3_pairs
-from roireg.table3 import PAPER_TABLE3, TABLE3_NOTES, paired_change, table3
+from roireg.grids import Pair, grid_methods, grid_starts, seed_parts, seeded, table3_pairs
+from roireg.summary import paired_change
+from roireg.table3 import PAPER_TABLE3, TABLE3_NOTES, table3
 
 WITHOUT_MM = {("P01", "000"): 5.0, ("P01", "001"): 0.5, ("P02", "000"): 8.0, ("P02", "001"): 3.0}
 WITH_MM = {("P01", "000"): 0.8, ("P01", "001"): 0.55, ("P02", "000"): 9.0, ("P02", "001"): 0.9}
-PAIRS = {"ssim": ("plain", "guided"), "mncc": ("guided", "plain")}
+PAIRS = {"ssim": Pair(("plain",), ("guided",)), "mncc": Pair(("guided",), ("plain",))}
 
 
 def registrations(method: str, mpd_mm: dict[tuple[str, str], float]) -> pd.DataFrame:
@@ -73,17 +74,54 @@ def test_the_papers_table_has_its_seven_similarities():
     assert list(PAPER_TABLE3) == ["local_ncc", "global_ncc", "gradient_ncc", "ssim", "mse", "mae", "psnr"]
 
 
+WEIGHTS = {"coverage": True, "exclude": ["femur"], "exclude_margin_mm": 1.0}
+TABLE3 = {
+    "similarities": ["ssim", "mse"],
+    "init": "ours",
+    "roi": "unet",
+    "optimizer": "adam",
+    "weights": WEIGHTS,
+    "seeds": [0, 2],
+    "xrays_per_specimen": 3,
+}
+NO_ABLATION = {"optimizers": [], "init": "ours", "seeds": [0]}
+STARTS = {"ours": {"type": "encoder", "encoder": "net"}, "perturbed": {"type": "perturbed", "rotation_sd_deg": 1.0}}
+
+
 def test_methods_of_a_pair_differ_in_the_roi_term_only():
-    weights = {"coverage": True, "exclude": ["femur"], "exclude_margin_mm": 1.0}
-    table = {"init": "ours", "roi": "unet", "optimizer": "adam", "weights": weights, "xrays_per_specimen": 3}
-    config = {"tables": {"table3": {"similarities": ["ssim", "mse"], **table}}}
-    pairs, methods = table3_pairs(config), table3_methods(config)
+    config = {"initial_poses": STARTS, "tables": {"table3": TABLE3, "ablation": NO_ABLATION}}
+    pairs, methods = table3_pairs(config), grid_methods(config)
     assert list(pairs) == ["ssim", "mse"]
-    assert set(methods) == {name for pair in pairs.values() for name in pair}
-    for similarity, (without, with_rois) in pairs.items():
-        assert methods[without]["roi"] == "none"
-        assert methods[with_rois]["roi"] == "unet"
-        for name in (without, with_rois):
-            assert methods[name]["similarity"] == similarity
-            assert methods[name]["weights"] == weights
-            assert (methods[name]["init"], methods[name]["optimizer"], methods[name]["xrays"]) == ("ours", "adam", 3)
+    assert set(methods) == {name for pair in pairs.values() for name in (*pair.without, *pair.changed)}
+    for similarity, pair in pairs.items():
+        for without, with_rois, init in zip(pair.without, pair.changed, ("ours", "ours@2"), strict=True):
+            shared = {key: value for key, value in methods[without].items() if key not in ("label", "roi")}
+            assert (methods[without]["roi"], methods[with_rois]["roi"]) == ("none", "unet")
+            assert shared == {key: value for key, value in methods[with_rois].items() if key not in ("label", "roi")}
+            assert shared == {
+                "init": init,
+                "similarity": similarity,
+                "optimizer": "adam",
+                "weights": WEIGHTS,
+                "xrays": 3,
+            }
+
+
+def test_a_seed_is_another_training_of_the_encoder_or_other_random_numbers():
+    config = {"initial_poses": STARTS, "tables": {"table3": TABLE3, "ablation": NO_ABLATION}}
+    assert grid_starts(config) == {"ours@2": {"type": "encoder", "encoder": "net@2"}}
+    config["tables"]["table3"] = {**TABLE3, "init": "perturbed"}
+    assert grid_starts(config) == {"perturbed@2": STARTS["perturbed"]}
+    assert seed_parts("ours@2") == ("ours", 2)
+    assert seed_parts(seeded("ours", 0)) == ("ours", 0)
+
+
+def test_seeds_of_a_start_are_paired_by_the_start():
+    without, with_rois = registrations("plain", WITHOUT_MM), registrations("guided", WITH_MM)
+    other = [table.assign(init="ours@1", mpd_mm=table["mpd_mm"] + 1) for table in (without, with_rois)]
+    one, two = (
+        paired_change(without, with_rois, 0),
+        paired_change(pd.concat([without, other[0]]), pd.concat([other[1], with_rois]), 0),
+    )
+    assert (two["better"], two["worse"]) == (2 * one["better"], 2 * one["worse"])
+    assert two["difference_median"] == pytest.approx(one["difference_median"])

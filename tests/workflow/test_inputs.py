@@ -68,7 +68,11 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
         "optimizers": {"adam": {"iterations": 60}},
         "initial_poses": {"perturbed": {"rotation_sd_deg": 2.0, "translation_sd_mm": 5.0}},
         "methods": {"perturbed+weights": {"weights": weights}},
-        "tables": {"table1": {"methods": ["perturbed+weights"]}, "table3": {"similarities": []}},
+        "tables": {
+            "table1": {"methods": ["perturbed+weights"]},
+            "table3": {"similarities": []},
+            "ablation": {"optimizers": []},
+        },
         "figures": {"methods": ["perturbed+weights"]},
     }
     result = fresh.run(overlays=(overlay,))
@@ -98,6 +102,9 @@ def test_a_file_of_one_specimen_runs_without_table2_and_without_the_roi_term(fre
     result = fresh.run("-n", overlays=(alone,))
     assert one_line(result.output, "tables.table3.similarities", "Anna", "[]")
     alone["tables"]["table3"] = {"similarities": []}
+    result = fresh.run("-n", overlays=(alone,))
+    assert one_line(result.output, "tables.ablation.optimizers", "Anna", "[]")
+    alone["tables"]["ablation"] = {"optimizers": []}
     result = fresh.run("-n", overlays=(alone,))
     assert one_line(result.output, "encoders.ours.loss.roi", "Anna", "set it to 0")
     alone["encoders"] = {"ours": {"loss": {"roi": 0.0}}}

@@ -5,14 +5,17 @@ import pytest
 FIGURE_METHODS = 4
 SHOWN = {"table1": 1, "figure4": 1, "convergence": 1}
 TABLE3 = {"table3": 1}
-REGISTER_ALL = {"register": 24, "strips": FIGURE_METHODS, **SHOWN, **TABLE3}
+ABLATION = {"ablation": 1}
+GRIDS = {**TABLE3, **ABLATION}
+# Eight methods of Table 1, four of Table 3 and six of the ablation, on two specimens each.
+REGISTER_ALL = {"register": 36, "strips": FIGURE_METHODS, **SHOWN, **GRIDS}
 ONE_METHOD = {"register": 2, "strips": 1, **SHOWN}
 ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1}
-# Only the encoder with a ROI term learns from the U-Net; four methods and those of Table 3 start from it.
-FROM_OURS = {"estimate_poses": 2, "register": 16, "strips": 1, **SHOWN, **TABLE3, "learning_curves": 1}
+# Only the encoder with a ROI term learns from the U-Net; four methods, those of Table 3 and the ablation start from it.
+FROM_OURS = {"estimate_poses": 2, "register": 28, "strips": 1, **SHOWN, **GRIDS, "learning_curves": 1}
 OURS = {"train_encoder": 2, **FROM_OURS}
 ONE_BASELINE = {"train_encoder": 2, "estimate_poses": 2, **ONE_METHOD, "learning_curves": 1}
-FROM_ENCODERS = {"estimate_poses": 6, "register": 20, "strips": 3, **SHOWN, **TABLE3}
+FROM_ENCODERS = {"estimate_poses": 6, "register": 32, "strips": 3, **SHOWN, **GRIDS}
 ENCODERS = {"train_encoder": 6, **FROM_ENCODERS, "learning_curves": 1}
 UNET = {"train_unet": 2, **ONE_SEGMENTER, **OURS}
 MEDSAM = {"train_medsam": 2, **ONE_SEGMENTER}
@@ -25,9 +28,10 @@ FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
 FIGURES = {"figure1": 1, "segmentations": 2, "learning_curves": 1, "figure4": 1, "strips": 4, "convergence": 1}
 ADAM_METHODS = {"register": 20, "strips": 4, **SHOWN, **TABLE3}
 # wsreg, ours, of which figures show the latter, and half of Table 3.
-ROI_METHODS = {"register": 8, "strips": 1, **SHOWN, **TABLE3}
+DICE_METHODS = {"register": 8, "strips": 1, **SHOWN, **TABLE3}
 TABLE3_ALL = {"register": 8, **TABLE3}
-GAUSS_NEWTON_METHODS = {"register": 4, "table1": 1}
+ABLATION_ALL = {"register": 12, **ABLATION}
+GAUSS_NEWTON_METHODS = {"register": 16, "table1": 1, **ABLATION}
 
 KEYS = {
     "seed": ({"seed": 1}, {**FROM_DRRS, **REGISTER_ALL}),
@@ -66,7 +70,7 @@ KEYS = {
         {"train_encoder": 6, "learning_curves": 1},
     ),
     "methods.diffpose.similarity": ({"methods": {"diffpose": {"similarity": "ssim"}}}, ONE_METHOD),
-    "roi_terms.unet.weight": ({"roi_terms": {"unet": {"weight": 0.2}}}, ROI_METHODS),
+    "roi_terms.unet.weight": ({"roi_terms": {"unet": {"weight": 0.2}}}, DICE_METHODS),
     "roi_terms.medsam.weight": ({"roi_terms": {"medsam": {"weight": 0.2}}}, {}),
     "methods.ours.roi": ({"methods": {"ours": {"roi": "projected"}}}, ONE_METHOD),
     "methods.ours.weights": ({"methods": {"ours": {"weights": {"exclude": []}}}}, ONE_METHOD),
@@ -74,7 +78,17 @@ KEYS = {
         {"methods": {"diffdrr": {"label": "Plain"}}},
         {"table1": 1, "figure4": 1, "strips": 1, "convergence": 1},
     ),
-    "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **TABLE3}),
+    "roi_terms.mask.outside": ({"roi_terms": {"mask": {"outside": 0.1}}}, {"register": 6, **ABLATION}),
+    "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **GRIDS}),
+    "tables.ablation.rois": ({"tables": {"ablation": {"rois": []}}}, ABLATION),
+    "tables.ablation.xrays_per_specimen": (
+        {"tables": {"ablation": {"xrays_per_specimen": None}}},
+        ABLATION_ALL,
+    ),
+    "tables.ablation.seeds": (
+        {"tables": {"ablation": {"seeds": [0, 1]}}},
+        {"train_encoder": 2, "estimate_poses": 2, **ABLATION_ALL},
+    ),
     "tables.table3.similarities": ({"tables": {"table3": {"similarities": ["ssim"]}}}, TABLE3),
     "tables.table3.xrays_per_specimen": ({"tables": {"table3": {"xrays_per_specimen": None}}}, TABLE3_ALL),
     "tables.table3.weights": ({"tables": {"table3": {"weights": {"coverage": True}}}}, TABLE3_ALL),
@@ -106,8 +120,9 @@ MODULES = {
     "anatomy_figures.py": {"figure1": 1, "segmentations": 2},
     "table2.py": {"table2": 1},
     "table3.py": TABLE3,
-    "summary.py": {"table1": 1, "table2": 1, **TABLE3},
-    "tables.py": {"table1": 1, "table2": 1, **TABLE3},
+    "ablation.py": ABLATION,
+    "summary.py": {"table1": 1, "table2": 1, **GRIDS},
+    "tables.py": {"table1": 1, "table2": 1, **GRIDS},
     "register/gauss_newton.py": {**REGISTER_ALL},
     "register/multi_start.py": {**REGISTER_ALL},
     "figures.py": FIGURES,

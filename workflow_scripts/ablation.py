@@ -1,0 +1,15 @@
+"""What ROI terms and weights bring, by optimizer."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads) as logger:
+    from roireg.ablation import ABLATION_NOTES, ablation
+    from roireg.grids import Cell
+    from roireg.results import read_registrations
+    from roireg.tables import write_table
+
+    params, output = snakemake.params, snakemake.output
+    cells = [Cell(**cell) for cell in params.cells]
+    table = ablation(read_registrations(snakemake.input.registrations), cells, params.seed)
+    write_table(table, output.csv, output.md, output.tex, [*params.notes, *ABLATION_NOTES])
+    logger.info("\n%s", table.text)
