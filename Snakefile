@@ -17,7 +17,8 @@ include: "rules/synthesize.smk"
 include: "rules/segment.smk"
 include: "rules/encode.smk"
 include: "rules/register.smk"
-include: "rules/evaluate.smk"
+include: "rules/tables.smk"
+include: "rules/figures.smk"
 
 
 localrules:

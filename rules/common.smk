@@ -176,7 +176,15 @@ def check_leave_one_out(config, specimens):
     if config["tables"]["table2"]["segmenters"]:
         remedy = "Add specimens, or set it to [] to leave Table 2 out"
         raise InputError("config: tables.table2.segmenters", what, remedy)
-    methods = config["tables"]["table1"]["methods"] + config["figures"]["methods"]
+    figures = config["figures"]
+    if figures["case_study"]["methods"]:
+        remedy = "Add specimens, or set it to [] to leave Figure 5 out"
+        raise InputError("config: figures.case_study.methods", what, remedy)
+    methods = [
+        *config["tables"]["table1"]["methods"],
+        *figures["methods"],
+        *figures["capture_range"]["methods"],
+    ]
     for name in methods:
         if roi_segmenters(name):
             remedy = "Add specimens, or set it to none to register without ROIs"
@@ -194,6 +202,15 @@ def check_leave_one_out(config, specimens):
             raise InputError(f"config: encoders.{name}.loss.roi", what, remedy)
 
 
+def check_case(config, specimens):
+    """The specimen of Figure 5 exists."""
+    name = config["figures"]["case_study"]["specimen"]
+    if name is not None and name not in specimens:
+        what = f"{name!r} is not a specimen of this run"
+        remedy = f"Specimens: {', '.join(specimens)}"
+        raise InputError("config: figures.case_study.specimen", what, remedy)
+
+
 try:
     check_schema(config, BASE / "config" / "config.schema.yaml")
     check_grids(config)
@@ -202,6 +219,7 @@ try:
     check_references(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
     check_leave_one_out(config, SPECIMENS)
+    check_case(config, SPECIMENS)
 except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 

@@ -74,10 +74,19 @@ def check_references(config: dict[str, Any]) -> None:
         _check_roi_term(name, term, config["segment"])
     for name in config["tables"]["table1"]["methods"]:
         _known("tables.table1.methods", name, methods)
-    for name in config["figures"]["methods"]:
-        _known("figures.methods", name, methods)
+    figures = config["figures"]
+    shown = {key: figures[key]["methods"] for key in ("case_study", "capture_range")} | {"methods": figures["methods"]}
+    for key, names in shown.items():
+        for name in names:
+            _known(f"figures.{key}" + ("" if key == "methods" else ".methods"), name, methods)
+    for name in figures["case_study"]["segmenters"]:
+        _known("figures.case_study.segmenters", name, config["segment"])
+    edges_mm = figures["capture_range"]["edges_mm"]
+    if edges_mm != sorted(edges_mm):
+        raise InputError("config: figures.capture_range.edges_mm", "edges do not rise", "Give the smaller ones first")
     tables = config["tables"]
-    terms = {methods[name]["roi"] for name in {*tables["table1"]["methods"], *config["figures"]["methods"]}}
+    used = {*tables["table1"]["methods"]}.union(*shown.values())
+    terms = {methods[name]["roi"] for name in used}
     terms |= {tables["table3"]["roi"]} if tables["table3"]["similarities"] else set()
     terms |= {*tables["ablation"]["rois"]} if tables["ablation"]["optimizers"] else set()
     for term in terms - {NO_ROI}:

@@ -7,7 +7,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Bool
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from torch import Tensor
 
 from roireg.drr import project_mask, render
 from roireg.files import atomic_path
@@ -16,7 +21,7 @@ from roireg.images import scaled
 from roireg.results import TraceRecord, pose_of_row
 from roireg.specimen import Specimen, Xray
 
-ESTIMATE, TRUTH, BONE = "#D55E00", "#56B4E9", "#F0E442"
+ESTIMATE, TRUTH, OVERLAP = "#D55E00", "#56B4E9", "#CC79A7"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 PELVIS = ("left hemipelvis", "right hemipelvis", "upper sacrum")
 PANEL_INCH = 2.4
@@ -54,58 +59,68 @@ def _drr(specimen: Specimen, xray: Xray, pose: torch.Tensor) -> torch.Tensor:
     return scaled(render(specimen.volume, xray.camera, pose[None]))[0]
 
 
-def _bone_outline(axes, specimen: Specimen, xray: Xray, pose: torch.Tensor, color: str) -> None:
-    """Contour of the pelvis, or of all labelled bones where the label set is another one."""
+def pelvis_shadow(specimen: Specimen, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
+    """Where rays meet the pelvis at a pose; all labelled bones where the label set is another one."""
     known = {name.lower() for name in specimen.label_names.values()}
     names = tuple(name for name in PELVIS if name in known) or tuple(specimen.label_names.values())
     mask = specimen.volume.with_values(specimen.label_mask(names).to(torch.float32))
-    shadow = project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0]
+    return project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0] > 0
+
+
+def _outline(axes, shadow: Bool[Tensor, "H W"], color: str) -> None:
     if bool(shadow.any()) and not bool(shadow.all()):
         axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
 
 
-def _landmarks(axes, specimen: Specimen, xray: Xray, pose: torch.Tensor, marker: str, color: str, label: str) -> None:
+def _landmarks(axes, specimen: Specimen, xray: Xray, pose: torch.Tensor, marker: str, color: str) -> None:
     columns, rows = project(specimen.landmarks_mm, xray.camera, pose).numpy().T
-    axes.plot(columns, rows, marker, color=color, markersize=4, markeredgewidth=1.0, fillstyle="none", label=label)
+    axes.plot(columns, rows, marker, color=color, markersize=4, markeredgewidth=1.0, fillstyle="none")
+
+
+def overlap(a: Bool[Tensor, "H W"], b: Bool[Tensor, "H W"]) -> float:
+    """Dice coefficient of two shadows, 0 where both are empty."""
+    both = int(a.sum() + b.sum())
+    return 2 * int((a & b).sum()) / both if both else 0.0
 
 
 def figure4(specimens: list[Specimen], rows: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    """The paper's Figure 4: landmarks under each method's estimate and under the truth.
+    """The paper's Figure 4: landmarks and the pelvis under each method's estimate and under the truth.
 
-    A line a specimen (its X-ray of median error under the last method), a pair of panels a method: the X-ray with
-    landmarks and the outline of the pelvis at the estimate, and the DRR there.
+    A line a specimen (its X-ray of median error under the last method), a panel a method.
 
     Args:
         specimens: the patients.
         rows: registrations of all methods.
         labels: label by method name, in the order of the panels.
     """
-    n_columns = 2 * len(labels)
-    figure = Figure(figsize=(PANEL_INCH * n_columns, PANEL_INCH * len(specimens) + 0.5), layout="constrained")
-    grid = figure.subplots(len(specimens), n_columns, squeeze=False)
+    size = PANEL_INCH * len(labels), (PANEL_INCH + 0.25) * len(specimens) + 0.5
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(specimens), len(labels), squeeze=False)
     last = list(labels)[-1]
     for line, specimen in zip(grid, specimens, strict=True):
         own = rows[rows["specimen"] == specimen.name]
         ranked = own[own["method"] == last].sort_values("mpd_mm")
         projection = ranked.iloc[(len(ranked) - 1) // 2]["projection"]
         xray = next(x for x in specimen.xrays if x.name == projection)
-        for pair, (method, label) in zip(line.reshape(-1, 2), labels.items(), strict=True):
+        truth = pelvis_shadow(specimen, xray, xray.pose)
+        for axes, (method, label) in zip(line, labels.items(), strict=True):
             row = own[(own["method"] == method) & (own["projection"] == projection)].iloc[0]
             estimate = pose_of_row(row)
-            panel(pair[0], xray.image)
-            _bone_outline(pair[0], specimen, xray, estimate, BONE)
-            _landmarks(pair[0], specimen, xray, xray.pose, "o", TRUTH, "landmarks, truth")
-            _landmarks(pair[0], specimen, xray, estimate, "x", ESTIMATE, "landmarks, estimate")
-            pair[0].set_title(f"{label}\n{specimen.name}/{projection}: mpd {row['mpd_mm']:.2f} mm")
-            panel(pair[1], _drr(specimen, xray, estimate))
-            pair[1].set_title("DRR at the estimate")
+            shadow = pelvis_shadow(specimen, xray, estimate)
+            panel(axes, xray.image)
+            both = np.ma.masked_equal((shadow & truth).numpy().astype(float), 0)
+            axes.imshow(both, cmap=ListedColormap([OVERLAP]), alpha=0.35, interpolation="nearest")
+            _outline(axes, truth, TRUTH)
+            _outline(axes, shadow, ESTIMATE)
+            _landmarks(axes, specimen, xray, xray.pose, "o", TRUTH)
+            _landmarks(axes, specimen, xray, estimate, "x", ESTIMATE)
+            where = f"{specimen.name}/{projection}: mpd {row['mpd_mm']:.2f} mm"
+            axes.set_title(f"{label}\n{where}\noverlap {overlap(shadow, truth):.2f}")
         _scale_bar(line[0], xray)
     handles = [
-        matplotlib.lines.Line2D(
-            [], [], color=TRUTH, marker="o", fillstyle="none", linestyle="", label="landmarks, truth"
-        ),
-        matplotlib.lines.Line2D([], [], color=ESTIMATE, marker="x", linestyle="", label="landmarks, estimate"),
-        matplotlib.lines.Line2D([], [], color=BONE, label="outline of the pelvis at the estimate"),
+        Line2D([], [], color=TRUTH, marker="o", fillstyle="none", label="landmarks and pelvis, truth"),
+        Line2D([], [], color=ESTIMATE, marker="x", label="landmarks and pelvis, estimate"),
+        Patch(color=OVERLAP, alpha=0.5, label="overlap (title: its Dice)"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
     return figure
@@ -125,12 +140,13 @@ def strips(specimen: Specimen, rows: pd.DataFrame, traces: dict[str, TraceRecord
     for line, xray in zip(grid, specimen.xrays, strict=True):
         row = rows[rows["projection"] == xray.name].iloc[0]
         start, end = traces[xray.name].poses[0], pose_of_row(row)
+        truth = pelvis_shadow(specimen, xray, xray.pose)
         panel(line[0], xray.image)
         line[0].set_title(f"X-ray {xray.name}")
         shown = (("start", start, row["init_mpd_mm"]), ("end", end, row["mpd_mm"]), ("truth", xray.pose, 0.0))
         for axes, (name, pose, mpd_mm) in zip(line[1:], shown, strict=True):
             panel(axes, _drr(specimen, xray, pose))
-            _bone_outline(axes, specimen, xray, xray.pose, TRUTH)
+            _outline(axes, truth, TRUTH)
             axes.set_title(f"DRR at the {name}: mpd {mpd_mm:.2f} mm")
         _scale_bar(line[0], xray)
     figure.suptitle(f"{label}, {specimen.name}; blue: outline of the pelvis at the truth")

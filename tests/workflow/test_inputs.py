@@ -73,7 +73,11 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
             "table3": {"similarities": []},
             "ablation": {"optimizers": []},
         },
-        "figures": {"methods": ["perturbed+weights"]},
+        "figures": {
+            "methods": ["perturbed+weights"],
+            "case_study": {"methods": []},
+            "capture_range": {"methods": []},
+        },
     }
     result = fresh.run(overlays=(overlay,))
     assert result.status == 0, result.output
@@ -96,6 +100,9 @@ def test_a_file_of_one_specimen_runs_without_table2_and_without_the_roi_term(fre
     result = fresh.run("-n", overlays=(alone,))
     assert one_line(result.output, "tables.table2.segmenters", "Anna", "[]")
     alone["tables"] = {"table2": {"segmenters": []}}
+    result = fresh.run("-n", overlays=(alone,))
+    assert one_line(result.output, "figures.case_study.methods", "Anna", "[]")
+    alone["figures"] = {"case_study": {"methods": []}}
     result = fresh.run("-n", overlays=(alone,))
     assert one_line(result.output, "methods.wsreg.roi", "Anna", "set it to none")
     alone["methods"] = {name: {"roi": "none"} for name in ("wsreg", "ours")}

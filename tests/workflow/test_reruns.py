@@ -3,35 +3,49 @@
 import pytest
 
 FIGURE_METHODS = 4
-SHOWN = {"table1": 1, "figure4": 1, "convergence": 1}
+TABLE1 = {"table1": 1, "errors": 1}
+SHOWN = {**TABLE1, "figure4": 1, "convergence": 1}
 TABLE3 = {"table3": 1}
 ABLATION = {"ablation": 1}
 GRIDS = {**TABLE3, **ABLATION}
-# Eight methods of Table 1, four of Table 3 and six of the ablation, on two specimens each.
-REGISTER_ALL = {"register": 36, "strips": FIGURE_METHODS, **SHOWN, **GRIDS}
+FIGURE5 = {"figure5": 1}
+CAPTURE = {"capture_range": 1}
+# Seven methods of Table 1, four of Table 3 and six of the ablation, on two specimens each, one of Figure 5 on one.
+REGISTER_ALL = {"register": 35, "strips": FIGURE_METHODS, **SHOWN, **GRIDS, **FIGURE5, **CAPTURE}
 ONE_METHOD = {"register": 2, "strips": 1, **SHOWN}
-ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1}
-# Only the encoder with a ROI term learns from the U-Net; four methods, those of Table 3 and the ablation start from it.
-FROM_OURS = {"estimate_poses": 2, "register": 28, "strips": 1, **SHOWN, **GRIDS, "learning_curves": 1}
+ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1, **FIGURE5}
+# Only the encoder with a ROI term learns from the U-Net; three methods of Table 1 and all others start from it.
+FROM_OURS = {"estimate_poses": 2, **REGISTER_ALL, "register": 27, "strips": 1, "learning_curves": 1}
 OURS = {"train_encoder": 2, **FROM_OURS}
 ONE_BASELINE = {"train_encoder": 2, "estimate_poses": 2, **ONE_METHOD, "learning_curves": 1}
-FROM_ENCODERS = {"estimate_poses": 6, "register": 32, "strips": 3, **SHOWN, **GRIDS}
+FROM_ENCODERS = {"estimate_poses": 6, **REGISTER_ALL, "register": 31, "strips": 3}
 ENCODERS = {"train_encoder": 6, **FROM_ENCODERS, "learning_curves": 1}
 UNET = {"train_unet": 2, **ONE_SEGMENTER, **OURS}
-MEDSAM = {"train_medsam": 2, **ONE_SEGMENTER}
-DICE_ALL = {"segment_dice": 4, "segmentations": 2, "table2": 1}
+MEDSAM = {"train_medsam": 2, "register": 1, **ONE_SEGMENTER}
+DICE_ALL = {"segment_dice": 4, "segmentations": 2, "table2": 1, **FIGURE5}
 SEGMENT_ALL = {"train_unet": 2, "train_medsam": 2, **DICE_ALL, **OURS}
 LEARN_ALL = {**SEGMENT_ALL, **ENCODERS}
 FROM_DRRS = {"synthesize_drrs": 2, **LEARN_ALL}
 FROM_SPECIMENS = {"prepare_specimen": 2, **FROM_DRRS, "figure1": 1, **REGISTER_ALL}
 FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
-FIGURES = {"figure1": 1, "segmentations": 2, "learning_curves": 1, "figure4": 1, "strips": 4, "convergence": 1}
-ADAM_METHODS = {"register": 20, "strips": 4, **SHOWN, **TABLE3}
+ERRORS = {"errors": 1, **CAPTURE}
+FIGURES = {
+    "figure1": 1,
+    "segmentations": 2,
+    "learning_curves": 1,
+    "figure4": 1,
+    **FIGURE5,
+    **ERRORS,
+    "strips": 4,
+    "convergence": 1,
+}
+ADAM_METHODS = {**REGISTER_ALL, "register": 19}
+del ADAM_METHODS["ablation"]
 # wsreg, ours, of which figures show the latter, and half of Table 3.
-DICE_METHODS = {"register": 8, "strips": 1, **SHOWN, **TABLE3}
+DICE_METHODS = {"register": 8, "strips": 1, **SHOWN, **TABLE3, **FIGURE5, **CAPTURE}
 TABLE3_ALL = {"register": 8, **TABLE3}
 ABLATION_ALL = {"register": 12, **ABLATION}
-GAUSS_NEWTON_METHODS = {"register": 16, "table1": 1, **ABLATION}
+GAUSS_NEWTON_METHODS = {"register": 16, **TABLE1, **ABLATION, **CAPTURE}
 
 KEYS = {
     "seed": ({"seed": 1}, {**FROM_DRRS, **REGISTER_ALL}),
@@ -50,13 +64,13 @@ KEYS = {
     "segment.unet.widths": ({"segment": {"unet": {"widths": [4, 4, 4, 4, 4, 8]}}}, UNET),
     "segment.unet.recipe": ({"segment": {"unet": {"recipe": "adam"}}}, UNET),
     "segment.unet.train_on": ({"segment": {"unet": {"train_on": ["drrs"]}}}, UNET),
-    "segment.unet.label": ({"segment": {"unet": {"label": "Net"}}}, {"segmentations": 1, "table2": 1}),
+    "segment.unet.label": ({"segment": {"unet": {"label": "Net"}}}, {"segmentations": 1, "table2": 1, **FIGURE5}),
     "segment.medsam.box_jitter_px": ({"segment": {"medsam": {"box_jitter_px": 20}}}, MEDSAM),
     "segment.medsam.epochs": ({"segment": {"medsam": {"epochs": 2}}}, MEDSAM),
     "optimizers.adam.iterations": ({"optimizers": {"adam": {"iterations": 13}}}, ADAM_METHODS),
     "optimizers.gauss_newton.robust": ({"optimizers": {"gauss_newton": {"robust": "none"}}}, GAUSS_NEWTON_METHODS),
     "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, {}),
-    "initial_poses.multi_start": ({"initial_poses": {"multi_start": {"starts": 50}}}, {"register": 2, "table1": 1}),
+    "initial_poses.multi_start": ({"initial_poses": {"multi_start": {"starts": 50}}}, {"register": 2, **TABLE1}),
     "encoder_augmentation.rods": ({"encoder_augmentation": {"rods": 1}}, ENCODERS),
     "recipes.encoder.learning_rate": ({"recipes": {"encoder": {"learning_rate": 0.001}}}, ENCODERS),
     "encoders.ours.loss.roi": ({"encoders": {"ours": {"loss": {"roi": 0.2}}}}, OURS),
@@ -72,11 +86,11 @@ KEYS = {
     "methods.diffpose.similarity": ({"methods": {"diffpose": {"similarity": "ssim"}}}, ONE_METHOD),
     "roi_terms.unet.weight": ({"roi_terms": {"unet": {"weight": 0.2}}}, DICE_METHODS),
     "roi_terms.medsam.weight": ({"roi_terms": {"medsam": {"weight": 0.2}}}, {}),
-    "methods.ours.roi": ({"methods": {"ours": {"roi": "projected"}}}, ONE_METHOD),
-    "methods.ours.weights": ({"methods": {"ours": {"weights": {"exclude": []}}}}, ONE_METHOD),
+    "methods.ours.roi": ({"methods": {"ours": {"roi": "projected"}}}, {**ONE_METHOD, **CAPTURE}),
+    "methods.ours.weights": ({"methods": {"ours": {"weights": {"exclude": []}}}}, {**ONE_METHOD, **CAPTURE}),
     "methods.diffdrr.label": (
         {"methods": {"diffdrr": {"label": "Plain"}}},
-        {"table1": 1, "figure4": 1, "strips": 1, "convergence": 1},
+        {"strips": 1, **SHOWN},
     ),
     "roi_terms.mask.outside": ({"roi_terms": {"mask": {"outside": 0.1}}}, {"register": 6, **ABLATION}),
     "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **GRIDS}),
@@ -93,7 +107,12 @@ KEYS = {
     "tables.table3.xrays_per_specimen": ({"tables": {"table3": {"xrays_per_specimen": None}}}, TABLE3_ALL),
     "tables.table3.weights": ({"tables": {"table3": {"weights": {"coverage": True}}}}, TABLE3_ALL),
     "tables.table2.segmenters": ({"tables": {"table2": {"segmenters": ["unet"]}}}, {"table2": 1}),
-    "tables.table1.methods": ({"tables": {"table1": {"methods": ["diffdrr", "ours"]}}}, {"table1": 1}),
+    "tables.table1.methods": ({"tables": {"table1": {"methods": ["diffdrr", "ours"]}}}, TABLE1),
+    "figures.case_study.specimen": (
+        {"figures": {"case_study": {"specimen": "demo-02"}}},
+        {"register": 1, **FIGURE5},
+    ),
+    "figures.capture_range.edges_mm": ({"figures": {"capture_range": {"edges_mm": [0, 9]}}}, CAPTURE),
     "figures.dpi": ({"figures": {"dpi": 61}}, FIGURES),
 }
 
@@ -121,7 +140,9 @@ MODULES = {
     "table2.py": {"table2": 1},
     "table3.py": TABLE3,
     "ablation.py": ABLATION,
-    "summary.py": {"table1": 1, "table2": 1, **GRIDS},
+    "case_study.py": FIGURE5,
+    "error_figures.py": ERRORS,
+    "summary.py": {"table1": 1, "table2": 1, **GRIDS, **ERRORS},
     "tables.py": {"table1": 1, "table2": 1, **GRIDS},
     "register/gauss_newton.py": {**REGISTER_ALL},
     "register/multi_start.py": {**REGISTER_ALL},
@@ -151,7 +172,7 @@ def test_a_new_method_runs_alone(smoke):
         "weights": {"coverage": True, "exclude": [], "exclude_margin_mm": 0.0},
     }
     overlay = {"methods": {"ssim": method}, "tables": {"table1": {"methods": ["ours", "ssim"]}}}
-    assert smoke.run("-n", overlays=(overlay,)).jobs == {"register": 2, "table1": 1}
+    assert smoke.run("-n", overlays=(overlay,)).jobs == {"register": 2, **TABLE1}
 
 
 @pytest.mark.parametrize(("module", "expected"), MODULES.items(), ids=MODULES)

@@ -1,0 +1,169 @@
+"""Tables.
+
+Reads results/{dataset}/segmentations/ and registrations/. Writes results/{dataset}/tables/.
+"""
+
+TABLE1_METHODS = config["tables"]["table1"]["methods"]
+TABLE3_PAIRS = table3_pairs(config)
+ABLATION = ablation_cells(config)
+TABLE2_SEGMENTERS = config["tables"]["table2"]["segmenters"]
+
+
+rule table1:
+    """Table 1: methods compared, beside the paper's figures."""
+    input:
+        registrations=expand(
+            rules.register.output.registrations,
+            method=TABLE1_METHODS,
+            specimen=SPECIMENS,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/table1.csv",
+            caption="../report/table1.rst",
+            category="Tables",
+            labels={"table": "1", "content": "methods compared"},
+        ),
+        md=f"{OUT}/tables/table1.md",
+        tex=f"{OUT}/tables/table1.tex",
+    log:
+        f"{LOGS}/table1.log",
+    benchmark:
+        f"{BENCHMARKS}/table1.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        labels=labels_of(TABLE1_METHODS),
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("table1"),
+    script:
+        "../workflow_scripts/table1.py"
+
+
+rule table2:
+    """Table 2: Dice of the segmenters on X-rays and DRRs, beside the paper's figures."""
+    input:
+        dice=expand(
+            rules.segment_dice.output.dice,
+            segmenter=TABLE2_SEGMENTERS,
+            specimen=SPECIMENS,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/table2.csv",
+            caption="../report/table2.rst",
+            category="Tables",
+            labels={"table": "2", "content": "segmenters compared"},
+        ),
+        md=f"{OUT}/tables/table2.md",
+        tex=f"{OUT}/tables/table2.tex",
+    log:
+        f"{LOGS}/table2.log",
+    benchmark:
+        f"{BENCHMARKS}/table2.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=10,
+        gpu=0,
+    params:
+        segmenters=described(TABLE2_SEGMENTERS),
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("table2"),
+    script:
+        "../workflow_scripts/table2.py"
+
+
+rule table3:
+    """Table 3: similarities with and without the ROI term, beside the paper's figures."""
+    input:
+        registrations=expand(
+            rules.register.output.registrations,
+            method=[
+                name
+                for pair in TABLE3_PAIRS.values()
+                for name in (*pair.without, *pair.changed)
+            ],
+            specimen=SPECIMENS,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/table3.csv",
+            caption="../report/table3.rst",
+            category="Tables",
+            labels={"table": "3", "content": "similarities with and without ROIs"},
+        ),
+        md=f"{OUT}/tables/table3.md",
+        tex=f"{OUT}/tables/table3.tex",
+    log:
+        f"{LOGS}/table3.log",
+    benchmark:
+        f"{BENCHMARKS}/table3.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        pairs={name: vars(pair) for name, pair in TABLE3_PAIRS.items()},
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("table3"),
+    script:
+        "../workflow_scripts/table3.py"
+
+
+rule ablation:
+    """What ROI terms and weights bring, by optimizer; not in the paper."""
+    input:
+        registrations=expand(
+            rules.register.output.registrations,
+            method=[name for cell in ABLATION for name in cell.methods],
+            specimen=SPECIMENS,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/ablation.csv",
+            caption="../report/ablation.rst",
+            category="Tables",
+            labels={"table": "ablation", "content": "ROI terms and weights"},
+        ),
+        md=f"{OUT}/tables/ablation.md",
+        tex=f"{OUT}/tables/ablation.tex",
+    log:
+        f"{LOGS}/ablation.log",
+    benchmark:
+        f"{BENCHMARKS}/ablation.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        cells=[vars(cell) for cell in ABLATION],
+        notes=config["tables"]["notes"],
+        seed=config["seed"],
+        code=code("ablation"),
+    script:
+        "../workflow_scripts/ablation.py"
+
+
+rule tables:
+    input:
+        rules.table1.output,
+        rules.table2.output if TABLE2_SEGMENTERS else [],
+        rules.table3.output if TABLE3_PAIRS else [],
+        rules.ablation.output if ABLATION else [],

@@ -1,0 +1,19 @@
+"""Figure 5: one patient's segmentations and landmarks in 3D."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from roireg.case_study import case_study
+    from roireg.figures import save_figure
+    from roireg.results import read_dice, read_registrations
+    from roireg.specimen import read_specimen
+
+    params, inputs = snakemake.params, snakemake.input
+    figure = case_study(
+        read_specimen(inputs.specimen[0]),
+        read_dice(inputs.dice),
+        params.segmenters,
+        read_registrations(inputs.registrations),
+        params.methods,
+    )
+    save_figure(figure, snakemake.output, params.dpi)
