@@ -19,6 +19,8 @@ include: "rules/encode.smk"
 include: "rules/register.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
+include: "rules/report_parts.smk"
+include: "rules/report.smk"
 
 
 localrules:
@@ -34,3 +36,4 @@ rule all:
     input:
         rules.tables.input,
         rules.figures.input,
+        rules.report_html.output,

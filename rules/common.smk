@@ -1,5 +1,6 @@
 """Configuration checks, paths and helpers shared by all rules."""
 
+import copy
 import re
 import sys
 from pathlib import Path
@@ -213,6 +214,8 @@ def check_case(config, specimens):
 
 try:
     check_schema(config, BASE / "config" / "config.schema.yaml")
+    # As the user wrote them, for the report: below, tables add methods of their own.
+    SETTINGS = copy.deepcopy(config)
     check_grids(config)
     config["methods"].update(grid_methods(config))
     config["initial_poses"].update(grid_starts(config))

@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = "roireg"
+DATA_SUFFIXES = {".html", ".css", ".js"}
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -78,8 +79,14 @@ def code_files(script: Path, source: Path) -> list[Path]:
 
 
 def code_digest(script: Path, source: Path) -> str:
-    """Hash of what the code does: comments, docstrings, layout and file times do not change it."""
+    """Hash of what the code does: comments, docstrings, layout and file times do not change it.
+
+    Templates and the like count, to the letter, where the code is of the package that holds them.
+    """
     digest = hashlib.sha256()
     for path in code_files(script, source):
         digest.update(path.name.encode() + b"\0" + _source(path.read_text()).meaning.encode() + b"\0")
+        beside = sorted(path.parent.iterdir()) if path.name == "__init__.py" else []
+        for other in (one for one in beside if one.suffix in DATA_SUFFIXES):
+            digest.update(other.name.encode() + b"\0" + other.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -4,6 +4,7 @@ import pytest
 
 FIGURE_METHODS = 4
 TABLE1 = {"table1": 1, "errors": 1}
+REPORT = {"report_html": 1}
 SHOWN = {**TABLE1, "figure4": 1, "convergence": 1}
 TABLE3 = {"table3": 1}
 ABLATION = {"ablation": 1}
@@ -141,6 +142,7 @@ MODULES = {
     "table3.py": TABLE3,
     "ablation.py": ABLATION,
     "case_study.py": FIGURE5,
+    "report/gallery.py": REPORT,
     "error_figures.py": ERRORS,
     "summary.py": {"table1": 1, "table2": 1, **GRIDS, **ERRORS},
     "tables.py": {"table1": 1, "table2": 1, **GRIDS},
@@ -159,7 +161,8 @@ def test_the_unchanged_config_reruns_nothing(smoke):
 def test_a_change_of_one_key_reruns_what_depends_on_it(smoke, overlay, expected):
     result = smoke.run("-n", overlays=(overlay,))
     assert result.status == 0, result.output
-    assert result.jobs == expected
+    # The report shows all settings.
+    assert result.jobs == {**expected, **REPORT}
 
 
 def test_a_new_method_runs_alone(smoke):
@@ -172,7 +175,7 @@ def test_a_new_method_runs_alone(smoke):
         "weights": {"coverage": True, "exclude": [], "exclude_margin_mm": 0.0},
     }
     overlay = {"methods": {"ssim": method}, "tables": {"table1": {"methods": ["ours", "ssim"]}}}
-    assert smoke.run("-n", overlays=(overlay,)).jobs == {"register": 2, **TABLE1}
+    assert smoke.run("-n", overlays=(overlay,)).jobs == {"register": 2, **TABLE1, **REPORT}
 
 
 @pytest.mark.parametrize(("module", "expected"), MODULES.items(), ids=MODULES)
@@ -183,6 +186,6 @@ def test_an_edit_of_one_module_reruns_the_rules_that_use_it(smoke, module, expec
         path.write_text(before + "\n# a comment changes nothing\n")
         assert smoke.run("-n").jobs == {}
         path.write_text(before + "\nEDITED = True\n")
-        assert smoke.run("-n").jobs == expected
+        assert smoke.run("-n").jobs == ({**expected, **REPORT} if expected else {})
     finally:
         path.write_text(before)

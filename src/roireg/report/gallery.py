@@ -1,0 +1,101 @@
+"""Every X-ray of the report's gallery: its image, and the DRRs at the start, at the end and at the truth."""
+
+import base64
+import io
+from dataclasses import asdict, dataclass, field
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from roireg.drr import render
+from roireg.geometry import Camera
+from roireg.images import scaled
+from roireg.results import TraceRecord, pose_of_row
+from roireg.specimen import Specimen
+
+JPEG_QUALITY = 85
+GREY_RANGE = (0.01, 0.99)
+MEASURES = ("init_mpd_mm", "mpd_mm", "tre_mm", "rotation_deg", "translation_mm", "objective", "seconds")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One X-ray under one method: what is written about it, and keys of its images."""
+
+    method: str
+    label: str
+    specimen: str
+    projection: str
+    measures: dict[str, float]
+    xray: str
+    start: str
+    end: str
+    truth: str
+
+
+@dataclass
+class Gallery:
+    """Entries, and images as data URIs by key; images that entries share are held once."""
+
+    entries: list[Entry] = field(default_factory=list)
+    images: dict[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict:
+        """For the page's script."""
+        return {"entries": [asdict(entry) for entry in self.entries], "images": self.images}
+
+
+def data_uri(image: Float[Tensor, "H W"]) -> str:
+    """A grey JPEG of an image, from its 1st to its 99th percentile, as a data URI."""
+    low, high = torch.quantile(image.double(), torch.tensor(GREY_RANGE, dtype=torch.float64)).tolist()
+    grey = ((image - low) / max(high - low, 1e-6)).clamp(0, 1) * 255
+    buffer = io.BytesIO()
+    Image.fromarray(grey.round().to(torch.uint8).numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def add_specimen(
+    gallery: Gallery,
+    specimen: Specimen,
+    rows: pd.DataFrame,
+    traces: dict[str, dict[str, TraceRecord]],
+    labels: dict[str, str],
+) -> None:
+    """Add a specimen's registrations to a gallery.
+
+    Args:
+        gallery: grows.
+        specimen: the patient.
+        rows: its registrations by all methods.
+        traces: by method, then by projection.
+        labels: label by method, in the order of the gallery.
+    """
+    xrays = {xray.name: xray for xray in specimen.xrays}
+
+    def drr(key: str, camera: Camera, pose: Float[Tensor, "4 4"]) -> str:
+        if key not in gallery.images:
+            gallery.images[key] = data_uri(scaled(render(specimen.volume, camera, pose[None]))[0])
+        return key
+
+    for method, label in labels.items():
+        for _, row in rows[rows["method"] == method].iterrows():
+            xray = xrays[row["projection"]]
+            name = f"{specimen.name}/{xray.name}"
+            gallery.images.setdefault(name, data_uri(xray.image))
+            start = traces[method][xray.name].poses[0]
+            gallery.entries.append(
+                Entry(
+                    method=method,
+                    label=label,
+                    specimen=specimen.name,
+                    projection=xray.name,
+                    measures={key: float(row[key]) for key in MEASURES},
+                    xray=name,
+                    start=drr(f"{name}/start/{row['init']}", xray.camera, start),
+                    end=drr(f"{name}/end/{method}", xray.camera, pose_of_row(row)),
+                    truth=drr(f"{name}/truth", xray.camera, xray.pose),
+                )
+            )

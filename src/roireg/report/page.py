@@ -1,0 +1,111 @@
+"""The page: HTML by jinja2 with its style and script inside, so that the file can be sent about alone."""
+
+import base64
+import json
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from roireg.report.gallery import Gallery
+
+PACKAGES = ("roireg", "snakemake", "torch", "monai", "segment-anything", "diffdrr", "numba", "numpy", "pandas")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table or figure: title, caption, and its HTML."""
+
+    title: str
+    caption: str
+    body: Markup
+
+
+def table_section(title: str, markdown: str) -> Section:
+    """A table as the workflow writes it: Markdown, with its notes below."""
+    return Section(title, "", Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)))
+
+
+def figure_section(title: str, caption: str, path: str | Path) -> Section:
+    """A PNG figure, held in the page."""
+    data = base64.b64encode(Path(path).read_bytes()).decode()
+    image = Markup('<img alt="{}" src="data:image/png;base64,{}">').format(title, data)
+    return Section(title, caption, image)
+
+
+def run_times(registrations: pd.DataFrame, trainings: dict[str, list[float]], labels: dict[str, str]) -> pd.DataFrame:
+    """Seconds of trainings (one a specimen) and registrations (one an X-ray): number, median and longest.
+
+    Args:
+        registrations: rows of all methods.
+        trainings: seconds by what was trained.
+        labels: label by method.
+    """
+    registered = {
+        label: registrations.loc[registrations["method"] == method, "seconds"].tolist()
+        for method, label in labels.items()
+    }
+    groups = [("training", trainings), ("registration of an X-ray", registered)]
+    return pd.DataFrame(
+        {
+            "step": step,
+            "name": name,
+            "runs": len(seconds),
+            "median s": f"{pd.Series(seconds).median():.1f}",
+            "longest s": f"{max(seconds):.1f}",
+        }
+        for step, runs in groups
+        for name, seconds in runs.items()
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the results, and the machine."""
+    known = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            known[name] = version(name)
+        except PackageNotFoundError:
+            known[name] = "not installed as a package"
+    return known | {"system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores"}
+
+
+def page(
+    title: str,
+    tables: list[Section],
+    figures: list[Section],
+    gallery: Gallery,
+    times: pd.DataFrame,
+    settings: str,
+) -> str:
+    """The whole page.
+
+    Args:
+        title: name of the dataset.
+        tables, figures: in their order.
+        gallery: every X-ray.
+        times: of `run_times`.
+        settings: the configuration, as YAML.
+    """
+    environment = Environment(loader=PackageLoader("roireg.report", "."), autoescape=select_autoescape(["html"]))
+    # "<" would let a name end the script element.
+    data = json.dumps(gallery.as_json(), allow_nan=False, default=str).replace("<", "\\u003c")
+    return environment.get_template("page.html").render(
+        title=title,
+        tables=tables,
+        figures=figures,
+        times=times.to_dict("records"),
+        columns=list(times.columns),
+        versions=versions(),
+        settings=settings,
+        data=Markup(data),
+        methods={entry.method: entry.label for entry in gallery.entries},
+        style=Markup(Path(__file__).with_name("page.css").read_text()),
+        script=Markup(Path(__file__).with_name("page.js").read_text()),
+    )
