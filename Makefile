@@ -28,11 +28,13 @@ environment: $(READY) ## Make .venv from requirements.lock
 
 demo: $(READY) ## Fetch a CT, simulate X-rays, train, register, make tables and figures
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all
-	@cat results/pelvis-demo/tables/table1.md results/pelvis-demo/tables/table2.md
+	@cat results/pelvis-demo/tables/table1.md results/pelvis-demo/tables/table2.md results/pelvis-demo/tables/table3.md
+	@echo "results/pelvis-demo/report.html holds all of it and every X-ray: open it in a browser"
 
 study: $(READY) ## The run from which claims are made (6 specimens of 12 X-rays)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile config/study.yaml
-	@cat results/pelvis-study/tables/table1.md results/pelvis-study/tables/table2.md
+	@cat results/pelvis-study/tables/table1.md results/pelvis-study/tables/table3.md results/pelvis-study/tables/ablation.md
+	@echo "results/pelvis-study/report.html holds all of it and every X-ray: open it in a browser"
 
 test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
 	@$(MAKE) --no-print-directory lint

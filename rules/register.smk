@@ -18,6 +18,8 @@ rule register:
         f"{LOGS}/register/{{method}}/{{specimen}}.log",
     benchmark:
         f"{BENCHMARKS}/register/{{method}}/{{specimen}}.tsv"
+    # Before trainings: methods that need no network give the first figures within minutes.
+    priority: 10
     conda:
         ENVIRONMENT
     # Two jobs side by side on two cores do more than two threads of one.

@@ -2,7 +2,7 @@
 
 from roireg.job import job, progress
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads) as logger:
     from dataclasses import replace
 
     import pandas as pd
@@ -13,6 +13,7 @@ with job(snakemake.log[0], snakemake.threads):
     from roireg.results import read_estimates
     from roireg.segment.model import load_segmenter
     from roireg.specimen import read_specimen
+    from roireg.summary import first_look
 
     # The renderer has the cores; images are too small for torch's second thread to pay.
     torch.set_num_threads(1)
@@ -30,5 +31,7 @@ with job(snakemake.log[0], snakemake.threads):
             method, {name: load_segmenter(file, params.rois, torch.device("cpu")) for name, file in files}
         )
     results = list(progress(register_specimen(specimen, method, params.seed), len(specimen.xrays), "registered X-ray"))
-    write_csv(snakemake.output.registrations, pd.DataFrame([result.row for result in results]))
+    rows = pd.DataFrame([result.row for result in results])
+    logger.info("%s", first_look(rows))
+    write_csv(snakemake.output.registrations, rows)
     write_traces(snakemake.output.traces, results)

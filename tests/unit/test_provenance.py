@@ -156,3 +156,17 @@ def test_preparation_does_not_depend_on_registration():
     assert {"src/roireg/prepare.py", "src/roireg/deepfluoro.py", "src/roireg/geometry.py"} <= files
     assert [path for path in files if path.startswith(("src/roireg/register/", "src/roireg/demo/"))] == []
     assert "src/roireg/similarity.py" not in files
+
+
+def test_a_template_counts_where_the_code_of_its_package_does(project):
+    package = project / "src" / "roireg" / "package"
+    before = digest(project)
+    (package / "page.html").write_text("<p>")
+    with_page = digest(project)
+    (package / "page.html").write_text("<b>")
+    assert len({before, with_page, digest(project)}) == 3
+    (package / "notes.txt").write_text("not a template")
+    (project / "src" / "roireg" / "other.css").write_text("a package that nothing of is imported through")
+    after = digest(project)
+    (package / "notes.txt").unlink()
+    assert after == digest(project)

@@ -8,7 +8,7 @@ import pytest
 
 from roireg.files import write_csv
 from roireg.results import read_registrations
-from roireg.summary import paired_p_value
+from roireg.summary import first_look, paired_p_value
 from roireg.tables import PAPER_TABLE1, TABLE1_NOTES, Table, table1, write_table
 
 LABELS = {"diffdrr": "DiffDRR", "perturbed": "Perturbed truth", "perturbed+weights": "Perturbed, weighted"}
@@ -213,3 +213,10 @@ def test_no_name_is_read_as_missing(tmp_path, name):
     rows = read_registrations([path])
     assert set(rows["specimen"]) == {name}
     assert set(rows["method"]) == {name}
+
+
+def test_the_first_look_is_one_line_of_a_method_on_a_specimen():
+    line = first_look(registrations("perturbed", "17-1882"))
+    assert line == (
+        "perturbed on 17-1882: 67% of 3 X-rays below 1 mm, median mpd 0.90 mm, at the start 26.0 mm, 5.0 s per X-ray"
+    )
