@@ -9,11 +9,11 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     import torch
 
     from roireg.files import write_csv
+    from roireg.register.first_look import first_look
     from roireg.register.run import guided_by, method_from_config, register_specimen, starting_from, write_traces
     from roireg.results import read_estimates
     from roireg.segment.model import load_segmenter
     from roireg.specimen import read_specimen
-    from roireg.summary import first_look
 
     # The renderer has the cores; images are too small for torch's second thread to pay.
     torch.set_num_threads(1)

@@ -36,16 +36,6 @@ def specimen_bootstrap(
     return float(low), float(high)
 
 
-def first_look(table: pd.DataFrame) -> str:
-    """One line on the registrations of one method on one specimen, long before its table is made."""
-    first, errors = table.iloc[0], table["mpd_mm"].to_numpy()
-    return (
-        f"{first['method']} on {first['specimen']}: {success_rate(errors, 1):.0%} of {len(table)} X-rays below 1 mm, "
-        f"median mpd {np.median(errors):.2f} mm, at the start {table['init_mpd_mm'].median():.1f} mm, "
-        f"{table['seconds'].median():.1f} s per X-ray"
-    )
-
-
 def summarize(table: pd.DataFrame, seed: int) -> dict[str, float]:
     """Summary of one method over its X-rays: the paper's cells and what stands beside them.
 

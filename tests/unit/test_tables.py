@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from roireg.files import write_csv
+from roireg.register.first_look import first_look
 from roireg.results import read_registrations
-from roireg.summary import first_look, paired_p_value
+from roireg.summary import paired_p_value
 from roireg.tables import PAPER_TABLE1, TABLE1_NOTES, Table, table1, write_table
 
 LABELS = {"diffdrr": "DiffDRR", "perturbed": "Perturbed truth", "perturbed+weights": "Perturbed, weighted"}

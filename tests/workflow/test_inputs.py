@@ -65,6 +65,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
         "dataset": {"name": "own", "path": "own.h5"},
         "prepare": {"crop_px": 0, "isocenter": []},
         "rois": ["talus", "tibia"],
+        "roi_terms": {"mask": {"rois": []}},
         "optimizers": {"adam": {"iterations": 60}},
         "initial_poses": {"perturbed": {"rotation_sd_deg": 2.0, "translation_sd_mm": 5.0}},
         "methods": {"perturbed+weights": {"weights": weights}},
@@ -96,6 +97,7 @@ def test_a_file_of_one_specimen_runs_without_table2_and_without_the_roi_term(fre
         "dataset": {"name": "own", "path": "own.h5"},
         "prepare": {"crop_px": 0, "isocenter": []},
         "rois": ["talus", "tibia"],
+        "roi_terms": {"mask": {"rois": []}},
     }
     result = fresh.run("-n", overlays=(alone,))
     assert one_line(result.output, "tables.table2.segmenters", "Anna", "[]")
@@ -127,6 +129,7 @@ def test_xrays_without_masks_end_training_on_them_with_one_line(fresh):
         "dataset": {"name": "own", "path": "own.h5"},
         "prepare": {"crop_px": 0, "isocenter": []},
         "rois": ["talus", "tibia"],
+        "roi_terms": {"mask": {"rois": []}},
     }
     result = fresh.run("results/own/segmenters/unet/Anna/model.safetensors", overlays=(overlay,))
     assert result.status != 0
@@ -139,6 +142,7 @@ def test_a_missing_pretrained_network_ends_with_one_line_that_says_where_to_get_
         "dataset": {"name": "own", "path": "own.h5"},
         "prepare": {"crop_px": 0, "isocenter": []},
         "rois": ["talus", "tibia"],
+        "roi_terms": {"mask": {"rois": []}},
         "segment": {"medsam": {"checkpoint": {"path": "medsam_vit_b.pth", "sha256": "0" * 64}}},
     }
     result = fresh.run("results/own/segmenters/medsam/Anna/model.safetensors", overlays=(overlay,))

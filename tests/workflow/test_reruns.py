@@ -48,6 +48,15 @@ TABLE3_ALL = {"register": 8, **TABLE3}
 ABLATION_ALL = {"register": 12, **ABLATION}
 GAUSS_NEWTON_METHODS = {"register": 16, **TABLE1, **ABLATION, **CAPTURE}
 
+OTHER_ORDER = [
+    "upper sacrum",
+    "vertebrae",
+    "left hemipelvis",
+    "right hemipelvis",
+    "left femur",
+    "right femur",
+]
+
 KEYS = {
     "seed": ({"seed": 1}, {**FROM_DRRS, **REGISTER_ALL}),
     "demo.seed": ({"demo": {"seed": 1}}, FROM_DATASET),
@@ -55,7 +64,7 @@ KEYS = {
     "prepare.crop_px": ({"prepare": {"crop_px": 30}}, FROM_SPECIMENS),
     "prepare.ct_shift_voxels": ({"prepare": {"ct_shift_voxels": -0.5}}, FROM_SPECIMENS),
     "render.step_mm": ({"render": {"step_mm": 3.0}}, {**FROM_DRRS, **REGISTER_ALL}),
-    "rois": ({"rois": ["left hemipelvis", "right hemipelvis"]}, {**FROM_DRRS, "figure1": 1}),
+    "rois": ({"rois": OTHER_ORDER}, {**FROM_DRRS, "figure1": 1}),
     "synthesize.bone_contrast": ({"synthesize": {"bone_contrast": [1.0, 2.0]}}, FROM_DRRS),
     "training.gpu": ({"training": {"gpu": 1}}, {}),
     "augmentation.noise_sd": ({"augmentation": {"noise_sd": 0.04}}, SEGMENT_ALL),
