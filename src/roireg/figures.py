@@ -171,7 +171,7 @@ def convergence(traces: dict[str, list[TraceRecord]]) -> Figure:
         grid[1, index].set_xlabel("iteration")
         grid[1, index].set_yscale("log")
         grid[1, index].axhline(1, color="black", linewidth=0.8, linestyle=":")
-    grid[0, 0].set_ylabel("objective (1 − similarity)")
+    grid[0, 0].set_ylabel("objective")
     grid[1, 0].set_ylabel("mpd (mm, detector plane)")
     return figure
 
