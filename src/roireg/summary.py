@@ -72,7 +72,7 @@ def paired_p_value(a: pd.DataFrame, b: pd.DataFrame, column: str = "mpd_mm") -> 
     """Two-sided Wilcoxon signed-rank test of two methods on the same X-rays from the same starts.
 
     Raises:
-        ValueError: the methods were not run on the same X-rays.
+        ValueError: the methods were not run on the same X-rays, or from other starts.
     """
     from scipy import stats
 

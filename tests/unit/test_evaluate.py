@@ -125,7 +125,7 @@ def test_success_is_below_the_threshold_and_a_failure_is_none():
 
 def table(errors_by_specimen: dict[str, list[float]], column: str = "mpd_mm") -> pd.DataFrame:
     rows = [
-        {"specimen": specimen, "projection": f"{index:03d}", column: value}
+        {"specimen": specimen, "projection": f"{index:03d}", "init": "ours", column: value}
         for specimen, values in errors_by_specimen.items()
         for index, value in enumerate(values)
     ]
@@ -233,3 +233,9 @@ def test_a_paired_test_needs_the_same_xrays(rows):
         paired_p_value(a.iloc[rows], a)
     with pytest.raises(ValueError, match="same X-rays"):
         paired_p_value(a, a.replace({"specimen": {"b": "c"}}))
+
+
+def test_a_paired_test_needs_the_same_starts():
+    a = table({"a": [1.0, 5.0, 2.0], "b": [9.0, 4.0, 7.0]})
+    with pytest.raises(ValueError, match="same X-rays"):
+        paired_p_value(a, a.replace({"init": {"ours": "ours@1"}}))
