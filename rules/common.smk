@@ -16,7 +16,6 @@ from roireg.config import check_grids, check_references, check_schema
 from roireg.demo.names import specimen_names as demo_specimen_names
 from roireg.errors import InputError
 from roireg.grids import (
-    NO_ROI,
     ablation_cells,
     grid_methods,
     grid_starts,

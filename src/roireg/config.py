@@ -75,10 +75,14 @@ def check_references(config: dict[str, Any]) -> None:
     for name in config["tables"]["table1"]["methods"]:
         _known("tables.table1.methods", name, methods)
     figures = config["figures"]
-    shown = {key: figures[key]["methods"] for key in ("case_study", "capture_range")} | {"methods": figures["methods"]}
+    shown = {
+        "methods": figures["methods"],
+        "case_study.methods": figures["case_study"]["methods"],
+        "capture_range.methods": figures["capture_range"]["methods"],
+    }
     for key, names in shown.items():
         for name in names:
-            _known(f"figures.{key}" + ("" if key == "methods" else ".methods"), name, methods)
+            _known(f"figures.{key}", name, methods)
     for name in figures["case_study"]["segmenters"]:
         _known("figures.case_study.segmenters", name, config["segment"])
     edges_mm = figures["capture_range"]["edges_mm"]

@@ -1,6 +1,7 @@
 """Figures of errors: how many X-rays end below an error, and from how far away."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -50,29 +51,30 @@ def capture_range(rows: pd.DataFrame, labels: dict[str, str], edges_mm: Sequence
         edges_mm: of the intervals of initial error (mpd), rising; starts beyond them are left out.
         seed: of the bootstrap.
     """
+
+    def success(errors: np.ndarray) -> float:
+        return success_rate(errors, SUCCESS_MM)
+
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
-    shift = 0.8 / len(labels)
-    counts: list[int] = []
+    width = 0.8 / len(labels)
+    intervals = list(pairwise(edges_mm))
     for index, (method, label) in enumerate(labels.items()):
         own = rows[rows["method"] == method]
-        where = pd.cut(own["init_mpd_mm"], edges_mm, right=False, labels=False)
-        inside = [own[where == number] for number in range(len(edges_mm) - 1)]
-        counts = counts or [len(group) for group in inside]
-        for number, group in enumerate(inside):
-            if group.empty:
-                continue
-            share = success_rate(group["mpd_mm"].to_numpy(), SUCCESS_MM)
-            low, high = specimen_bootstrap(group, "mpd_mm", lambda x: success_rate(x, SUCCESS_MM), seed)
-            x = number + (index - (len(labels) - 1) / 2) * shift
-            color = PALETTE[index % len(PALETTE)]
-            axes.bar(x, share, shift, color=color, label=label if number == _first(inside) else None)
-            axes.plot([x, x], [low, high], color="black", linewidth=1)
+        inside = [own[own["init_mpd_mm"].between(low, high, inclusive="left")] for low, high in intervals]
+        if index == 0:
+            counts = [len(group) for group in inside]
+        known = {number: group for number, group in enumerate(inside) if not group.empty}
+        x = np.array(list(known)) + (index - (len(labels) - 1) / 2) * width
+        shares = [success(group["mpd_mm"].to_numpy()) for group in known.values()]
+        limits = [specimen_bootstrap(group, "mpd_mm", success, seed) for group in known.values()]
+        axes.bar(x, shares, width, color=PALETTE[index % len(PALETTE)], label=label)
+        axes.vlines(x, *np.reshape(limits, (-1, 2)).T, color="black", linewidth=1)
     axes.set_xticks(
-        range(len(counts)),
-        [f"{low:g} to {high:g}\n({count})" for low, high, count in zip(edges_mm, edges_mm[1:], counts, strict=False)],
+        range(len(intervals)),
+        [f"{low:g} to {high:g}\n({count})" for (low, high), count in zip(intervals, counts, strict=True)],
     )
-    axes.set_xlim(-0.5, len(counts) - 0.5)
+    axes.set_xlim(-0.5, len(intervals) - 0.5)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel(f"mpd at the start (mm; in brackets: starts of {next(iter(labels.values()))})")
@@ -80,8 +82,3 @@ def capture_range(rows: pd.DataFrame, labels: dict[str, str], edges_mm: Sequence
     axes.grid(alpha=0.3, axis="y")
     figure.legend(loc="outside right upper")
     return figure
-
-
-def _first(groups: list[pd.DataFrame]) -> int:
-    """Index of the first interval that holds a start."""
-    return next(index for index, group in enumerate(groups) if not group.empty)

@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from volumes import phantom_specimen
 
 from roireg.evaluate import registration_errors
 from roireg.geometry import perturb
-from roireg.report.gallery import MEASURES, Gallery, add_specimen, data_uri
+from roireg.report.gallery import MEASURES, Gallery, add_specimen, data_uri, measures
 from roireg.report.page import figure_section, page, run_times, table_section, versions
 from roireg.results import TraceRecord
 
@@ -123,3 +125,11 @@ def test_versions_name_what_computed():
     known = versions()
     assert known["torch"] == torch.__version__.split("+")[0]
     assert "CPU cores" in known["system"]
+
+
+def test_a_failure_without_a_number_is_in_the_page(gallery):
+    failed = replace(gallery.entries[0], measures=measures({key: math.nan for key in MEASURES}))
+    made = Gallery([failed], gallery.images)
+    html = page("x", [], [], made, run_times(pd.DataFrame({"method": [], "seconds": []}), {}, {}), "")
+    data = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1]
+    assert set(json.loads(data)["entries"][0]["measures"].values()) == {None}

@@ -2,7 +2,10 @@
 
 import base64
 import io
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import pandas as pd
 import torch
@@ -23,13 +26,13 @@ MEASURES = ("init_mpd_mm", "mpd_mm", "tre_mm", "rotation_deg", "translation_mm",
 
 @dataclass(frozen=True)
 class Entry:
-    """One X-ray under one method: what is written about it, and keys of its images."""
+    """One X-ray under one method: keys of its images, and measures (None for no number: JSON has no NaN)."""
 
     method: str
     label: str
     specimen: str
     projection: str
-    measures: dict[str, float]
+    measures: dict[str, float | None]
     xray: str
     start: str
     end: str
@@ -46,6 +49,11 @@ class Gallery:
     def as_json(self) -> dict:
         """For the page's script."""
         return {"entries": [asdict(entry) for entry in self.entries], "images": self.images}
+
+
+def measures(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """What the page says in numbers of a registration's row; None where there is none."""
+    return {key: float(row[key]) if math.isfinite(row[key]) else None for key in MEASURES}
 
 
 def data_uri(image: Float[Tensor, "H W"]) -> str:
@@ -92,7 +100,7 @@ def add_specimen(
                     label=label,
                     specimen=specimen.name,
                     projection=xray.name,
-                    measures={key: float(row[key]) for key in MEASURES},
+                    measures=measures(row),
                     xray=name,
                     start=drr(f"{name}/start/{row['init']}", xray.camera, start),
                     end=drr(f"{name}/end/{method}", xray.camera, pose_of_row(row)),

@@ -7,12 +7,12 @@ const SUCCESS_MM = 1;
 function value(entry, key) {
   if (key === "label") return entry.label;
   if (key === "name") return `${entry.specimen}/${entry.projection}`;
-  return entry.measures[key];
+  return entry.measures[key] ?? Infinity; // without a number: the worst
 }
 
 function compare(a, b) {
   const [x, y] = [value(a, state.key), value(b, state.key)];
-  const order = typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y;
+  const order = typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x === y ? 0 : x - y;
   return state.descending ? -order : order;
 }
 
@@ -36,8 +36,8 @@ function show() {
   body.replaceChildren();
   for (const entry of shown) {
     const row = body.insertRow();
-    const number = (key, digits) => entry.measures[key].toFixed(digits);
-    if (!(entry.measures.mpd_mm < SUCCESS_MM)) row.className = "failed";
+    const number = (key, digits) => entry.measures[key]?.toFixed(digits) ?? "–";
+    if (value(entry, "mpd_mm") >= SUCCESS_MM) row.className = "failed";
     cell(row, entry.label);
     cell(row, value(entry, "name"));
     cell(row, number("init_mpd_mm", 1));

@@ -95,7 +95,7 @@ def page(
     """
     environment = Environment(loader=PackageLoader("roireg.report", "."), autoescape=select_autoescape(["html"]))
     # "<" would let a name end the script element.
-    data = json.dumps(gallery.as_json(), allow_nan=False, default=str).replace("<", "\\u003c")
+    data = json.dumps(gallery.as_json(), allow_nan=False).replace("<", "\\u003c")
     return environment.get_template("page.html").render(
         title=title,
         tables=tables,
