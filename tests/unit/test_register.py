@@ -188,6 +188,53 @@ def test_adam_minimises_a_plain_function_of_the_pose():
     torch.testing.assert_close(trace.terms["turn"] + trace.terms["shift"], trace.objective)
 
 
+def test_adam_takes_the_steps_of_torchs():
+    target = general_pose(phantom(), 4)[0]
+    center = target[:3, 3]
+
+    def distance(pose: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"all": ((pose[0] - target) ** 2).sum()}
+
+    start = perturb(target, torch.tensor([0.3, -0.2, 0.1, 14.0, -9.0, 5.0], **DOUBLE), center)
+    trace = register_adam(distance, start, center, AdamSettings(60, 5e-3, 0.5, 7, 0.6))
+    rotation, translation = (torch.zeros(1, 3, **DOUBLE, requires_grad=True) for _ in range(2))
+    optimizer = torch.optim.Adam([{"params": [rotation], "lr": 5e-3}, {"params": [translation], "lr": 0.5}])
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.6)
+    for pose in trace.poses:
+        expected = perturb(start, torch.cat([rotation, translation], dim=-1), center)
+        torch.testing.assert_close(pose, expected.detach()[0], rtol=0, atol=1e-9)
+        optimizer.zero_grad()
+        distance(expected)["all"].backward()
+        optimizer.step()
+        schedule.step()
+
+
+def test_adam_stops_after_iterations_without_an_improvement():
+    start = torch.eye(4, **DOUBLE)
+    values = iter([3.0, 2.0, 1.5, 1.45, 1.41, 1.43, 1.42, float("nan"), 0.0])
+
+    def objective(pose: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"all": pose.sum() * 0 + next(values)}
+
+    settings = AdamSettings(100, 1e-3, 1e-3, 25, 0.8, patience=5, min_improvement=0.2)
+    trace = register_adam(objective, start, start[:3, 3], settings)
+    assert trace.objective.tolist()[:-1] == [3.0, 2.0, 1.5, 1.45, 1.41, 1.43, 1.42]
+    assert len(trace.poses) == 8
+    # Smaller improvements do not postpone the end, but the best is still the result.
+    assert trace.best == 4
+
+
+def test_adam_counts_slow_progress_as_progress():
+    start = torch.eye(4, **DOUBLE)
+    values = iter(np.linspace(3.0, 2.0, 51))
+
+    def objective(pose: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"all": pose.sum() * 0 + next(values)}
+
+    settings = AdamSettings(50, 1e-3, 1e-3, 25, 0.8, patience=10, min_improvement=0.05)
+    assert len(register_adam(objective, start, start[:3, 3], settings).poses) == 51
+
+
 def test_traces_are_read_back(tmp_path):
     results = list(register_specimen(phantom_specimen(), method(), seed=0))
     write_traces(tmp_path / "traces.h5", results)
