@@ -15,7 +15,7 @@ from roireg.register.trace import Trace
 # Scalars that add up to what is minimised.
 Terms = dict[str, Float[Tensor, ""]]
 
-# Adam's own (Kingma and Ba 2015): decay of the mean gradient and of the mean square, and what keeps the quotient finite.
+# Kingma and Ba 2015: decay of the mean gradient and of the mean square, and what keeps the quotient finite.
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 
 
