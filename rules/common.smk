@@ -46,12 +46,14 @@ def code(script):
     return code_digest(SCRIPTS / f"{script}.py", SOURCE)
 
 
-def method_settings(wildcards):
+def method_settings(name):
     """What decides a method's results: its entry, and those of the start, optimizer and ROI term that it names."""
-    method = config["methods"][wildcards.method]
+    method = config["methods"][name]
     return {
         "roi_term": config["roi_terms"].get(method["roi"]),
-        "method": {key: value for key, value in method.items() if key != "label"},
+        "method": {
+            key: value for key, value in method.items() if key not in ("label", "xrays")
+        },
         "initial_pose": config["initial_poses"][method["init"]],
         "optimizer": config["optimizers"][method["optimizer"]],
     }
@@ -123,16 +125,6 @@ def encoder_data(wildcards):
     return data
 
 
-def start_data(wildcards):
-    """The poses that an encoder estimated, for a method that starts from them."""
-    start = config["initial_poses"][config["methods"][wildcards.method]["init"]]
-    if start["type"] != "encoder":
-        return {}
-    return {
-        "estimates": f"{OUT}/encoders/{start['encoder']}/{wildcards.specimen}/poses.csv"
-    }
-
-
 def roi_segmenters(method):
     """Names of the segmenters that a method's ROI term needs."""
     term = config["roi_terms"].get(config["methods"][method]["roi"])
@@ -142,14 +134,34 @@ def roi_segmenters(method):
     return [name for name in dict.fromkeys(parts) if name != "projected"]
 
 
-def roi_data(wildcards):
-    """The networks of a method's ROI term, which have not seen the specimen."""
-    return {
+def segmenters_for(methods):
+    """Names of the segmenters that the ROI terms of methods need."""
+    return list(
+        dict.fromkeys(name for method in methods for name in roi_segmenters(method))
+    )
+
+
+def networks_for(methods, specimen):
+    """Files of the networks of methods of one start: an encoder's estimates, and segmenters that have not seen the specimen."""
+    start = config["initial_poses"][config["methods"][methods[0]]["init"]]
+    files = {
         "segmenters": [
-            f"{OUT}/segmenters/{name}/{wildcards.specimen}/model.safetensors"
-            for name in roi_segmenters(wildcards.method)
+            f"{OUT}/segmenters/{name}/{specimen}/model.safetensors"
+            for name in segmenters_for(methods)
         ]
     }
+    if start["type"] == "encoder":
+        files["estimates"] = f"{OUT}/encoders/{start['encoder']}/{specimen}/poses.csv"
+    return files
+
+
+def pair_of(wildcards):
+    """The two methods of a row of Table 3 from one start: without and with the ROI term."""
+    roi = config["tables"]["table3"]["roi"]
+    return [
+        f"table3.{wildcards.similarity}{part}{wildcards.start}"
+        for part in ("", f"+{roi}")
+    ]
 
 
 def encoders_of(methods):

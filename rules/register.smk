@@ -5,19 +5,27 @@ and results/{dataset}/traces/{method}/{specimen}.h5.
 """
 
 
+PAIR_ROI = config["tables"]["table3"]["roi"]
+# Methods that `register_pair` runs.
+PAIRED = rf"table3\.[a-z_]+(\+{re.escape(PAIR_ROI)})?(@\d+)?"
+
+
 rule register:
     """One method on all X-rays of one specimen."""
     input:
-        unpack(start_data),
-        unpack(roi_data),
+        unpack(
+            lambda wildcards: networks_for([wildcards.method], wildcards.specimen)
+        ),
         specimen=rules.prepare_specimen.output,
     output:
-        registrations=f"{OUT}/registrations/{{method}}/{{specimen}}.csv",
-        traces=f"{OUT}/traces/{{method}}/{{specimen}}.h5",
+        registrations=[f"{OUT}/registrations/{{method}}/{{specimen}}.csv"],
+        traces=[f"{OUT}/traces/{{method}}/{{specimen}}.h5"],
     log:
         f"{LOGS}/register/{{method}}/{{specimen}}.log",
     benchmark:
         f"{BENCHMARKS}/register/{{method}}/{{specimen}}.tsv"
+    wildcard_constraints:
+        method=rf"(?!{PAIRED}/)[^/]+",
     # Before trainings: methods that need no network give the first figures within minutes.
     priority: 10
     conda:
@@ -29,13 +37,56 @@ rule register:
         runtime=120,
         gpu=0,
     params:
-        settings=method_settings,
+        methods=lambda wildcards: {wildcards.method: method_settings(wildcards.method)},
         xrays=lambda wildcards: config["methods"][wildcards.method].get("xrays"),
-        segmenters=lambda wildcards: roi_segmenters(wildcards.method),
+        segmenters=lambda wildcards: segmenters_for([wildcards.method]),
         # Only a ROI term looks at them.
         rois=lambda wildcards: (
-            config["rois"] if roi_segmenters(wildcards.method) else []
+            config["rois"] if segmenters_for([wildcards.method]) else []
         ),
+        render=config["render"],
+        seed=config["seed"],
+        code=code("register"),
+    script:
+        "../workflow_scripts/register.py"
+
+
+rule register_pair:
+    """Both methods of a row of Table 3 in one job: few X-rays each, and what they load takes as long as they do."""
+    input:
+        unpack(lambda wildcards: networks_for(pair_of(wildcards), wildcards.specimen)),
+        specimen=rules.prepare_specimen.output,
+    output:
+        registrations=[
+            f"{OUT}/registrations/table3.{{similarity}}{{start}}/{{specimen}}.csv",
+            f"{OUT}/registrations/table3.{{similarity}}+{PAIR_ROI}{{start}}/{{specimen}}.csv",
+        ],
+        traces=[
+            f"{OUT}/traces/table3.{{similarity}}{{start}}/{{specimen}}.h5",
+            f"{OUT}/traces/table3.{{similarity}}+{PAIR_ROI}{{start}}/{{specimen}}.h5",
+        ],
+    log:
+        f"{LOGS}/register_pair/{{similarity}}{{start}}/{{specimen}}.log",
+    benchmark:
+        f"{BENCHMARKS}/register_pair/{{similarity}}{{start}}/{{specimen}}.tsv"
+    wildcard_constraints:
+        similarity=r"[a-z_]+",
+        start=r"(@\d+)?",
+    priority: 10
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=240,
+        gpu=0,
+    params:
+        methods=lambda wildcards: {
+            method: method_settings(method) for method in pair_of(wildcards)
+        },
+        xrays=config["tables"]["table3"]["xrays_per_specimen"],
+        segmenters=lambda wildcards: segmenters_for(pair_of(wildcards)),
+        rois=config["rois"],
         render=config["render"],
         seed=config["seed"],
         code=code("register"),

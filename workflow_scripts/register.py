@@ -1,4 +1,4 @@
-"""One method on all X-rays of one specimen."""
+"""Methods on all X-rays of one specimen, which start from the same poses."""
 
 from roireg.job import job, progress
 
@@ -17,21 +17,23 @@ with job(snakemake.log[0], snakemake.threads) as logger:
 
     # The renderer has the cores; images are too small for torch's second thread to pay.
     torch.set_num_threads(1)
-    params = snakemake.params
+    params, output = snakemake.params, snakemake.output
     specimen = read_specimen(snakemake.input.specimen[0])
     specimen = replace(specimen, xrays=specimen.xrays[: params.xrays])
-    method = method_from_config(
-        snakemake.wildcards.method, **params.settings, rois=params.rois, step_mm=params.render["step_mm"]
-    )
-    if snakemake.input.get("estimates"):
-        method = starting_from(method, read_estimates(snakemake.input.estimates))
-    if params.segmenters:
-        files = zip(params.segmenters, snakemake.input.segmenters, strict=True)
-        method = guided_by(
-            method, {name: load_segmenter(file, params.rois, torch.device("cpu")) for name, file in files}
-        )
-    results = list(progress(register_specimen(specimen, method, params.seed), len(specimen.xrays), "registered X-ray"))
-    rows = pd.DataFrame([result.row for result in results])
-    logger.info("%s", first_look(rows))
-    write_csv(snakemake.output.registrations, rows)
-    write_traces(snakemake.output.traces, results)
+    estimates = read_estimates(snakemake.input.estimates) if snakemake.input.get("estimates") else None
+    files = zip(params.segmenters, snakemake.input.segmenters, strict=True)
+    segmenters = {name: load_segmenter(file, params.rois, torch.device("cpu")) for name, file in files}
+    for (name, settings), registrations, traces in zip(
+        params.methods.items(), output.registrations, output.traces, strict=True
+    ):
+        method = method_from_config(name, **settings, rois=params.rois, step_mm=params.render["step_mm"])
+        if estimates is not None:
+            method = starting_from(method, estimates)
+        if method.regions is not None:
+            method = guided_by(method, segmenters)
+        found = register_specimen(specimen, method, params.seed)
+        results = list(progress(found, len(specimen.xrays), "registered X-ray"))
+        rows = pd.DataFrame([result.row for result in results])
+        logger.info("%s", first_look(rows))
+        write_csv(registrations, rows)
+        write_traces(traces, results)
