@@ -4,7 +4,6 @@ Reads results/{dataset}/specimens/, encoders/ and segmenters/. Writes results/{d
 and results/{dataset}/traces/{method}/{specimen}.h5.
 """
 
-
 PAIR_ROI = config["tables"]["table3"]["roi"]
 # Methods that `register_pair` runs.
 PAIRED = rf"table3\.[a-z_]+(\+{re.escape(PAIR_ROI)})?(@\d+)?"
@@ -13,9 +12,7 @@ PAIRED = rf"table3\.[a-z_]+(\+{re.escape(PAIR_ROI)})?(@\d+)?"
 rule register:
     """One method on all X-rays of one specimen."""
     input:
-        unpack(
-            lambda wildcards: networks_for([wildcards.method], wildcards.specimen)
-        ),
+        unpack(lambda wildcards: networks_for([wildcards.method], wildcards.specimen)),
         specimen=rules.prepare_specimen.output,
     output:
         registrations=[f"{OUT}/registrations/{{method}}/{{specimen}}.csv"],
