@@ -301,7 +301,7 @@ def test_a_checkpoint_of_another_network_is_explained(tmp_path: Path):
     for fault in (
         "1 missing (mask_decoder.iou_token.weight)",
         "1 unexpected (image_encoder.head.bias)",
-        "1 of another shape (image_encoder.pos_embed (1, 64, 64, 96), not (1, 16, 16, 96))",
+        "1 of another shape (image_encoder.pos_embed (1, 64, 64, 96), not (1, 8, 8, 96))",
     ):
         assert fault in raised.value.what
     for name, value in net.state_dict().items():

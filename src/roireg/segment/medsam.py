@@ -80,12 +80,12 @@ ARCHITECTURES = {
     ),
     # Trained from scratch in minutes on two CPU cores.
     "tiny": Architecture(
-        image_size_px=128,
+        image_size_px=64,
         patch_size_px=8,
         width=96,
         depth=4,
         heads=3,
-        window=8,
+        window=4,
         global_blocks=(1, 3),
         embedding=64,
         recompute=False,
