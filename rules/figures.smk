@@ -231,46 +231,6 @@ rule capture_range:
         "../workflow_scripts/capture_range.py"
 
 
-rule strips:
-    """Every X-ray: the DRR at the start, at the end and at the truth."""
-    input:
-        specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
-        registrations=expand(
-            rules.register.output.registrations, specimen=SPECIMENS, allow_missing=True
-        ),
-        traces=expand(
-            rules.register.output.traces, specimen=SPECIMENS, allow_missing=True
-        ),
-    output:
-        report(
-            expand(
-                f"{OUT}/figures/strips/{{method}}/{{specimen}}.png",
-                specimen=SPECIMENS,
-                allow_missing=True,
-            ),
-            caption="../report/strips.rst",
-            category="Every X-ray",
-            labels={"method": "{method}"},
-        ),
-    log:
-        f"{LOGS}/strips/{{method}}.log",
-    benchmark:
-        f"{BENCHMARKS}/strips/{{method}}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=3000,
-        runtime=10,
-        gpu=0,
-    params:
-        label=lambda wildcards: config["methods"][wildcards.method]["label"],
-        dpi=config["figures"]["dpi"],
-        code=code("strips"),
-    script:
-        "../workflow_scripts/strips.py"
-
-
 rule convergence:
     """Objective and error by iteration."""
     input:
@@ -362,4 +322,3 @@ rule figures:
         rules.errors.output,
         rules.capture_range.output if CAPTURE_RANGE["methods"] else [],
         rules.convergence.output,
-        expand(rules.strips.output, method=FIGURE_METHODS),

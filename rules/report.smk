@@ -25,7 +25,12 @@ rule report_html:
         ),
         metrics=[path for _, path in REPORT_TRAININGS],
     output:
-        f"{OUT}/report.html",
+        report(
+            f"{OUT}/report.html",
+            caption="../report/every_xray.rst",
+            category="Every X-ray",
+            labels={"content": "tables, figures, and a gallery of every X-ray"},
+        ),
     log:
         f"{LOGS}/report_html.log",
     benchmark:

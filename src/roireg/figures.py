@@ -14,10 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from roireg.drr import project_mask, render
+from roireg.drr import project_mask
 from roireg.files import atomic_path
 from roireg.geometry import project
-from roireg.images import scaled
 from roireg.results import TraceRecord, pose_of_row
 from roireg.specimen import Specimen, Xray
 
@@ -53,10 +52,6 @@ def _scale_bar(axes, xray: Xray, length_mm: int = 50) -> None:
     height, left = 0.95 * xray.camera.height, 0.04 * xray.camera.width
     axes.plot([left, left + length_px], [height, height], color="white", linewidth=2, solid_capstyle="butt")
     axes.text(left, height - 0.02 * xray.camera.height, f"{length_mm} mm", color="white", fontsize=6, va="bottom")
-
-
-def _drr(specimen: Specimen, xray: Xray, pose: torch.Tensor) -> torch.Tensor:
-    return scaled(render(specimen.volume, xray.camera, pose[None]))[0]
 
 
 def pelvis_shadow(specimen: Specimen, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
@@ -123,33 +118,6 @@ def figure4(specimens: list[Specimen], rows: pd.DataFrame, labels: dict[str, str
         Patch(color=OVERLAP, alpha=0.5, label="overlap (title: its Dice)"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    return figure
-
-
-def strips(specimen: Specimen, rows: pd.DataFrame, traces: dict[str, TraceRecord], label: str) -> Figure:
-    """For each X-ray of a specimen a line: the X-ray, and the DRR at the start, at the end and at the truth.
-
-    Args:
-        specimen: the patient.
-        rows: its registrations by one method.
-        traces: traces by projection.
-        label: the method's label.
-    """
-    figure = Figure(figsize=(4 * PANEL_INCH, PANEL_INCH * len(specimen.xrays) + 0.4), layout="constrained")
-    grid = figure.subplots(len(specimen.xrays), 4, squeeze=False)
-    for line, xray in zip(grid, specimen.xrays, strict=True):
-        row = rows[rows["projection"] == xray.name].iloc[0]
-        start, end = traces[xray.name].poses[0], pose_of_row(row)
-        truth = pelvis_shadow(specimen, xray, xray.pose)
-        panel(line[0], xray.image)
-        line[0].set_title(f"X-ray {xray.name}")
-        shown = (("start", start, row["init_mpd_mm"]), ("end", end, row["mpd_mm"]), ("truth", xray.pose, 0.0))
-        for axes, (name, pose, mpd_mm) in zip(line[1:], shown, strict=True):
-            panel(axes, _drr(specimen, xray, pose))
-            _outline(axes, truth, TRUTH)
-            axes.set_title(f"DRR at the {name}: mpd {mpd_mm:.2f} mm")
-        _scale_bar(line[0], xray)
-    figure.suptitle(f"{label}, {specimen.name}; blue: outline of the pelvis at the truth")
     return figure
 
 

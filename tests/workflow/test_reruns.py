@@ -2,7 +2,6 @@
 
 import pytest
 
-FIGURE_METHODS = 4
 TABLE1 = {"table1": 1, "errors": 1}
 REPORT = {"report_html": 1}
 SHOWN = {**TABLE1, "figure4": 1, "convergence": 1}
@@ -14,14 +13,14 @@ CAPTURE = {"capture_range": 1}
 # Two pairs of Table 3 on two specimens each.
 PAIRS = {"register_pair": 4}
 # Seven methods of Table 1 and six of the ablation, on two specimens each, one of Figure 5 on one.
-REGISTER_ALL = {"register": 27, **PAIRS, "strips": FIGURE_METHODS, **SHOWN, **GRIDS, **FIGURE5, **CAPTURE}
-ONE_METHOD = {"register": 2, "strips": 1, **SHOWN}
+REGISTER_ALL = {"register": 27, **PAIRS, **SHOWN, **GRIDS, **FIGURE5, **CAPTURE}
+ONE_METHOD = {"register": 2, **SHOWN}
 ONE_SEGMENTER = {"segment_dice": 2, "segmentations": 1, "table2": 1, **FIGURE5}
 # Only the encoder with a ROI term learns from the U-Net; three methods of Table 1 and all others start from it.
-FROM_OURS = {"estimate_poses": 2, **REGISTER_ALL, "register": 19, "strips": 1, "learning_curves": 1}
+FROM_OURS = {"estimate_poses": 2, **REGISTER_ALL, "register": 19, "learning_curves": 1}
 OURS = {"train_encoder": 2, **FROM_OURS}
 ONE_BASELINE = {"train_encoder": 2, "estimate_poses": 2, **ONE_METHOD, "learning_curves": 1}
-FROM_ENCODERS = {"estimate_poses": 6, **REGISTER_ALL, "register": 23, "strips": 3}
+FROM_ENCODERS = {"estimate_poses": 6, **REGISTER_ALL, "register": 23}
 ENCODERS = {"train_encoder": 6, **FROM_ENCODERS, "learning_curves": 1}
 UNET = {"train_unet": 2, **ONE_SEGMENTER, **OURS}
 MEDSAM = {"train_medsam": 2, "register": 1, **ONE_SEGMENTER}
@@ -39,13 +38,12 @@ FIGURES = {
     "figure4": 1,
     **FIGURE5,
     **ERRORS,
-    "strips": 4,
     "convergence": 1,
 }
 ADAM_METHODS = {**REGISTER_ALL, "register": 11}
 del ADAM_METHODS["ablation"]
 # wsreg, ours, of which figures show the latter, and Table 3.
-DICE_METHODS = {"register": 4, **PAIRS, "strips": 1, **SHOWN, **TABLE3, **FIGURE5, **CAPTURE}
+DICE_METHODS = {"register": 4, **PAIRS, **SHOWN, **TABLE3, **FIGURE5, **CAPTURE}
 TABLE3_ALL = {**PAIRS, **TABLE3}
 ABLATION_ALL = {"register": 12, **ABLATION}
 GAUSS_NEWTON_METHODS = {"register": 16, **TABLE1, **ABLATION, **CAPTURE}
@@ -101,10 +99,7 @@ KEYS = {
     "roi_terms.medsam.weight": ({"roi_terms": {"medsam": {"weight": 0.2}}}, {}),
     "methods.ours.roi": ({"methods": {"ours": {"roi": "projected"}}}, {**ONE_METHOD, **CAPTURE}),
     "methods.ours.weights": ({"methods": {"ours": {"weights": {"exclude": []}}}}, {**ONE_METHOD, **CAPTURE}),
-    "methods.diffdrr.label": (
-        {"methods": {"diffdrr": {"label": "Plain"}}},
-        {"strips": 1, **SHOWN},
-    ),
+    "methods.diffdrr.label": ({"methods": {"diffdrr": {"label": "Plain"}}}, SHOWN),
     "roi_terms.mask.outside": ({"roi_terms": {"mask": {"outside": 0.1}}}, {"register": 6, **ABLATION}),
     "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **GRIDS}),
     "tables.ablation.rois": ({"tables": {"ablation": {"rois": []}}}, ABLATION),
