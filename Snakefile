@@ -23,7 +23,10 @@ include: "rules/report_parts.smk"
 include: "rules/report.smk"
 
 
+# Downloads run where the workflow was started: machines of a cluster often have no way out.
 localrules:
+    download_demo_ct,
+    download_deepfluoro,
     all,
     data,
     registrations,

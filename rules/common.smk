@@ -33,12 +33,26 @@ def specimens_of(dataset, demo):
     """Names of the specimens: from the config, from the file, or of the demo."""
     if dataset["specimens"]:
         return dataset["specimens"]
-    if dataset["path"] is None:
+    if dataset["path"] is None and dataset["source"] == "demo":
         return demo_specimen_names(demo["specimens"])
+    if dataset["path"] is None:
+        remedy = 'List them, such as ["17-1882", "18-1109"] of DeepFluoro'
+        what = "the file is not here yet, so nobody knows its specimens"
+        raise InputError("config: dataset.specimens", what, remedy)
     from roireg.deepfluoro import open_dataset, specimen_names
 
     with open_dataset(dataset["path"]) as file:
         return specimen_names(file)
+
+
+def check_licence(config):
+    """Nothing is fetched whose licence was not accepted."""
+    dataset = config["dataset"]
+    fetched = dataset["path"] is None and dataset["source"] == "deepfluoro"
+    if fetched and not config["deepfluoro"]["accept_license"]:
+        what = "DeepFluoro is not fetched before you accept its licence (CC BY-NC 4.0: no commercial use)"
+        remedy = "Read it at https://doi.org/10.7281/T1/IFSXNV and set this to true, or set dataset.path to the file"
+        raise InputError("config: deepfluoro.accept_license", what, remedy)
 
 
 def code(script):
@@ -231,6 +245,7 @@ try:
     config["methods"].update(grid_methods(config))
     config["initial_poses"].update(grid_starts(config))
     check_references(config)
+    check_licence(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
     check_leave_one_out(config, SPECIMENS)
     check_case(config, SPECIMENS)

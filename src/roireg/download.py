@@ -1,0 +1,202 @@
+"""Large files from a server: resumed where they were cut off, checked against size and checksum, whole or not there."""
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from roireg.errors import InputError
+
+# What a connection that breaks loses at most.
+CHUNK_BYTES = 2**16
+SECONDS_BETWEEN_REPORTS = 10.0
+MEGABYTE = 1e6
+# Too many requests, and what servers answer when they are overloaded or restarted.
+BUSY = (408, 429, 500, 502, 503, 504)
+logger = logging.getLogger("roireg")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file as its archive describes it.
+
+    Attributes:
+        url: where its bytes are.
+        size_bytes: how many.
+        algorithm: of the checksum, by its name in `hashlib`.
+        digest: the checksum, in hexadecimal.
+    """
+
+    url: str
+    size_bytes: int
+    algorithm: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When to give up: after `attempts` in a row that bring nothing, with waits that double in between."""
+
+    attempts: int
+    first_wait_seconds: float
+    timeout_seconds: float
+
+
+class _CutOff(Exception):
+    """A transfer ended before the file did; another attempt may go on."""
+
+
+def new_session() -> requests.Session:
+    """A session that trusts the certificates of SSL_CERT_FILE, as other clients do, where requests' own are not set."""
+    session = requests.Session()
+    if not ({"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"} & os.environ.keys()):
+        session.verify = os.environ.get("SSL_CERT_FILE") or True
+    return session
+
+
+def require_space(folder: Path, needed_bytes: int) -> None:
+    """Refuse to begin what cannot end.
+
+    Raises:
+        InputError: the folder's file system has less free space.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        what = f"{needed_bytes / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free"
+        raise InputError(folder, what, "Make room, or run where there is some")
+
+
+def fetch(
+    remote: RemoteFile, path: str | Path, session: requests.Session, patience: Patience, spare_bytes: int
+) -> None:
+    """Download a file to `path`, which is there only when it is whole.
+
+    What has come lies in `path` + ".part"; a later call goes on from there. If it came in pieces and the whole has
+    another checksum, it is fetched anew, once: the file may have changed on the server in between.
+
+    Args:
+        remote: the file.
+        path: where it goes.
+        session: with which to ask.
+        patience: when to give up.
+        spare_bytes: room that must be left beside it.
+
+    Raises:
+        InputError: the server cannot be reached or sends another file, or there is no room.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    require_space(path.parent, remote.size_bytes - _size(part) + spare_bytes)
+    pieces = _transfer(remote, part, session, patience)
+    if _digest(part, remote.algorithm) != remote.digest and pieces > 1:
+        logger.info("%s: the pieces do not fit together; it is fetched anew", remote.url)
+        part.unlink()
+        _transfer(remote, part, session, patience)
+    found = _digest(part, remote.algorithm)
+    if found != remote.digest:
+        part.unlink()
+        what = f"its {remote.algorithm} is {found}, not {remote.digest}"
+        raise InputError(remote.url, what, "Try again later; if it stays, the file or its checksum has changed")
+    os.replace(part, path)
+
+
+def _transfer(remote: RemoteFile, part: Path, session: requests.Session, patience: Patience) -> int:
+    """Bring `part` to the file's size; in how many pieces it came, that of an earlier call included."""
+    pieces = int(_size(part) > 0)
+    failures, wait = 0, patience.first_wait_seconds
+    while (have := _size(part)) < remote.size_bytes:
+        try:
+            pieces += 1
+            for _ in _reported(_append(remote, part, session, patience.timeout_seconds), remote):
+                pass
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, _CutOff) as error:
+            if _size(part) > have:
+                failures, wait = 0, patience.first_wait_seconds
+                continue
+            failures += 1
+            if failures >= patience.attempts:
+                reason = str(error) if isinstance(error, _CutOff) else type(error).__name__
+                what = f"the transfer failed {failures} times in a row ({reason})"
+                raise InputError(remote.url, what, "Check the network and run again: it goes on where it was") from None
+            logger.info("%s: cut off; next attempt in %.0f s", remote.url, wait)
+            time.sleep(wait)
+            wait *= 2
+    return pieces
+
+
+def _append(remote: RemoteFile, part: Path, session: requests.Session, timeout_seconds: float) -> Iterator[int]:
+    """Ask for what is missing and write it; yields the size so far."""
+    have = _size(part)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    with session.get(remote.url, headers=headers, stream=True, timeout=timeout_seconds) as response:
+        _check_answer(response, remote, part, have)
+        with open(part, "ab" if response.status_code == requests.codes.partial_content else "wb") as file:
+            for chunk in response.iter_content(CHUNK_BYTES):
+                file.write(chunk)
+                yield file.tell()
+                if file.tell() > remote.size_bytes:
+                    file.truncate(0)
+                    what = f"it is longer than the {remote.size_bytes} bytes that its archive states"
+                    raise InputError(remote.url, what, "Try again later; the archive may be changing")
+    if _size(part) < remote.size_bytes:
+        raise _CutOff("the server ended it early")
+
+
+def _check_answer(response: requests.Response, remote: RemoteFile, part: Path, have: int) -> None:
+    """Is this the file, from the byte that was asked for?"""
+    if response.status_code in BUSY:
+        raise _CutOff(f"the server answers {response.status_code}")
+    if response.status_code == requests.codes.requested_range_not_satisfiable:
+        part.unlink()
+        raise _CutOff("the file is shorter than what had come of it")
+    if not response.ok:
+        what = f"the server answers {response.status_code} {response.reason}"
+        raise InputError(remote.url, what, "Look at the address in a browser; it may have moved or ask for consent")
+    if response.headers.get("Content-Type", "").startswith("text/html"):
+        what = "the server sends a web page instead of the file"
+        raise InputError(remote.url, what, "Look at the address in a browser; it may have moved or ask for consent")
+    if response.status_code == requests.codes.partial_content:
+        span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if span is None or int(span[1]) != have or span[2] not in ("*", str(remote.size_bytes)):
+            part.unlink()
+            raise _CutOff("the server goes on with another file")
+        return
+    length = int(response.headers.get("Content-Length", remote.size_bytes))
+    if length != remote.size_bytes:
+        what = f"the server has {length} bytes and its archive states {remote.size_bytes}"
+        raise InputError(remote.url, what, "Try again later; the archive may be changing")
+
+
+def _reported(sizes: Iterator[int], remote: RemoteFile) -> Iterator[int]:
+    """Log how far it is, how fast, and how long the rest will take."""
+    start, first, last = time.monotonic(), None, time.monotonic()
+    for size in sizes:
+        yield size
+        first = size if first is None else first
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_REPORTS and size > first:
+            last, rate = now, (size - first) / (now - start)
+            logger.info(
+                "%.0f of %.0f MB, %.1f MB/s, %.0f s left",
+                size / MEGABYTE,
+                remote.size_bytes / MEGABYTE,
+                rate / MEGABYTE,
+                (remote.size_bytes - size) / rate,
+            )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()

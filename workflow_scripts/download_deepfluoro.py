@@ -1,0 +1,8 @@
+"""The DeepFluoro data set, from its archive."""
+
+from roireg.job import job
+
+with job(snakemake.log[0], snakemake.threads):
+    from roireg.deepfluoro_archive import download_deepfluoro
+
+    download_deepfluoro(snakemake.output[0], snakemake.params.sha256, snakemake.params.server)
