@@ -79,6 +79,18 @@ def test_deepfluoro_is_fetched_by_its_rule_which_goes_on_where_it_failed(fresh):
     ]
 
 
+def test_the_papers_run_is_planned(fresh):
+    accepted = {"deepfluoro": {"accept_license": True}}
+    jobs = fresh.run("-n", base="config/deepfluoro.yaml", overlays=(accepted,)).jobs
+    # Trained on X-rays and on DRRs that are rendered on the fly: nothing needs stored ones.
+    assert "synthesize_drrs" not in jobs
+    assert "make_demo_dataset" not in jobs
+    wanted = {"download_deepfluoro": 1, "prepare_specimen": 6, "train_unet": 6, "train_medsam": 6, "train_encoder": 18}
+    assert {rule: jobs[rule] for rule in wanted} == wanted
+    # Eight methods, and MedSAM on the specimen of Figure 5; seven similarities.
+    assert (jobs["register"], jobs["register_pair"]) == (8 * 6 + 1, 7 * 6)
+
+
 def test_a_truncated_dataset_ends_with_one_line_and_no_output(fresh):
     path = fresh.folder / "own.h5"
     write_small_dataset(path, specimens=("patient", "another"))
