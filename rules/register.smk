@@ -48,8 +48,8 @@ rule register:
         "../workflow_scripts/register.py"
 
 
-rule register_pair:
-    """Both methods of a row of Table 3 in one job: few X-rays each, and what they load takes as long as they do."""
+# Both methods of a row of Table 3 in one job: few X-rays each, and what they load takes as long as they do.
+use rule register as register_pair with:
     input:
         unpack(lambda wildcards: networks_for(pair_of(wildcards), wildcards.specimen)),
         specimen=rules.prepare_specimen.output,
@@ -69,14 +69,6 @@ rule register_pair:
     wildcard_constraints:
         similarity=r"[a-z_]+",
         start=r"(@\d+)?",
-    priority: 10
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=3000,
-        runtime=240,
-        gpu=0,
     params:
         methods=lambda wildcards: {
             method: method_settings(method) for method in pair_of(wildcards)
@@ -84,11 +76,6 @@ rule register_pair:
         xrays=config["tables"]["table3"]["xrays_per_specimen"],
         segmenters=lambda wildcards: segmenters_for(pair_of(wildcards)),
         rois=config["rois"],
-        render=config["render"],
-        seed=config["seed"],
-        code=code("register"),
-    script:
-        "../workflow_scripts/register.py"
 
 
 rule registrations:
