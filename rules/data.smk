@@ -44,7 +44,6 @@ rule download_deepfluoro:
         runtime=1440,
         gpu=0,
     params:
-        server=config["deepfluoro"]["server"],
         sha256=config["deepfluoro"]["sha256"],
     script:
         "../workflow_scripts/download_deepfluoro.py"

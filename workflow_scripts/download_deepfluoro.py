@@ -5,4 +5,6 @@ from roireg.job import job
 with job(snakemake.log[0], snakemake.threads):
     from roireg.deepfluoro_archive import download_deepfluoro
 
-    download_deepfluoro(snakemake.output[0], snakemake.params.sha256, snakemake.params.server)
+    # The address is no parameter of the rule: another mirror has the same file.
+    server = snakemake.config["deepfluoro"]["server"]
+    download_deepfluoro(snakemake.output[0], snakemake.params.sha256, server)

@@ -25,6 +25,7 @@ def test_a_rule_has_docstring_log_benchmark_environment_and_resources(name):
     assert f"workflow_scripts/{name}.py" in block
 
 
-@pytest.mark.parametrize("name", sorted(set(WORKING) - {"download_demo_ct"}))
+# What is fetched is known by its checksum, whatever the code.
+@pytest.mark.parametrize("name", sorted(set(WORKING) - {"download_demo_ct", "download_deepfluoro"}))
 def test_a_rule_carries_the_fingerprint_of_its_code(name):
     assert f'code=code("{name}")' in WORKING[name]
