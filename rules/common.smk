@@ -33,9 +33,9 @@ def specimens_of(dataset, demo):
     """Names of the specimens: from the config, from the file, or of the demo."""
     if dataset["specimens"]:
         return dataset["specimens"]
-    if dataset["path"] is None and dataset["source"] == "demo":
-        return demo_specimen_names(demo["specimens"])
     if dataset["path"] is None:
+        if dataset["source"] == "demo":
+            return demo_specimen_names(demo["specimens"])
         remedy = 'List them, such as ["17-1882", "18-1109"] of DeepFluoro'
         what = "the file is not here yet, so nobody knows its specimens"
         raise InputError("config: dataset.specimens", what, remedy)

@@ -69,6 +69,10 @@ use rule register as register_pair with:
     wildcard_constraints:
         similarity=r"[a-z_]+",
         start=r"(@\d+)?",
+    resources:
+        mem_mb=3000,
+        runtime=240,
+        gpu=0,
     params:
         methods=lambda wildcards: {
             method: method_settings(method) for method in pair_of(wildcards)

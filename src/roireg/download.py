@@ -95,12 +95,13 @@ def fetch(
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     require_space(path.parent, remote.size_bytes - _size(part) + spare_bytes)
-    pieces = _transfer(remote, part, session, patience)
-    if _digest(part, remote.algorithm) != remote.digest and pieces > 1:
+    in_pieces = _transfer(remote, part, session, patience)
+    found = _digest(part, remote.algorithm)
+    if in_pieces and found != remote.digest:
         logger.info("%s: the pieces do not fit together; it is fetched anew", remote.url)
         part.unlink()
         _transfer(remote, part, session, patience)
-    found = _digest(part, remote.algorithm)
+        found = _digest(part, remote.algorithm)
     if found != remote.digest:
         part.unlink()
         what = f"its {remote.algorithm} is {found}, not {remote.digest}"
@@ -108,13 +109,13 @@ def fetch(
     os.replace(part, path)
 
 
-def _transfer(remote: RemoteFile, part: Path, session: requests.Session, patience: Patience) -> int:
-    """Bring `part` to the file's size; in how many pieces it came, that of an earlier call included."""
-    pieces = int(_size(part) > 0)
+def _transfer(remote: RemoteFile, part: Path, session: requests.Session, patience: Patience) -> bool:
+    """Bring `part` to the file's size; whether it came in pieces, that of an earlier call included."""
+    in_pieces = _size(part) > 0
     failures, wait = 0, patience.first_wait_seconds
     while (have := _size(part)) < remote.size_bytes:
+        in_pieces = in_pieces or have > 0
         try:
-            pieces += 1
             for _ in _reported(_append(remote, part, session, patience.timeout_seconds), remote):
                 pass
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, _CutOff) as error:
@@ -129,7 +130,10 @@ def _transfer(remote: RemoteFile, part: Path, session: requests.Session, patienc
             logger.info("%s: cut off; next attempt in %.0f s", remote.url, wait)
             time.sleep(wait)
             wait *= 2
-    return pieces
+        except requests.RequestException as error:
+            what = f"it cannot be fetched ({type(error).__name__})"
+            raise InputError(remote.url, what, "Look at the address in a browser; it may have moved") from None
+    return in_pieces
 
 
 def _append(remote: RemoteFile, part: Path, session: requests.Session, timeout_seconds: float) -> Iterator[int]:

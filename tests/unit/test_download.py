@@ -135,6 +135,19 @@ def test_a_damaged_file_is_refused_and_forgotten(serve, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_whole_leftover_of_another_file_is_fetched_anew(serve, tmp_path):
+    (tmp_path / "file.part").write_bytes(OTHER)
+    behaviour = Behaviour([CONTENT])
+    get(remote(serve(behaviour)), tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == CONTENT
+    assert behaviour.seen == [None]
+
+
+def test_an_address_that_is_none_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be fetched \(MissingSchema\)"):
+        get(remote("no-server"), tmp_path / "file")
+
+
 def test_no_server_is_one_line(tmp_path):
     with pytest.raises(InputError, match=r"failed 3 times in a row \(ConnectionError\)") as error:
         get(remote("http://127.0.0.1:9"), tmp_path / "file")
