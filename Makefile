@@ -68,8 +68,8 @@ LOCK_OPTIONS := --quiet --universal --generate-hashes --no-annotate --no-header 
 
 lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 	@UV=$$(command -v uv || echo $(BIN)/uv); \
-		$$UV pip compile $(LOCK_OPTIONS) --extra dev pyproject.toml -o requirements.lock; \
-		$$UV pip compile $(LOCK_OPTIONS) --extra dev --extra bench --constraint requirements.lock pyproject.toml \
+		$$UV pip compile $(LOCK_OPTIONS) --extra dev --extra cluster pyproject.toml -o requirements.lock; \
+		$$UV pip compile $(LOCK_OPTIONS) --extra dev --extra cluster --extra bench --constraint requirements.lock pyproject.toml \
 			-o requirements-bench.lock
 
 clean: ## Remove results, not the environment

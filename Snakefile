@@ -17,6 +17,13 @@ include: "rules/synthesize.smk"
 include: "rules/segment.smk"
 include: "rules/encode.smk"
 include: "rules/register.smk"
+
+
+if SHARED:
+
+    include: "rules/gather.smk"
+
+
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report_parts.smk"

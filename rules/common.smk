@@ -24,6 +24,7 @@ from roireg.grids import (
     table3_pairs,
 )
 from roireg.job import share_source
+from roireg.parts import part_names
 from roireg.provenance import code_digest
 
 share_source(SOURCE)
@@ -43,6 +44,24 @@ def specimens_of(dataset, demo):
 
     with open_dataset(dataset["path"]) as file:
         return specimen_names(file)
+
+
+def xray_counts(config, specimens):
+    """How many X-rays each specimen has: of the demo, from the file, or from the config before the file is here."""
+    dataset = config["dataset"]
+    if dataset["path"] is None and dataset["source"] == "demo":
+        return dict.fromkeys(specimens, config["demo"]["xrays_per_specimen"])
+    if dataset["path"] is None:
+        known = config["deepfluoro"]["xrays"]
+        unknown = [name for name in specimens if name not in known]
+        if unknown:
+            what = f"does not say how many X-rays there are of {', '.join(unknown)}"
+            raise InputError("config: deepfluoro.xrays", what, "Add them")
+        return {name: known[name] for name in specimens}
+    from roireg.deepfluoro import open_dataset, projection_names
+
+    with open_dataset(dataset["path"]) as file:
+        return {name: len(projection_names(file, name)) for name in specimens}
 
 
 def check_licence(config):
@@ -169,6 +188,42 @@ def networks_for(methods, specimen):
     return files
 
 
+def gpus_of(methods):
+    """GPUs of a job that registers by these methods: Gauss-Newton works on the CPU."""
+    types = {
+        config["optimizers"][config["methods"][method]["optimizer"]]["type"]
+        for method in methods
+    }
+    return config["registration"]["gpu"] if "adam" in types else 0
+
+
+def needs_vit_b(methods):
+    """Whether one of these methods segments with MedSAM's own network, which fills a GPU or 16 GB with one image."""
+    segmenters = [config["segment"][name] for name in segmenters_for(methods)]
+    return any(one.get("variant") == "vit_b" for one in segmenters)
+
+
+def registration_memory(methods, attempt):
+    """MB of a registration job; more where one was killed for want of it."""
+    least = 16000 if needs_vit_b(methods) else 0
+    return max(config["registration"]["mem_mb"], least) * attempt
+
+
+def xrays_together(methods):
+    """X-rays that a GPU optimizes at once."""
+    return 1 if needs_vit_b(methods) else config["registration"]["xrays_together"]
+
+
+def parts_of(kind, suffix, method, specimen):
+    """Files of the jobs that share a specimen's X-rays."""
+    limit = config["methods"][method].get("xrays")
+    count = min(XRAYS[specimen], limit or XRAYS[specimen])
+    return [
+        f"{OUT}/parts/{kind}/{method}/{specimen}/{part}.{suffix}"
+        for part in part_names(count, config["registration"]["xrays_per_job"])
+    ]
+
+
 def pair_of(wildcards):
     """The two methods of a row of Table 3 from one start: without and with the ROI term."""
     roi = config["tables"]["table3"]["roi"]
@@ -247,6 +302,9 @@ try:
     check_references(config)
     check_licence(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
+    # Unless jobs share X-rays, nobody needs to know how many there are.
+    SHARED = config["registration"]["xrays_per_job"] is not None
+    XRAYS = xray_counts(config, SPECIMENS) if SHARED else {}
     check_leave_one_out(config, SPECIMENS)
     check_case(config, SPECIMENS)
 except InputError as error:
@@ -257,6 +315,11 @@ OUT = f"results/{DATASET}"
 LOGS = f"{OUT}/logs"
 BENCHMARKS = f"{OUT}/benchmarks"
 ENVIRONMENT = "../envs/roireg.yaml"
+REGISTRATIONS = f"{OUT}/registrations/{{method}}/{{specimen}}.csv"
+TRACES = f"{OUT}/traces/{{method}}/{{specimen}}.h5"
+# Where registration jobs write: the same, or parts of it.
+JOBS = f"{OUT}/parts" if SHARED else OUT
+PART = "/{part}" if SHARED else ""
 
 
 wildcard_constraints:
@@ -264,3 +327,4 @@ wildcard_constraints:
     method=r"[^/]+",
     segmenter=r"[^/]+",
     encoder=r"[^/]+",
+    part=r"\d+-of-\d+",

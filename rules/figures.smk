@@ -84,7 +84,7 @@ rule figure4:
     input:
         specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
         registrations=expand(
-            rules.register.output.registrations,
+            REGISTRATIONS,
             method=FIGURE_METHODS,
             specimen=SPECIMENS,
         ),
@@ -125,7 +125,7 @@ rule figure5:
             specimen=CASE,
         ),
         registrations=expand(
-            rules.register.output.registrations,
+            REGISTRATIONS,
             method=CASE_STUDY["methods"],
             specimen=CASE,
         ),
@@ -163,7 +163,7 @@ rule errors:
     """Share of X-rays below an error, by method of Table 1."""
     input:
         registrations=expand(
-            rules.register.output.registrations,
+            REGISTRATIONS,
             method=TABLE1_METHODS,
             specimen=SPECIMENS,
         ),
@@ -198,7 +198,7 @@ rule capture_range:
     """Share of X-rays that are registered, by the error where they began."""
     input:
         registrations=expand(
-            rules.register.output.registrations,
+            REGISTRATIONS,
             method=CAPTURE_RANGE["methods"],
             specimen=SPECIMENS,
         ),
@@ -234,9 +234,7 @@ rule capture_range:
 rule convergence:
     """Objective and error by iteration."""
     input:
-        traces=expand(
-            rules.register.output.traces, method=FIGURE_METHODS, specimen=SPECIMENS
-        ),
+        traces=expand(TRACES, method=FIGURE_METHODS, specimen=SPECIMENS),
     output:
         png=report(
             f"{OUT}/figures/convergence.png",

@@ -1,7 +1,8 @@
 """Intraoperative registration: every method on every specimen.
 
 Reads results/{dataset}/specimens/, encoders/ and segmenters/. Writes results/{dataset}/registrations/{method}/{specimen}.csv
-and results/{dataset}/traces/{method}/{specimen}.h5.
+and results/{dataset}/traces/{method}/{specimen}.h5; with `registration.xrays_per_job`, parts of them under
+results/{dataset}/parts/, which rules/gather.smk puts together.
 """
 
 PAIR_ROI = config["tables"]["table3"]["roi"]
@@ -10,17 +11,17 @@ PAIRED = rf"table3\.[a-z_]+(\+{re.escape(PAIR_ROI)})?(@\d+)?"
 
 
 rule register:
-    """One method on all X-rays of one specimen."""
+    """One method on all X-rays of one specimen, or a part of them."""
     input:
         unpack(lambda wildcards: networks_for([wildcards.method], wildcards.specimen)),
         specimen=rules.prepare_specimen.output,
     output:
-        registrations=[f"{OUT}/registrations/{{method}}/{{specimen}}.csv"],
-        traces=[f"{OUT}/traces/{{method}}/{{specimen}}.h5"],
+        registrations=[f"{JOBS}/registrations/{{method}}/{{specimen}}{PART}.csv"],
+        traces=[f"{JOBS}/traces/{{method}}/{{specimen}}{PART}.h5"],
     log:
-        f"{LOGS}/register/{{method}}/{{specimen}}.log",
+        f"{LOGS}/register/{{method}}/{{specimen}}{PART}.log",
     benchmark:
-        f"{BENCHMARKS}/register/{{method}}/{{specimen}}.tsv"
+        f"{BENCHMARKS}/register/{{method}}/{{specimen}}{PART}.tsv"
     wildcard_constraints:
         method=rf"(?!{PAIRED}/)[^/]+",
     # Before trainings: methods that need no network give the first figures within minutes.
@@ -30,12 +31,17 @@ rule register:
     # Two jobs side by side on two cores do more than two threads of one.
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=120,
-        gpu=0,
+        mem_mb=lambda wildcards, attempt: registration_memory(
+            [wildcards.method], attempt
+        ),
+        runtime=1440,
+        gpu=lambda wildcards: gpus_of([wildcards.method]),
+        # On a GPU, so many X-rays at once.
+        xrays_together=lambda wildcards: xrays_together([wildcards.method]),
     params:
         methods=lambda wildcards: {wildcards.method: method_settings(wildcards.method)},
         xrays=lambda wildcards: config["methods"][wildcards.method].get("xrays"),
+        part=lambda wildcards: getattr(wildcards, "part", None),
         segmenters=lambda wildcards: segmenters_for([wildcards.method]),
         # Only a ROI term looks at them.
         rois=lambda wildcards: (
@@ -55,24 +61,27 @@ use rule register as register_pair with:
         specimen=rules.prepare_specimen.output,
     output:
         registrations=[
-            f"{OUT}/registrations/table3.{{similarity}}{{start}}/{{specimen}}.csv",
-            f"{OUT}/registrations/table3.{{similarity}}+{PAIR_ROI}{{start}}/{{specimen}}.csv",
+            f"{JOBS}/registrations/table3.{{similarity}}{{start}}/{{specimen}}{PART}.csv",
+            f"{JOBS}/registrations/table3.{{similarity}}+{PAIR_ROI}{{start}}/{{specimen}}{PART}.csv",
         ],
         traces=[
-            f"{OUT}/traces/table3.{{similarity}}{{start}}/{{specimen}}.h5",
-            f"{OUT}/traces/table3.{{similarity}}+{PAIR_ROI}{{start}}/{{specimen}}.h5",
+            f"{JOBS}/traces/table3.{{similarity}}{{start}}/{{specimen}}{PART}.h5",
+            f"{JOBS}/traces/table3.{{similarity}}+{PAIR_ROI}{{start}}/{{specimen}}{PART}.h5",
         ],
     log:
-        f"{LOGS}/register_pair/{{similarity}}{{start}}/{{specimen}}.log",
+        f"{LOGS}/register_pair/{{similarity}}{{start}}/{{specimen}}{PART}.log",
     benchmark:
-        f"{BENCHMARKS}/register_pair/{{similarity}}{{start}}/{{specimen}}.tsv"
+        f"{BENCHMARKS}/register_pair/{{similarity}}{{start}}/{{specimen}}{PART}.tsv"
     wildcard_constraints:
         similarity=r"[a-z_]+",
         start=r"(@\d+)?",
     resources:
-        mem_mb=3000,
-        runtime=240,
-        gpu=0,
+        mem_mb=lambda wildcards, attempt: registration_memory(
+            pair_of(wildcards), attempt
+        ),
+        runtime=2880,
+        gpu=lambda wildcards: gpus_of(pair_of(wildcards)),
+        xrays_together=lambda wildcards: xrays_together(pair_of(wildcards)),
     params:
         methods=lambda wildcards: {
             method: method_settings(method) for method in pair_of(wildcards)
@@ -84,4 +93,4 @@ use rule register as register_pair with:
 
 rule registrations:
     input:
-        expand(rules.register.output, method=config["methods"], specimen=SPECIMENS),
+        expand(REGISTRATIONS, method=config["methods"], specimen=SPECIMENS),

@@ -16,13 +16,11 @@ rule report_html:
         tables=list(REPORT_TABLES.values()),
         figures=[path for path, _ in REPORT_FIGURES.values()],
         registrations=expand(
-            rules.register.output.registrations,
+            REGISTRATIONS,
             method=TABLE1_METHODS,
             specimen=SPECIMENS,
         ),
-        traces=expand(
-            rules.register.output.traces, method=TABLE1_METHODS, specimen=SPECIMENS
-        ),
+        traces=expand(TRACES, method=TABLE1_METHODS, specimen=SPECIMENS),
         metrics=[path for _, path in REPORT_TRAININGS],
     output:
         report(

@@ -13,7 +13,7 @@ rule table1:
     """Table 1: methods compared, beside the paper's figures."""
     input:
         registrations=expand(
-            rules.register.output.registrations,
+            REGISTRATIONS,
             method=TABLE1_METHODS,
             specimen=SPECIMENS,
         ),
@@ -87,7 +87,7 @@ rule table3:
     """Table 3: similarities with and without the ROI term, beside the paper's figures."""
     input:
         registrations=expand(
-            rules.register.output.registrations,
+            REGISTRATIONS,
             method=[
                 name
                 for pair in TABLE3_PAIRS.values()
@@ -128,7 +128,7 @@ rule ablation:
     """What ROI terms and weights bring, by optimizer; not in the paper."""
     input:
         registrations=expand(
-            rules.register.output.registrations,
+            REGISTRATIONS,
             method=[name for cell in ABLATION for name in cell.methods],
             specimen=SPECIMENS,
         ),

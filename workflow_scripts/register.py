@@ -2,15 +2,24 @@
 
 from roireg.job import job, progress
 
-with job(snakemake.log[0], snakemake.threads) as logger:
+with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger:
     from dataclasses import replace
 
     import pandas as pd
     import torch
 
+    from roireg.device import job_device
     from roireg.files import write_csv
+    from roireg.parts import of_part
     from roireg.register.first_look import first_look
-    from roireg.register.run import guided_by, method_from_config, register_specimen, starting_from, write_traces
+    from roireg.register.run import (
+        Where,
+        guided_by,
+        method_from_config,
+        register_specimen,
+        starting_from,
+        write_traces,
+    )
     from roireg.results import read_estimates
     from roireg.segment.model import load_segmenter
     from roireg.specimen import read_specimen
@@ -19,10 +28,13 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     torch.set_num_threads(1)
     params, output = snakemake.params, snakemake.output
     specimen = read_specimen(snakemake.input.specimen[0])
-    specimen = replace(specimen, xrays=specimen.xrays[: params.xrays])
+    xrays = specimen.xrays[: params.xrays]
+    specimen = replace(specimen, xrays=of_part(xrays, params.part) if params.part else xrays)
+    device = job_device(snakemake.resources.gpu, "registration.gpu")
+    where = Where(device, snakemake.resources.xrays_together if device.type == "cuda" else 1)
     estimates = read_estimates(snakemake.input.estimates) if snakemake.input.get("estimates") else None
     files = zip(params.segmenters, snakemake.input.segmenters, strict=True)
-    segmenters = {name: load_segmenter(file, params.rois, torch.device("cpu")) for name, file in files}
+    segmenters = {name: load_segmenter(file, params.rois, device) for name, file in files}
     for (name, settings), registrations, traces in zip(
         params.methods.items(), output.registrations, output.traces, strict=True
     ):
@@ -31,8 +43,9 @@ with job(snakemake.log[0], snakemake.threads) as logger:
             method = starting_from(method, estimates)
         if method.regions is not None:
             method = guided_by(method, segmenters)
-        found = register_specimen(specimen, method, params.seed)
+        found = register_specimen(specimen, method, params.seed, where)
         results = list(progress(found, len(specimen.xrays), "registered X-ray"))
+        results.sort(key=lambda result: result.row["projection"])
         rows = pd.DataFrame([result.row for result in results])
         logger.info("%s", first_look(rows))
         write_csv(registrations, rows)

@@ -2,17 +2,17 @@
 
 from roireg.job import job, progress
 
-with job(snakemake.log[0], snakemake.threads) as logger:
+with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger:
     import pandas as pd
 
+    from roireg.device import job_device
     from roireg.files import write_csv
     from roireg.segment.evaluate import dice_rows, segment_specimen, write_segmented
     from roireg.segment.model import load_segmenter
     from roireg.specimen import read_specimen
-    from roireg.training import training_device
 
     params, output = snakemake.params, snakemake.output
-    device = training_device(snakemake.resources.gpu)
+    device = job_device(snakemake.resources.gpu, "training.gpu")
     specimen = read_specimen(snakemake.input.specimen[0])
     segmenter = load_segmenter(snakemake.input.model, params.rois, device)
     found = segment_specimen(specimen, segmenter, params.render["step_mm"], device)

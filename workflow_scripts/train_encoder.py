@@ -2,7 +2,8 @@
 
 from roireg.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
+    from roireg.device import job_device
     from roireg.encode.history import write_history
     from roireg.encode.model import save_encoder
     from roireg.encode.settings import checkpoint_beside, encoder_settings, material
@@ -10,10 +11,10 @@ with job(snakemake.log[0], snakemake.threads):
     from roireg.segment.model import load_segmenter
     from roireg.specimen import read_specimen
     from roireg.synthesize import read_pool, settings_from_config
-    from roireg.training import training_device, write_metrics
+    from roireg.training import write_metrics
 
     params, inputs, output = snakemake.params, snakemake.input, snakemake.output
-    device = training_device(snakemake.resources.gpu)
+    device = job_device(snakemake.resources.gpu, "training.gpu")
     specimen = read_specimen(inputs.specimen[0])
     pool = read_pool(inputs.pool) if inputs.get("pool") else None
     segmenter = load_segmenter(inputs.segmenter, params.rois, device) if inputs.get("segmenter") else None

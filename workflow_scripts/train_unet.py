@@ -2,18 +2,19 @@
 
 from roireg.job import job
 
-with job(snakemake.log[0], snakemake.threads):
+with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
     from dataclasses import asdict
 
+    from roireg.device import job_device
     from roireg.segment.batches import Fold
     from roireg.segment.save import save_segmenter
     from roireg.segment.settings import checkpoint_beside, read_sources, training_settings
     from roireg.segment.train_unet import train_unet
     from roireg.segment.unet import UNetSettings
-    from roireg.training import training_device, write_metrics
+    from roireg.training import write_metrics
 
     params, output, wildcards = snakemake.params, snakemake.output, snakemake.wildcards
-    device = training_device(snakemake.resources.gpu)
+    device = job_device(snakemake.resources.gpu, "training.gpu")
     by_kind = read_sources(snakemake.input.get("xrays", []), snakemake.input.get("drrs", []), params.rois)
     sources = list(by_kind.values())
     fold = Fold(params.seed, wildcards.segmenter, wildcards.specimen)

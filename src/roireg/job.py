@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from roireg.errors import InputError
+from roireg.gpu_slot import own_gpu
 
 Item = TypeVar("Item")
 logger = logging.getLogger("roireg")
 
 
 @contextmanager
-def job(log: str | Path, threads: int) -> Iterator[logging.Logger]:
+def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger]:
     """Run a script's work with its log in a file and on the terminal.
 
     A fault in the user's input ends the process with status 1 and one line; any other exception with its traceback.
@@ -24,6 +25,7 @@ def job(log: str | Path, threads: int) -> Iterator[logging.Logger]:
     Args:
         log: path of the log file.
         threads: for numerical libraries that are imported inside.
+        gpus: the job's resource `gpu`; with 1 it has a GPU of its own.
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = str(threads)
@@ -38,7 +40,8 @@ def job(log: str | Path, threads: int) -> Iterator[logging.Logger]:
     logger.setLevel(logging.INFO)
     start = time.perf_counter()
     try:
-        yield logger
+        with own_gpu(gpus):
+            yield logger
         logger.info("done in %.1f s", time.perf_counter() - start)
     except InputError as error:
         logger.error("error: %s", error)

@@ -114,19 +114,6 @@ def fingerprint(settings: Any, tensors: Iterable[Tensor]) -> str:
     return digest.hexdigest()
 
 
-def training_device(gpus: int) -> torch.device:
-    """Where a job with so many GPUs trains.
-
-    Raises:
-        InputError: it has a GPU that torch cannot use.
-    """
-    if not gpus:
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise InputError("config: training.gpu", "torch finds no CUDA GPU on this machine", "Set it to 0 for the CPU")
-    return torch.device("cuda")
-
-
 def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """The recipe's optimizer over some parameters."""
     if recipe.optimizer == "sgd":

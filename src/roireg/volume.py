@@ -114,7 +114,9 @@ class Volume:
         return self.derived[key]
 
     def to(self, device: torch.device | str) -> "Volume":
-        """The same volume on `device`."""
+        """The same volume on `device`; this one if it is there already."""
+        if self.values.device == torch.device(device):
+            return self
         return Volume(self.values.to(device), self.volume_from_voxel.to(device))
 
 

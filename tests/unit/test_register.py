@@ -1,5 +1,8 @@
 """The optimizer finds the pose; weights decide whether it may; starts are what they say."""
 
+import importlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +17,7 @@ from roireg.register.adam import AdamSettings, register_adam
 from roireg.register.initial import PerturbationSettings, perturbed_start
 from roireg.register.levels import Problem
 from roireg.register.objective import image_objective
-from roireg.register.run import MethodSettings, register_specimen, write_traces
+from roireg.register.run import MethodSettings, Where, batches, register_specimen, write_traces
 from roireg.register.weights import WeightSettings, weight_map
 from roireg.results import pose_of_row, read_traces
 from roireg.seeds import generator
@@ -54,7 +57,7 @@ def test_the_objective_is_least_at_the_truth(measure):
     patient = phantom_specimen(1)
     xray = patient.xrays[0]
     problem = Problem(xray.image, xray.camera, patient.volume, None, None)
-    terms = image_objective(problem, similarity(measure), None)
+    terms = image_objective([problem], similarity(measure), None)
 
     def objective(pose: torch.Tensor) -> float:
         return float(sum(terms(pose).values()))
@@ -177,12 +180,12 @@ def test_adam_minimises_a_plain_function_of_the_pose():
 
     def distance(pose: torch.Tensor) -> dict[str, torch.Tensor]:
         return {
-            "turn": ((pose[0, :3, :3] - target[:3, :3]) ** 2).sum() * 100,
-            "shift": ((pose[0, :3, 3] - target[:3, 3]) ** 2).sum() / 100,
+            "turn": ((pose[:, :3, :3] - target[:3, :3]) ** 2).sum((1, 2)) * 100,
+            "shift": ((pose[:, :3, 3] - target[:3, 3]) ** 2).sum(1) / 100,
         }
 
     start = perturb(target, torch.tensor([0.05, -0.02, 0.04, 4.0, -3.0, 5.0], **DOUBLE), center)
-    trace = register_adam(distance, start, center, AdamSettings(300, 5e-3, 0.5, 25, 0.8))
+    (trace,) = register_adam(distance, start[None], center, AdamSettings(300, 5e-3, 0.5, 25, 0.8))
     assert torch.equal(trace.poses[0], start)
     assert torch.allclose(trace.poses[trace.best], target, atol=0.05)
     torch.testing.assert_close(trace.terms["turn"] + trace.terms["shift"], trace.objective)
@@ -193,10 +196,10 @@ def test_adam_takes_the_steps_of_torchs():
     center = target[:3, 3]
 
     def distance(pose: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"all": ((pose[0] - target) ** 2).sum()}
+        return {"all": ((pose - target) ** 2).sum((1, 2))}
 
     start = perturb(target, torch.tensor([0.3, -0.2, 0.1, 14.0, -9.0, 5.0], **DOUBLE), center)
-    trace = register_adam(distance, start, center, AdamSettings(60, 5e-3, 0.5, 7, 0.6))
+    (trace,) = register_adam(distance, start[None], center, AdamSettings(60, 5e-3, 0.5, 7, 0.6))
     rotation, translation = (torch.zeros(1, 3, **DOUBLE, requires_grad=True) for _ in range(2))
     optimizer = torch.optim.Adam([{"params": [rotation], "lr": 5e-3}, {"params": [translation], "lr": 0.5}])
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.6)
@@ -214,10 +217,10 @@ def test_adam_stops_after_iterations_without_an_improvement():
     values = iter([3.0, 2.0, 1.5, 1.45, 1.41, 1.43, 1.42, float("nan"), 0.0])
 
     def objective(pose: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"all": pose.sum() * 0 + next(values)}
+        return {"all": pose.sum((1, 2)) * 0 + next(values)}
 
     settings = AdamSettings(100, 1e-3, 1e-3, 25, 0.8, patience=5, min_improvement=0.2)
-    trace = register_adam(objective, start, start[:3, 3], settings)
+    (trace,) = register_adam(objective, start[None], start[:3, 3], settings)
     assert trace.objective.tolist()[:-1] == [3.0, 2.0, 1.5, 1.45, 1.41, 1.43, 1.42]
     assert len(trace.poses) == 8
     # Smaller improvements do not postpone the end, but the best is still the result.
@@ -229,10 +232,11 @@ def test_adam_counts_slow_progress_as_progress():
     values = iter(np.linspace(3.0, 2.0, 51))
 
     def objective(pose: torch.Tensor) -> dict[str, torch.Tensor]:
-        return {"all": pose.sum() * 0 + next(values)}
+        return {"all": pose.sum((1, 2)) * 0 + next(values)}
 
     settings = AdamSettings(50, 1e-3, 1e-3, 25, 0.8, patience=10, min_improvement=0.05)
-    assert len(register_adam(objective, start, start[:3, 3], settings).poses) == 51
+    (trace,) = register_adam(objective, start[None], start[:3, 3], settings)
+    assert len(trace.poses) == 51
 
 
 def test_traces_are_read_back(tmp_path):
@@ -245,3 +249,55 @@ def test_traces_are_read_back(tmp_path):
         assert torch.equal(record.poses, result.trace.poses)
         assert record.best == result.trace.best
         assert np.array_equal(record.mpd_mm, result.mpd_mm)
+
+
+def test_adam_runs_xrays_of_a_batch_as_if_each_were_alone_and_ends_each_in_its_time():
+    targets = general_pose(phantom(), 4).repeat(2, 1, 1)
+    center = targets[0, :3, 3]
+    steepness = torch.tensor([1.0, 0.02], **DOUBLE)
+
+    def distances(of: slice):
+        return lambda pose: {"all": steepness[of] * ((pose - targets[of]) ** 2).sum((1, 2))}
+
+    twists = torch.tensor([[0.1, -0.2, 0.1, 4.0, -9.0, 5.0], [0.05, 0.1, 0.0, -3.0, 2.0, 1.0]], **DOUBLE)
+    starts = perturb(targets, twists, center)
+    settings = AdamSettings(200, 5e-3, 0.5, 25, 0.8, patience=8, min_improvement=0.05)
+    together = register_adam(distances(slice(None)), starts, center, settings)
+    assert len(together[0].poses) != len(together[1].poses)
+    for xray, trace in enumerate(together):
+        (alone,) = register_adam(distances(slice(xray, xray + 1)), starts[xray : xray + 1], center, settings)
+        torch.testing.assert_close(trace.poses, alone.poses)
+        torch.testing.assert_close(trace.objective, alone.objective)
+        torch.testing.assert_close(trace.terms["all"], alone.terms["all"])
+        assert trace.best == alone.best
+
+
+def test_xrays_go_together_by_camera():
+    patient = phantom_specimen(3)
+    other = patient.xrays[1].camera.cropped(0)
+    other.intrinsics_px[0, 2] += 5
+    xrays = (patient.xrays[0], replace(patient.xrays[1], camera=other), patient.xrays[2])
+    assert [[xray.name for xray in group] for group in batches(xrays, 2)] == [["000", "002"], ["001"]]
+    assert [len(group) for group in batches(xrays, 1)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("weights", [ALL_PIXELS, WeightSettings(True, ("dense",), 2.0)], ids=["all", "weighted"])
+def test_xrays_registered_together_end_where_each_ends_alone(weights):
+    patient = phantom_specimen(3)
+    alone = [result.row for result in register_specimen(patient, method(weights=weights), seed=0)]
+    cpu = torch.device("cpu")
+    together = [result.row for result in register_specimen(patient, method(weights=weights), 0, Where(cpu, 2))]
+    for one, other in zip(alone, together, strict=True):
+        assert one["projection"] == other["projection"]
+        assert other["init_mpd_mm"] == one["init_mpd_mm"]
+        assert other["iterations"] == one["iterations"]
+        torch.testing.assert_close(pose_of_row(other), pose_of_row(one), rtol=0, atol=1e-3)
+
+
+def test_the_renderer_of_the_gpu_registers_a_batch_as_well(monkeypatch):
+    # Its own PyTorch code, which is what runs where there is no CUDA.
+    monkeypatch.setattr(importlib.import_module("roireg.drr.render"), "default_backend", lambda device: "nanodrr")
+    together = list(register_specimen(phantom_specimen(2), method(), 0, Where(torch.device("cpu"), 2)))
+    for result in together:
+        assert result.row["init_mpd_mm"] > 4
+        assert result.row["mpd_mm"] < 0.15 * result.row["init_mpd_mm"]

@@ -25,7 +25,7 @@ from roireg.register.roi import (
     roi_weights,
     segmenter_names,
 )
-from roireg.register.run import MethodSettings, guided_by, regions_from_config, register_specimen, write_traces
+from roireg.register.run import MethodSettings, Where, guided_by, regions_from_config, register_specimen, write_traces
 from roireg.register.weights import WeightSettings
 from roireg.results import read_traces
 from roireg.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
@@ -101,7 +101,7 @@ def method(regions, measure: str = "mncc") -> MethodSettings:
 def test_projected_maps_are_the_silhouettes_with_later_rois_over_earlier_ones():
     patient = two_bones()
     xray = patient.xrays[0]
-    maps = ProjectedMaps(patient, ROIS, xray.camera)(xray.image[None], xray.pose[None])
+    maps = ProjectedMaps(patient, ROIS, xray.camera, torch.device("cpu"))(xray.image[None], xray.pose[None])
     silhouettes = roi_channels(project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None]), 2)
     assert bool(((maps >= 0) & (maps.sum(1, keepdim=True) <= 1 + 1e-6)).all())
     assert silhouettes.sum((-2, -1)).min() > 50
@@ -113,7 +113,7 @@ def test_projected_maps_are_the_silhouettes_with_later_rois_over_earlier_ones():
 def test_the_gradient_of_a_projected_dice_is_that_of_finite_differences():
     patient = two_bones()
     xray = patient.xrays[0]
-    term = roi_term(patient, xray, xray.pose, projected(patient))
+    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
     start = perturb(xray.pose, torch.tensor([0.03, -0.02, 0.04, 4.0, -3.0, 6.0], **DOUBLE), patient.isocenter_mm)
 
     def score(twist: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ def test_a_dice_is_of_the_rois_that_count_only():
     everything = projected(patient)
     lower = replace(everything, used=("lower",))
     assert lower.channels == [1]
-    term = roi_term(patient, xray, xray.pose, lower)
+    term = roi_term(patient, [xray], xray.pose[None], lower)
     assert term.fixed.shape[1] == 1
     silhouettes = roi_channels(project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None]), 2)
     assert torch.equal(term.fixed[0, 0], silhouettes[0, 1])
@@ -188,7 +188,7 @@ def test_a_dice_is_of_the_rois_that_count_only():
 def test_pixels_that_do_not_count_are_left_out_of_the_dice():
     patient = two_bones()
     xray = patient.xrays[0]
-    term = roi_term(patient, xray, xray.pose, projected(patient))
+    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
     away = perturb(xray.pose, torch.tensor([0.0, 0, 0, 15, 0, 0], **DOUBLE), patient.isocenter_mm)[None]
     pixels = torch.ones(1, 40, 40)
     everywhere = float(term.dice(xray.image[None], away, None))
@@ -207,7 +207,7 @@ def test_prompted_segmenters_get_one_box_for_x_ray_and_drrs(boxes):
     segmenters = {"true": true_maps(patient), "prompted": prompted}
     settings = DiceSettings(ROIS, ROIS, "prompted", boxes, segmenters, moving="prompted")
     initial = perturb(xray.pose, torch.tensor([0.0, 0, 0, 20, 10, 0], **DOUBLE), patient.isocenter_mm)
-    term = roi_term(patient, xray, initial, settings)
+    term = roi_term(patient, [xray], initial[None], settings)
     term.dice(xray.image[None], initial[None], None)
     at = xray.pose if boxes == "true" else initial
     expected = roi_boxes_px(project_rois(roi_volumes(patient, ROIS), xray.camera, at[None]), 2)
@@ -220,7 +220,7 @@ def test_masks_weigh_what_lies_outside_the_rois():
     patient = two_bones()
     xray = patient.xrays[0]
     settings = MaskSettings(ROIS, ROIS, "true", "projected", {"true": true_maps(patient)}, outside=0.25)
-    weights = roi_weights(patient, xray, xray.pose, settings)
+    weights = roi_weights(patient, [xray], xray.pose[None], settings)
     shown = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None])[0] > 0
     at_size = weights(xray.camera, general_pose(patient.volume).expand(3, 4, 4))
     assert at_size.shape == (3, 40, 40)
@@ -250,8 +250,8 @@ def test_with_its_roi_term_the_objective_is_least_near_the_truth(measure):
     patient = two_bones()
     xray = patient.xrays[0]
     problem = Problem(xray.image, xray.camera, patient.volume, None, None)
-    term = roi_term(patient, xray, xray.pose, projected(patient))
-    objective = image_objective(problem, similarity(measure), term)
+    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
+    objective = image_objective([problem], similarity(measure), term)
     best = sum(objective(xray.pose[None]).values())
     for twist in torch.eye(6, **DOUBLE) * torch.tensor([0.08] * 3 + [15.0, 15.0, 30.0], **DOUBLE):
         for sign in (-1, 1):
@@ -276,3 +276,22 @@ def test_a_term_knows_the_segmenters_that_it_needs():
         guided_by(method(mask), {"m": unet()})
     with pytest.raises(ValueError, match="has no ROI term"):
         guided_by(method(None), {"u": unet()})
+
+
+def rois_by(kind: str):
+    """A ROI term of each kind, by an untrained network."""
+    common = {"rois": ROIS, "used": ROIS, "fixed": "net", "boxes": "projected", "segmenters": {"net": unet()}}
+    if kind == "mask":
+        return MaskSettings(**common, outside=0.2)
+    return DiceSettings(**common, moving="projected" if kind == "projected" else "net", weight=0.3, size_px=24)
+
+
+@pytest.mark.parametrize("kind", ["unet", "projected", "mask"])
+def test_roi_terms_of_xrays_registered_together_are_those_of_each_alone(kind):
+    patient = two_bones(2)
+    settings = replace(method(rois_by(kind)), search=AdamSettings(15, 7.5e-3, 3.0, 25, 0.8))
+    alone = list(register_specimen(patient, settings, seed=0))
+    together = list(register_specimen(patient, settings, 0, Where(torch.device("cpu"), 2)))
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(other.trace.poses, one.trace.poses, rtol=0, atol=1e-2)
+        torch.testing.assert_close(other.trace.objective, one.trace.objective, rtol=0, atol=1e-4)

@@ -16,7 +16,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from roireg.errors import InputError
 from roireg.training import (
     Checkpoint,
     EpochRecord,
@@ -24,7 +23,6 @@ from roireg.training import (
     Recipe,
     fingerprint,
     fit,
-    training_device,
     write_metrics,
 )
 
@@ -321,18 +319,6 @@ def test_a_fingerprint_is_of_settings_values_shapes_and_kinds():
     assert len(set(prints)) == len(prints)
     assert fingerprint({"b": 2, "a": 1}, iter([a.clone()])) == prints[0]
     assert fingerprint({"a": 1, "b": 2}, [a.view(2, 3).T]) == fingerprint({"a": 1, "b": 2}, [a.view(2, 3).T.clone()])
-
-
-def test_no_gpu_is_the_cpu():
-    assert training_device(0) == torch.device("cpu")
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_explained():
-    with pytest.raises(InputError) as raised:
-        training_device(1)
-    assert raised.value.where == "config: training.gpu"
-    assert "0" in raised.value.remedy
 
 
 def test_metrics_say_how_and_where_it_was_trained(tmp_path: Path):

@@ -67,6 +67,13 @@ KEYS = {
     "render.step_mm": ({"render": {"step_mm": 3.0}}, {**FROM_DRRS, **REGISTER_ALL}),
     "rois": ({"rois": OTHER_ORDER}, {**FROM_DRRS, "figure1": 1}),
     "synthesize.bone_contrast": ({"synthesize": {"bone_contrast": [1.0, 2.0]}}, FROM_DRRS),
+    "registration.gpu": ({"registration": {"gpu": 1}}, {}),
+    "registration.xrays_together": ({"registration": {"xrays_together": 2}}, {}),
+    # Two X-rays of each specimen: two jobs, but for Table 3 and the ablation, which take one.
+    "registration.xrays_per_job": (
+        {"registration": {"xrays_per_job": 1}},
+        {**REGISTER_ALL, "register": 42, "gather": 35},
+    ),
     "training.gpu": ({"training": {"gpu": 1}}, {}),
     "augmentation.noise_sd": ({"augmentation": {"noise_sd": 0.04}}, SEGMENT_ALL),
     "recipes.sgd.learning_rate": ({"recipes": {"sgd": {"learning_rate": 0.05}}}, UNET),

@@ -45,8 +45,11 @@ def coverage(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Fl
 def exclusion(
     mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
 ) -> Float[Tensor, "B H W"]:
-    """0 for rays that cross `mask`, such as bones which move against the registered one; 1 elsewhere."""
-    return 1 - project_mask(mask, camera, pose, step_mm).to(torch.float32)
+    """0 for rays that cross `mask`, such as bones which move against the registered one; 1 elsewhere.
+
+    The rays are followed on the CPU; the weights are where the pose is.
+    """
+    return 1 - project_mask(mask, camera, pose, step_mm).to(pose.device, torch.float32)
 
 
 def dilated_labels(labels: Bool[Tensor, "D H W"], margin_mm: float, volume: Volume) -> Volume:

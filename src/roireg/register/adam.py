@@ -12,8 +12,8 @@ from torch import Tensor
 from roireg.geometry import perturb
 from roireg.register.trace import Trace
 
-# Scalars that add up to what is minimised.
-Terms = dict[str, Float[Tensor, ""]]
+# What adds up to what is minimised, for each of B poses.
+Terms = dict[str, Float[Tensor, "B"]]
 
 # Kingma and Ba 2015: decay of the mean gradient and of the mean square, and what keeps the quotient finite.
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
@@ -41,49 +41,89 @@ class AdamSettings:
 
 
 def register_adam(
-    objective: Callable[[Float[Tensor, "1 4 4"]], Terms],
-    initial_pose: Float[Tensor, "4 4"],
+    objective: Callable[[Float[Tensor, "B 4 4"]], Terms],
+    initial_poses: Float[Tensor, "B 4 4"],
     center_mm: Float[Tensor, "3"],
     settings: AdamSettings,
-) -> Trace:
-    """Minimise an objective over poses.
+) -> list[Trace]:
+    """Minimise objectives over poses, a pose for each of B X-rays that know nothing of one another.
 
     The variable is the twist of `perturb(initial_pose, twist, center_mm)`, so that a step turns about a point in the
     patient whatever the CT's origin is. The step is written out here because `torch.optim` loads torch's compiler when
     it is first used, which takes longer than many registrations.
 
     Args:
-        objective: scalars whose sum is minimised, differentiable in the pose.
-        initial_pose: `volume_from_camera`, mm.
+        objective: terms whose sum is minimised, a value for each of the B poses, differentiable in its pose alone.
+        initial_poses: `volume_from_camera`, mm, on the device where the objective works.
         center_mm: centre of rotation, volume frame.
+
+    Returns:
+        A trace for each X-ray, on the CPU, the same as if it had been alone.
     """
-    twist = torch.zeros(1, 6, dtype=initial_pose.dtype)
+    twist = initial_poses.new_zeros(len(initial_poses), 6)
     rates = twist.new_tensor([settings.learning_rate_rotation_rad] * 3 + [settings.learning_rate_translation_mm] * 3)
     mean, square = torch.zeros_like(twist), torch.zeros_like(twist)
     poses, values = [], []
     parts: dict[str, list[Tensor]] = defaultdict(list)
-    reference, improved = math.inf, 0
+    progress = Progress(settings, len(twist))
     for iteration in range(settings.iterations + 1):
         twist.requires_grad_()
-        pose = perturb(initial_pose, twist, center_mm)
+        pose = perturb(initial_poses, twist, center_mm)
         terms = objective(pose)
         value = sum(terms.values())
-        poses.append(pose.detach()[0])
+        poses.append(pose.detach())
         values.append(value.detach())
         for name, term in terms.items():
             parts[name].append(term.detach())
-        if float(values[-1]) < reference - settings.min_improvement:
-            reference, improved = float(values[-1]), iteration
-        stuck = settings.patience is not None and iteration - improved >= settings.patience
-        if stuck or iteration == settings.iterations:
+        progress.add(values[-1].tolist())
+        if progress.ended:
             break
-        (gradient,) = torch.autograd.grad(value, twist)
+        (gradient,) = torch.autograd.grad(value.sum(), twist)
         step = iteration + 1
         mean = torch.lerp(gradient, mean, MEAN_DECAY)
         square = torch.lerp(gradient**2, square, SQUARE_DECAY)
         direction = (mean / (1 - MEAN_DECAY**step)) / ((square / (1 - SQUARE_DECAY**step)).sqrt() + EPSILON)
         decay = settings.decay_factor ** (iteration // settings.decay_every)
         twist = twist.detach() - decay * rates * direction
-    values = torch.stack(values)
+    by_name = {name: torch.stack(part).cpu() for name, part in parts.items()}
+    return [
+        _trace(torch.stack(poses)[:count, xray].cpu(), torch.stack(values)[:count, xray].cpu(), by_name, xray)
+        for xray, count in enumerate(progress.counts)
+    ]
+
+
+def _trace(poses: Tensor, values: Tensor, terms: dict[str, Tensor], xray: int) -> Trace:
     best = int(values.nan_to_num(nan=torch.inf).argmin())
-    return Trace(torch.stack(poses), values, best, {name: torch.stack(part) for name, part in parts.items()})
+    return Trace(poses, values, best, {name: term[: len(poses), xray] for name, term in terms.items()})
+
+
+class Progress:
+    """Which of the X-rays of a batch are still on their way.
+
+    Attributes:
+        counts: iterates of each that belong to its trace.
+    """
+
+    def __init__(self, settings: AdamSettings, xrays: int) -> None:
+        self.settings = settings
+        self.counts = [0] * xrays
+        self._reference = [math.inf] * xrays
+        self._improved = [0] * xrays
+        self._going = set(range(xrays))
+
+    def add(self, values: list[float]) -> None:
+        """Take the objective at the next iterate of each."""
+        for xray in list(self._going):
+            iteration = self.counts[xray]
+            self.counts[xray] += 1
+            if values[xray] < self._reference[xray] - self.settings.min_improvement:
+                self._reference[xray], self._improved[xray] = values[xray], iteration
+            patience = self.settings.patience
+            stuck = patience is not None and iteration - self._improved[xray] >= patience
+            if stuck or iteration == self.settings.iterations:
+                self._going.remove(xray)
+
+    @property
+    def ended(self) -> bool:
+        """Whether none is."""
+        return not self._going

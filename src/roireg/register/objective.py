@@ -1,7 +1,8 @@
 """What registration minimises: a similarity of the X-ray and the DRR, and the Dice of their ROIs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,28 +16,29 @@ Similarity = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def image_objective(
-    problem: Problem, similarity: Similarity, rois: RoiTerm | None
-) -> Callable[[Float[Tensor, "1 4 4"]], Terms]:
-    r"""The terms $1 - S$ and $\beta_2 (1 - \mathrm{Dice})$ (paper, section 2.3) as functions of the pose.
+    problems: Sequence[Problem], similarity: Similarity, rois: RoiTerm | None
+) -> Callable[[Float[Tensor, "B 4 4"]], Terms]:
+    r"""The terms $1 - S$ and $\beta_2 (1 - \mathrm{Dice})$ (paper, section 2.3) as functions of the poses of X-rays.
 
     Args:
-        problem: the X-ray, the CT, and the pixels that count.
+        problems: X-rays, the CT, and the pixels that count; all of one camera, CT and weight map.
         similarity: S, larger is better, 1 for equal images; an entry of `roireg.similarity.SIMILARITIES`.
-        rois: the ROI term, or None for an objective without one.
+        rois: the ROI term of these X-rays, or None for an objective without one.
 
     Returns:
-        From `volume_from_camera` (mm) to `similarity` and `roi`.
+        From `volume_from_camera` (mm), one for each X-ray, to `similarity` and `roi`.
     """
-    fixed = problem.xray[None]
+    one = problems[0]
+    fixed = torch.stack([problem.xray for problem in problems]).to(one.volume.values.device)
 
-    def objective(pose: Float[Tensor, "1 4 4"]) -> Terms:
-        moving = render(problem.volume, problem.camera, pose, problem.step_mm)
-        weight = None if problem.weights is None else problem.weights(problem.camera, pose.detach())
+    def objective(pose: Float[Tensor, "B 4 4"]) -> Terms:
+        moving = render(one.volume, one.camera, pose, one.step_mm)
+        weight = None if one.weights is None else one.weights(one.camera, pose.detach())
         pixels = None if weight is None else weight[:, None]
         seen, shown = scaled(fixed, weight), scaled(moving, weight)
-        terms = {"similarity": 1 - similarity(seen[:, None], shown[:, None], pixels).sum()}
+        terms = {"similarity": 1 - similarity(seen[:, None], shown[:, None], pixels)}
         if rois is not None:
-            terms["roi"] = rois.weight * (1 - rois.dice(shown, pose, weight).sum())
+            terms["roi"] = rois.weight * (1 - rois.dice(shown, pose, weight))
         return terms
 
     return objective

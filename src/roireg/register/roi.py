@@ -1,6 +1,6 @@
 """Regions of interest in registration: as a Dice term, or as weights of the pixels (paper, section 2.2 and Fig. 3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -71,28 +71,28 @@ RoiTermSettings = DiceSettings | MaskSettings
 # By `type` of an entry of `roi_terms` in the config.
 ROI_TYPES = {"dice": DiceSettings, "mask": MaskSettings}
 
-# From a DRR `(1, H, W)` in [0, 1] and its pose to maps of the ROIs, at any size.
-MovingMaps = Callable[[Float[Tensor, "1 H W"], Float[Tensor, "1 4 4"]], Float[Tensor, "1 R I J"]]
+# From DRRs `(B, H, W)` in [0, 1] and their poses to maps of the ROIs, at any size.
+MovingMaps = Callable[[Float[Tensor, "B H W"], Float[Tensor, "B 4 4"]], Float[Tensor, "B R I J"]]
 
 
 @dataclass(frozen=True, eq=False)
 class RoiTerm:
-    """The Dice term of one X-ray.
+    """The Dice term of B X-rays of one camera.
 
     Attributes:
-        fixed: maps of the X-ray's ROIs, found once.
-        moving: maps of a DRR's ROIs, of the same size.
+        fixed: maps of the X-rays' ROIs, found once.
+        moving: maps of the DRRs' ROIs, of the same size.
         weight: the paper's beta_2.
     """
 
-    fixed: Float[Tensor, "1 R I J"]
+    fixed: Float[Tensor, "B R I J"]
     moving: MovingMaps
     weight: float
 
     def dice(
-        self, drr: Float[Tensor, "1 H W"], pose: Float[Tensor, "1 4 4"], pixels: Float[Tensor, "1 H W"] | None
-    ) -> Float[Tensor, "1"]:
-        """Soft Dice at a pose, on the pixels that count; gradients flow to the pose."""
+        self, drr: Float[Tensor, "B H W"], pose: Float[Tensor, "B 4 4"], pixels: Float[Tensor, "B H W"] | None
+    ) -> Float[Tensor, "B"]:
+        """Soft Dice of each X-ray at its pose, on the pixels that count; gradients flow to the poses."""
         if pixels is not None:
             pixels = _at_size(pixels[:, None], self.fixed.shape[-2:])
         return dice(self.fixed, self.moving(drr, pose), pixels)
@@ -104,28 +104,35 @@ def segmenter_names(settings: RoiTermSettings) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != PROJECTED]
 
 
-def roi_term(specimen: Specimen, xray: Xray, initial_pose: Float[Tensor, "4 4"], settings: DiceSettings) -> RoiTerm:
-    """The Dice term of an X-ray: its ROIs are found here, once.
+def roi_term(
+    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], settings: DiceSettings
+) -> RoiTerm:
+    """The Dice term of X-rays of one camera: their ROIs are found here, once, on the device of the poses.
 
     Raises:
         InputError: the specimen lacks a ROI.
     """
-    boxes = _boxes_px(specimen, xray, initial_pose, settings)
-    fixed = _fixed_maps(xray, settings, boxes)
+    boxes = _boxes_px(specimen, xrays, initial_poses, settings)
+    fixed = _fixed_maps(xrays, initial_poses.device, settings, boxes)
     if settings.moving == PROJECTED:
-        scale = min(settings.size_px / max(xray.image.shape), 1)
-        camera = xray.camera.resized(*(round(n * scale) for n in xray.image.shape))
-        maps = ProjectedMaps(specimen, settings.used, camera)
+        camera, size = xrays[0].camera, xrays[0].image.shape
+        scale = min(settings.size_px / max(size), 1)
+        camera = camera.resized(*(round(n * scale) for n in size))
+        maps = ProjectedMaps(specimen, settings.used, camera, initial_poses.device)
         return RoiTerm(_at_size(fixed, (camera.height, camera.width)), maps, settings.weight)
     segmenter, channels = settings.segmenters[settings.moving], settings.channels
     return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, boxes)[:, channels], settings.weight)
 
 
 def roi_weights(
-    specimen: Specimen, xray: Xray, initial_pose: Float[Tensor, "4 4"], settings: MaskSettings
+    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], settings: MaskSettings
 ) -> WeightMap:
-    """Weights of pixels from the X-ray's ROIs: 1 in those that count, `outside` elsewhere, wherever the patient is."""
-    maps = _fixed_maps(xray, settings, _boxes_px(specimen, xray, initial_pose, settings))
+    """Weights of pixels from the X-rays' ROIs: 1 in those that count, `outside` elsewhere, wherever the patient is.
+
+    The map takes a pose for each of the X-rays, or any number of poses of one X-ray.
+    """
+    boxes = _boxes_px(specimen, xrays, initial_poses, settings)
+    maps = _fixed_maps(xrays, initial_poses.device, settings, boxes)
     inside = maps.amax(dim=1)
     weights = inside + (1 - inside) * settings.outside
 
@@ -141,12 +148,12 @@ class ProjectedMaps:
     Where silhouettes overlap, later ROIs hide earlier ones, as in the maps that segmenters learn from.
     """
 
-    def __init__(self, specimen: Specimen, rois: tuple[str, ...], camera: Camera) -> None:
+    def __init__(self, specimen: Specimen, rois: tuple[str, ...], camera: Camera, device: torch.device) -> None:
         self.camera = camera
-        self._labels = [cropped(volume) for volume in roi_volumes(specimen, rois)]
+        self._labels = [cropped(volume).to(device) for volume in roi_volumes(specimen, rois)]
 
-    def __call__(self, drr: Float[Tensor, "1 H W"], pose: Float[Tensor, "1 4 4"]) -> Float[Tensor, "1 R I J"]:
-        """Maps at a pose; the DRR is not looked at."""
+    def __call__(self, drr: Float[Tensor, "B H W"], pose: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B R I J"]:
+        """Maps at poses; the DRRs are not looked at."""
         lengths_mm = [
             render(labels, self.camera, pose, LABEL_STEP / 0.75 * default_step_mm(labels)) for labels in self._labels
         ]
@@ -175,22 +182,29 @@ def cropped(volume: Volume) -> Volume:
 
 
 def _boxes_px(
-    specimen: Specimen, xray: Xray, initial_pose: Float[Tensor, "4 4"], settings: RoiSettings
-) -> Float[Tensor, "1 R 4"] | None:
+    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], settings: RoiSettings
+) -> Float[Tensor, "B R 4"] | None:
     """Boxes for the segmenters that need them; None if none does."""
     if not any(segmenter.prompted for segmenter in settings.segmenters.values()):
         return None
     if settings.boxes == PROJECTED:
-        numbers = project_rois(roi_volumes(specimen, settings.rois), xray.camera, initial_pose[None])
+        numbers = project_rois(roi_volumes(specimen, settings.rois), xrays[0].camera, initial_poses)
     else:
         with torch.no_grad():
-            numbers = roi_numbers(settings.segmenters[settings.boxes].probabilities(scaled(xray.image[None])))
-    return roi_boxes_px(numbers, len(settings.rois))
+            images = _images(xrays, initial_poses.device)
+            numbers = roi_numbers(settings.segmenters[settings.boxes].probabilities(images))
+    return roi_boxes_px(numbers, len(settings.rois)).to(initial_poses.device)
 
 
-def _fixed_maps(xray: Xray, settings: RoiSettings, boxes: Float[Tensor, "1 R 4"] | None) -> Float[Tensor, "1 R H W"]:
+def _images(xrays: Sequence[Xray], device: torch.device) -> Float[Tensor, "B H W"]:
+    return scaled(torch.stack([xray.image for xray in xrays])).to(device)
+
+
+def _fixed_maps(
+    xrays: Sequence[Xray], device: torch.device, settings: RoiSettings, boxes: Float[Tensor, "B R 4"] | None
+) -> Float[Tensor, "B R H W"]:
     with torch.no_grad():
-        numbers = roi_numbers(settings.segmenters[settings.fixed].probabilities(scaled(xray.image[None]), boxes))
+        numbers = roi_numbers(settings.segmenters[settings.fixed].probabilities(_images(xrays, device), boxes))
     return roi_channels(numbers, len(settings.rois))[:, settings.channels]
 
 

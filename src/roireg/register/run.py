@@ -1,13 +1,14 @@
 """A method on all X-rays of a specimen: rows of the results contract, and traces."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -30,7 +31,6 @@ from roireg.register.roi import (
     ROI_TYPES,
     DiceSettings,
     MaskSettings,
-    RoiTerm,
     RoiTermSettings,
     roi_term,
     roi_weights,
@@ -82,6 +82,20 @@ class MethodSettings:
     search: OptimizerSettings
     regions: RoiTermSettings | None
     step_mm: float | None
+
+
+@dataclass(frozen=True)
+class Where:
+    """The device of an optimization, and how many X-rays are registered together: several pay on a GPU alone.
+
+    Gauss-Newton works on the CPU, one X-ray after another.
+    """
+
+    device: torch.device
+    xrays: int
+
+
+ON_THE_CPU = Where(torch.device("cpu"), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,65 +176,85 @@ def guided_by(method: MethodSettings, segmenters: Mapping[str, Segmenter]) -> Me
 
 
 def _adam(
-    problem: Problem,
-    rois: RoiTerm | None,
-    measure: str,
-    initial: Float[Tensor, "4 4"],
-    center_mm: Float[Tensor, "3"],
-    settings: AdamSettings,
-) -> Trace:
-    return register_adam(image_objective(problem, similarity(measure), rois), initial, center_mm, settings)
+    specimen: Specimen, xrays: Sequence[Xray], initial: Float[Tensor, "B 4 4"], problem: Problem, method: MethodSettings
+) -> list[Trace]:
+    rois = None
+    if isinstance(method.regions, DiceSettings):
+        rois = roi_term(specimen, xrays, initial, method.regions)
+    problems = [replace(problem, xray=xray.image) for xray in xrays]
+    objective = image_objective(problems, similarity(method.similarity), rois)
+    return register_adam(objective, initial, specimen.isocenter_mm.to(initial.device), method.search)
 
 
 def _gauss_newton(
-    problem: Problem,
-    rois: RoiTerm | None,
-    measure: str,
-    initial: Float[Tensor, "4 4"],
-    center_mm: Float[Tensor, "3"],
-    settings: GaussNewtonSettings,
-) -> Trace:
-    return register_gauss_newton(problem, initial, center_mm, settings)
+    specimen: Specimen, xrays: Sequence[Xray], initial: Float[Tensor, "B 4 4"], problem: Problem, method: MethodSettings
+) -> list[Trace]:
+    return [
+        register_gauss_newton(replace(problem, xray=xray.image), pose, specimen.isocenter_mm, method.search)
+        for xray, pose in zip(xrays, initial, strict=True)
+    ]
 
 
-OPTIMIZERS: dict[type, Callable[..., Trace]] = {AdamSettings: _adam, GaussNewtonSettings: _gauss_newton}
+OPTIMIZERS: dict[type, Callable[..., list[Trace]]] = {AdamSettings: _adam, GaussNewtonSettings: _gauss_newton}
 
 
-def register_specimen(specimen: Specimen, method: MethodSettings, seed: int) -> Iterator[Registration]:
+def register_specimen(
+    specimen: Specimen, method: MethodSettings, seed: int, where: Where = ON_THE_CPU
+) -> Iterator[Registration]:
     """Register every X-ray of a specimen.
 
     `seconds` in the rows is one X-ray's search for a start (an encoder's reading of it included) and its optimization,
-    without reading files or compiling.
+    or its share of them where X-rays are registered together, without reading files or compiling.
     Methods of the same `init` start from the same pose, which makes their comparison paired.
 
     Args:
         specimen: the patient.
         method: what to do.
         seed: the config's seed.
+        where: the device, and how many X-rays are registered together.
+
+    Yields:
+        A result for each X-ray; not in their order if several are registered together.
     """
     weights = weight_map(specimen, method.weights)
-    for index, xray in enumerate(specimen.xrays):
-        problem = Problem(xray.image, xray.camera, specimen.volume, weights, method.step_mm)
-        if index == 0:
+    volume = specimen.volume.to(where.device)
+    for number, xrays in enumerate(batches(specimen.xrays, where.xrays)):
+        problem = Problem(xrays[0].image, xrays[0].camera, volume, weights, method.step_mm)
+        if number == 0:
             # One step, so that just-in-time compilation and lazy imports do not count as the first X-ray's time.
-            _register(specimen, xray, problem, replace(method, search=replace(method.search, iterations=1)), seed)
+            once = replace(method, search=replace(method.search, iterations=1))
+            _register(specimen, xrays, problem, once, seed, where)
         start = time.perf_counter()
-        trace = _register(specimen, xray, problem, method, seed)
-        seconds = time.perf_counter() - start + seconds_before(xray, method.start)
-        yield _result(specimen, xray, method, trace, seconds, seed)
+        traces = _register(specimen, xrays, problem, method, seed, where)
+        seconds = (time.perf_counter() - start) / len(xrays)
+        for xray, trace in zip(xrays, traces, strict=True):
+            yield _result(specimen, xray, method, trace, seconds + seconds_before(xray, method.start), seed)
 
 
-def _register(specimen: Specimen, xray: Xray, problem: Problem, method: MethodSettings, seed: int) -> Trace:
-    rng = generator(seed, "initial pose", method.init, specimen.name, xray.name)
-    initial = start_pose(specimen, xray, problem, method.start, rng)
-    rois = None
-    if isinstance(method.regions, DiceSettings):
-        rois = roi_term(specimen, xray, initial, method.regions)
+def batches(xrays: Sequence[Xray], largest: int) -> list[list[Xray]]:
+    """X-rays in groups of one camera, of at most so many."""
+    by_camera: dict[tuple, list[Xray]] = {}
+    for xray in xrays:
+        camera = (*xray.camera.intrinsics_px.flatten().tolist(), *xray.camera.pixel_spacing_mm, *xray.image.shape)
+        by_camera.setdefault(camera, []).append(xray)
+    groups = by_camera.values()
+    return [group[first : first + largest] for group in groups for first in range(0, len(group), largest)]
+
+
+def _register(
+    specimen: Specimen, xrays: Sequence[Xray], problem: Problem, method: MethodSettings, seed: int, where: Where
+) -> list[Trace]:
+    starts = []
+    for xray in xrays:
+        rng = generator(seed, "initial pose", method.init, specimen.name, xray.name)
+        # Starts are searched for on the CPU.
+        own = replace(problem, xray=xray.image, volume=specimen.volume)
+        starts.append(start_pose(specimen, xray, own, method.start, rng))
+    initial = torch.stack(starts).to(where.device)
     if isinstance(method.regions, MaskSettings):
-        shown = roi_weights(specimen, xray, initial, method.regions)
+        shown = roi_weights(specimen, xrays, initial, method.regions)
         problem = replace(problem, weights=product([weights for weights in (problem.weights, shown) if weights]))
-    optimize = OPTIMIZERS[type(method.search)]
-    return optimize(problem, rois, method.similarity, initial, specimen.isocenter_mm, method.search)
+    return OPTIMIZERS[type(method.search)](specimen, xrays, initial, problem, method)
 
 
 def _result(

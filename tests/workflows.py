@@ -1,4 +1,4 @@
-"""A copy of the workflow in a temporary folder, and one real smoke run in it that many tests look at."""
+"""A copy of the workflow in a temporary folder, and calls of snakemake in it."""
 
 import os
 import re
@@ -8,10 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 PARTS = ("Snakefile", "config.yaml", "config", "rules", "workflow_scripts", "src", "profiles", "envs", "report")
 
 
@@ -59,18 +58,3 @@ def copy_workflow(folder: Path) -> Workflow:
         else:
             shutil.copy(source, folder / part)
     return Workflow(folder)
-
-
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """A copy in which the smoke workflow has run, for real; its dry-runs change nothing."""
-    workflow = copy_workflow(tmp_path_factory.mktemp("smoke"))
-    result = workflow.run()
-    assert result.status == 0, result.output
-    return workflow
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Workflow:
-    """A copy in which nothing has run."""
-    return copy_workflow(tmp_path)
