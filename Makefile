@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake
 READY := $(VENV)/.ready
+RUN ?= config/deepfluoro.yaml
 # Many short jobs import large libraries: without Python's bytecode cache each import takes three times as long.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -35,6 +36,9 @@ study: $(READY) ## The run from which claims are made (6 specimens of 12 X-rays)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile config/study.yaml
 	@cat results/pelvis-study/tables/table1.md results/pelvis-study/tables/table3.md results/pelvis-study/tables/ablation.md
 	@echo "results/pelvis-study/report.html holds all of it and every X-ray: open it in a browser"
+
+estimate: $(READY) ## Core-hours, GPU-hours and disk of a run: make estimate RUN="config/deepfluoro.yaml mine.yaml"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 --quiet rules --configfile $(RUN) -- estimate
 
 test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
 	@$(MAKE) --no-print-directory lint
@@ -75,4 +79,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study test test-slow lint format bench report lock clean
+.PHONY: help environment demo study estimate test test-slow lint format bench report lock clean

@@ -82,3 +82,33 @@ def test_an_unknown_number_of_xrays_ends_with_one_line(fresh):
     assert result.status != 0
     assert "error: config: deepfluoro.xrays" in result.output
     assert "another" in result.output
+
+
+def test_the_estimate_has_every_training_and_registration_of_the_plan(fresh):
+    overlay = {
+        "demo": {"xrays_per_specimen": 3},
+        "registration": {"xrays_per_job": 2},
+        "tables": {
+            "table1": {"methods": ["diffdrr", "ours"]},
+            "table3": {"similarities": ["ssim"]},
+            "ablation": {"optimizers": []},
+        },
+        "figures": {"methods": ["ours"], "capture_range": {"methods": []}, "learning_curves": {"encoders": ["ours"]}},
+    }
+    planned = fresh.run("-n", overlays=(overlay,)).jobs
+    result = fresh.run("estimate", overlays=(overlay,))
+    assert result.status == 0, result.output
+    text = (fresh.folder / "results/smoke/estimate.md").read_text()
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
+    jobs: dict[str, int] = {}
+    for line in lines[1:-1]:
+        jobs[line[0]] = jobs.get(line[0], 0) + int(line[2])
+        assert float(line[4]) > 0
+    for rule in ("train_unet", "train_medsam", "train_encoder"):
+        assert jobs[rule] == planned[rule]
+    # A job of a pair registers by two methods.
+    assert jobs["register"] == planned["register"] + 2 * planned["register_pair"]
+    steps = {line[1]: int(line[3].split()[0]) for line in lines[1:-1]}
+    # Two specimens of three X-rays, the start and twelve iterations.
+    assert steps["ours"] == 2 * 3 * 13
+    assert steps["table3.ssim"] == 2 * 1 * 13

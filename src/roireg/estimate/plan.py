@@ -1,0 +1,90 @@
+"""The costs of a run, from what it does: each kind of step is measured once."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from roireg.estimate.costs import Cost
+from roireg.estimate.stand_in import stand_in
+from roireg.estimate.steps import Step, encoder_step, registration_step, segmenter_step
+from roireg.segment.model import Segmenter
+from roireg.synthesize import settings_from_config
+
+# A CT of 1 mm, as DeepFluoro's.
+VOXELS = 360
+# Of a trace, by iterate: a pose, the objective, its two terms, and the error, in float64.
+TRACE_BYTES = (16 + 4) * 8
+
+
+def run_costs(
+    plan: Mapping[str, Any], settings: Mapping[str, Any], device: torch.device, logger: logging.Logger
+) -> list[Cost]:
+    """Measure the steps of a plan.
+
+    Args:
+        plan: `specimens` (count), `segmenters`, `encoders` and `methods` by name: each its settings, `jobs`, and for
+            methods `xrays`; `drrs` (jobs that synthesize DRRs), `xrays` (count).
+        settings: `prepare`, `synthesize`, `rois`, and `gpu` of `training` and `registration`.
+        device: of jobs with a GPU.
+        logger: is told what is measured.
+    """
+    rois, size_px = list(settings["rois"]), settings["prepare"]["image_size_px"]
+    patient = stand_in(rois, size_px, VOXELS)
+    attenuation = (settings["prepare"]["mu_water_per_mm"], settings["prepare"]["mu_bone_per_mm"])
+    synthesis = settings_from_config(settings["synthesize"], *attenuation)
+    costs, segmenters = [], {}
+    for name, part in plan["segmenters"].items():
+        logger.info("measuring a batch of %s", name)
+        step = segmenter_step(part["settings"], rois, patient, device)
+        segmenters[name] = Segmenter(tuple(rois), step.network.eval().requires_grad_(False))
+        costs.append(
+            _training(f"train_{part['settings']['segmenter']['type']}", name, part, "segmenter", step, settings)
+        )
+    for name, part in plan["encoders"].items():
+        logger.info("measuring a batch of the encoder %s", name)
+        entry = part["settings"]["encoder"]
+        segmenter = segmenters[part["segmenter"]] if entry["loss"]["roi"] > 0 else None
+        step = encoder_step(part["settings"], synthesis, rois, patient, segmenter, device)
+        costs.append(_training("train_encoder", name, part, "encoder", step, settings))
+    measured: dict[str, float] = {}
+    for name, part in plan["methods"].items():
+        method, optimizer = part["settings"]["method"], part["settings"]["optimizer"]
+        by_adam = optimizer["type"] == "adam"
+        gpu = by_adam and settings["registration"]["gpu"] > 0
+        # Similarities differ little beside renderer and networks.
+        kind = str((method["roi"], method["optimizer"], method["weights"], by_adam or method["init"]))
+        if kind not in measured:
+            logger.info("measuring a registration by %s", name)
+            where = device if gpu else torch.device("cpu")
+            measured[kind] = registration_step(part["settings"], rois, patient, segmenters, where)
+        iterates = optimizer["iterations"] + 1 if by_adam else 1
+        costs.append(
+            Cost(
+                rule="register",
+                what=name,
+                jobs=part["jobs"],
+                steps=part["xrays"] * iterates,
+                step="iterations" if by_adam else "X-rays",
+                seconds=measured[kind],
+                gpu=gpu,
+                bytes=part["xrays"] * (iterates if by_adam else optimizer["iterations"] * 4) * TRACE_BYTES,
+            )
+        )
+    return costs
+
+
+def _training(rule: str, name: str, part: Mapping[str, Any], key: str, step: Step, settings: Mapping[str, Any]) -> Cost:
+    entry = part["settings"][key]
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in step.network.state_dict().values())
+    return Cost(
+        rule=rule,
+        what=name,
+        jobs=part["jobs"],
+        steps=part["jobs"] * entry["epochs"] * entry["batches_per_epoch"],
+        step=f"batches of {entry['batch_size']}",
+        seconds=step.seconds,
+        gpu=settings["training"]["gpu"] > 0,
+        bytes=part["jobs"] * weights,
+    )

@@ -1,0 +1,57 @@
+"""A patient who is none, as large as the data to come: time needs no anatomy."""
+
+from collections.abc import Sequence
+
+import torch
+
+from roireg.drr import render
+from roireg.geometry import Camera, pa_pose
+from roireg.images import scaled
+from roireg.rois import project_rois, roi_volumes
+from roireg.specimen import Specimen, Xray
+from roireg.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume
+
+# DeepFluoro: CTs of 1 mm, and a detector of 298 mm at 1020 mm (1536 px of 0.194 mm).
+SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM, SOURCE_TO_ISOCENTER = 360.0, 298.0, 1020.0, 0.72
+
+
+def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
+    """A ball of water with one ball of bone for each ROI, and one X-ray of it.
+
+    Args:
+        rois: names of the labels.
+        image_size_px: side of the X-ray.
+        voxels: along each side of the CT, which is 360 mm.
+    """
+    spacing = SIDE_MM / voxels
+    axis = (torch.arange(voxels, dtype=torch.float32) + 0.5) * spacing - SIDE_MM / 2
+    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    values = torch.where(x**2 + y**2 + z**2 < (0.48 * SIDE_MM) ** 2, MU_WATER_PER_MM, 0.0)
+    labels = torch.zeros(values.shape, dtype=torch.uint8)
+    turns = torch.linspace(0, 2 * torch.pi, len(rois) + 1)[:-1]
+    for number, turn in enumerate(turns, start=1):
+        center_x, center_z = 70 * turn.cos(), 70 * turn.sin()
+        inside = (x - center_x) ** 2 + (1.5 * y) ** 2 + (z - center_z) ** 2 < 30**2
+        values[inside], labels[inside] = MU_BONE_PER_MM, number
+    frame = torch.diag(torch.tensor([spacing, spacing, spacing, 1.0], dtype=torch.float64))
+    volume = Volume(values, frame)
+    pixel_mm = DETECTOR_MM / image_size_px
+    focal_px, middle_px = SOURCE_TO_DETECTOR_MM / pixel_mm, (image_size_px - 1) / 2
+    intrinsics = [[-focal_px, 0.0, middle_px], [0.0, focal_px, middle_px], [0.0, 0.0, 1.0]]
+    camera = Camera(torch.tensor(intrinsics, dtype=torch.float64), image_size_px, image_size_px, (pixel_mm, pixel_mm))
+    pose = pa_pose(volume.center_mm, SOURCE_TO_ISOCENTER * SOURCE_TO_DETECTOR_MM)
+    landmarks = volume.center_mm + torch.tensor([[60.0, 0, 0], [0, 60, 0], [0, 0, 60]], dtype=torch.float64)
+    patient = Specimen(
+        name="stand-in",
+        volume=volume,
+        labels=labels,
+        label_names=dict(enumerate(rois, start=1)),
+        landmark_names=("a", "b", "c"),
+        landmarks_mm=landmarks,
+        isocenter_mm=volume.center_mm,
+        pa_pose=pose,
+        xrays=(),
+    )
+    mask = project_rois(roi_volumes(patient, rois), camera, pose[None])[0]
+    image = scaled(render(volume, camera, pose[None]))[0]
+    return Specimen(**{**vars(patient), "xrays": (Xray("000", image, mask, camera, pose),)})

@@ -1,0 +1,135 @@
+"""Seconds of one step of everything that takes long: a batch of a training, an iteration of a registration."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from roireg.encode.settings import encoder_settings, material
+from roireg.encode.train import Run, train_encoder
+from roireg.register.adam import AdamSettings
+from roireg.register.initial import EncoderSettings
+from roireg.register.roi import segmenter_names
+from roireg.register.run import Where, guided_by, method_from_config, register_specimen, starting_from
+from roireg.results import Estimate
+from roireg.segment.batches import Fold
+from roireg.segment.examples import Examples
+from roireg.segment.medsam import MedSamSettings
+from roireg.segment.model import Segmenter
+from roireg.segment.settings import training_settings
+from roireg.segment.train_medsam import train_medsam
+from roireg.segment.train_unet import train_unet
+from roireg.segment.unet import UNetSettings
+from roireg.specimen import Specimen
+from roireg.synthesize import SynthesisSettings
+from roireg.training import Checkpoint, Length
+
+# Of a registration that is measured; the first one is not counted.
+ITERATIONS = 2
+GFLOP_SIZE, GFLOP_REPEATS = 1024, 8
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Seconds of a step, and the network that took it, if one did."""
+
+    seconds: float
+    network: torch.nn.Module | None = None
+
+
+def _nowhere(folder: str) -> Checkpoint:
+    return Checkpoint(Path(folder) / "checkpoint.pt", "", every_seconds=float("inf"))
+
+
+def segmenter_step(settings: dict[str, Any], rois: Sequence[str], patient: Specimen, device: torch.device) -> Step:
+    """A batch of a segmenter's training, after a first one that loads what it needs.
+
+    Args:
+        settings: `segmenter`, `recipe` and `augmentation`, entries of the config.
+        rois: names.
+        patient: whose X-ray and mask are learned.
+        device: where.
+    """
+    entry = settings["segmenter"]
+    how = replace(training_settings(**settings), length=Length(2, 1))
+    xray = patient.xrays[0]
+    sources = [Examples(xray.image[None], xray.mask[None])]
+    fold = Fold(0, "estimate", patient.name)
+    with tempfile.TemporaryDirectory() as folder:
+        if entry["type"] == "unet":
+            architecture = UNetSettings(entry["image_size_px"], tuple(entry["widths"]))
+            network, history = train_unet(architecture, rois, sources, how, fold, _nowhere(folder), device)
+        else:
+            architecture = MedSamSettings(entry["variant"], None, None, "")
+            jitter_px = entry["box_jitter_px"]
+            network, history = train_medsam(architecture, rois, sources, how, jitter_px, fold, _nowhere(folder), device)
+    return Step(history[1].seconds - history[0].seconds, network)
+
+
+def encoder_step(
+    settings: dict[str, Any],
+    synthesis: SynthesisSettings,
+    rois: list[str],
+    patient: Specimen,
+    segmenter: Segmenter | None,
+    device: torch.device,
+) -> Step:
+    """A batch of an encoder's training with all terms of its loss, its DRRs included, whatever its `samples`."""
+    entry = {**settings["encoder"], "epochs": 2, "batches_per_epoch": 1, "samples": "online", "stages": 1}
+    entry["loss"] = {**entry["loss"], "images_from": 0.0}
+    run = Run(0, "estimate", patient.name)
+    data = material(patient, entry, synthesis, rois, None, segmenter, None, run, device)
+    how = encoder_settings(entry, settings["recipe"], settings["augmentation"])
+    seconds: list[float] = []
+
+    def timed(epoch, rng):
+        seconds.append(time.perf_counter())
+        return draw(epoch, rng)
+
+    draw = data.draw
+    small = replace(data.validation, images=data.validation.images[:1], poses=data.validation.poses[:1])
+    with tempfile.TemporaryDirectory() as folder:
+        encoder, _ = train_encoder(replace(data, draw=timed, validation=small), how, run, _nowhere(folder), device)
+    return Step(time.perf_counter() - seconds[1], encoder.network)
+
+
+def registration_step(
+    settings: dict[str, Any],
+    rois: list[str],
+    patient: Specimen,
+    segmenters: dict[str, Segmenter],
+    device: torch.device,
+) -> float:
+    """Seconds of an iteration by Adam, or of the whole registration by Gauss-Newton.
+
+    Args:
+        settings: of `method_settings`.
+        rois: names.
+        patient: whose X-ray is registered.
+        segmenters: by name, trained or not.
+        device: of Adam's iterations.
+    """
+    method = method_from_config("estimate", **settings, rois=rois, step_mm=None)
+    if isinstance(method.start, EncoderSettings):
+        method = starting_from(method, {"000": Estimate(patient.pa_pose, 0.0)})
+    if method.regions is not None:
+        method = guided_by(method, {name: segmenters[name] for name in segmenter_names(method.regions)})
+    by_adam = isinstance(method.search, AdamSettings)
+    if by_adam:
+        method = replace(method, search=replace(method.search, iterations=ITERATIONS, patience=None))
+    (result,) = register_specimen(patient, method, 0, Where(device, 1))
+    return result.row["seconds"] / (ITERATIONS + 1 if by_adam else 1)
+
+
+def gflops() -> float:
+    """Billions of operations in a second that this process does in a product of float32 matrices."""
+    a = torch.randn(GFLOP_SIZE, GFLOP_SIZE)
+    a @ a
+    start = time.perf_counter()
+    for _ in range(GFLOP_REPEATS):
+        a @ a
+    return 2 * GFLOP_SIZE**3 * GFLOP_REPEATS / (time.perf_counter() - start) / 1e9
