@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake
 READY := $(VENV)/.ready
-RUN ?= config/deepfluoro.yaml
+RUN ?= config/study.yaml
 # Many short jobs import large libraries: without Python's bytecode cache each import takes three times as long.
 export PYTHONDONTWRITEBYTECODE :=
 

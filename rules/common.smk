@@ -301,9 +301,7 @@ try:
     config["methods"].update(grid_methods(config))
     config["initial_poses"].update(grid_starts(config))
     check_references(config)
-    # An estimate fetches nothing, and what jobs do was checked before they began.
-    if workflow.is_main_process and set(workflow.dag_settings.targets) != {"estimate"}:
-        check_licence(config)
+    check_licence(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
     # Unless jobs share X-rays, nobody needs to know how many there are.
     SHARED = config["registration"]["xrays_per_job"] is not None
