@@ -28,6 +28,7 @@ include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report_parts.smk"
 include: "rules/report.smk"
+include: "rules/estimate_parts.smk"
 include: "rules/estimate.smk"
 
 

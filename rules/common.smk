@@ -220,7 +220,7 @@ def parts_of(kind, suffix, method, specimen):
     limit = config["methods"][method].get("xrays")
     count = min(XRAYS[specimen], limit or XRAYS[specimen])
     return [
-        f"{OUT}/parts/{kind}/{method}/{specimen}/{part}.{suffix}"
+        f"{OUT}/parts/{kind}/{method}/{specimen}.{part}.{suffix}"
         for part in part_names(count, config["registration"]["xrays_per_job"])
     ]
 
@@ -320,7 +320,7 @@ REGISTRATIONS = f"{OUT}/registrations/{{method}}/{{specimen}}.csv"
 TRACES = f"{OUT}/traces/{{method}}/{{specimen}}.h5"
 # Where registration jobs write: the same, or parts of it.
 JOBS = f"{OUT}/parts" if SHARED else OUT
-PART = "/{part}" if SHARED else ""
+PART = ".{part}" if SHARED else ""
 
 
 wildcard_constraints:
