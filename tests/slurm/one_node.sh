@@ -5,6 +5,8 @@ set -euo pipefail
 if [ "$1" = down ]; then
     pkill -x slurmd || true
     pkill -x slurmctld || true
+    # Else SLURM's commands, which Snakemake's plugin calls whenever it is imported, wait for a cluster that is gone.
+    rm -f /etc/slurm/slurm.conf /etc/slurm/gres.conf
     exit 0
 fi
 host=$(hostname -s)
