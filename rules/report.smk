@@ -10,7 +10,7 @@ REPORT_TRAININGS = report_trainings()
 
 
 rule report_html:
-    """Tables, figures, every X-ray, run times, versions and settings on one page."""
+    """Tables, figures, X-rays, run times, versions and settings on one page."""
     input:
         specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
         tables=list(REPORT_TABLES.values()),
@@ -26,8 +26,8 @@ rule report_html:
         report(
             f"{OUT}/report.html",
             caption="../report/every_xray.rst",
-            category="Every X-ray",
-            labels={"content": "tables, figures, and a gallery of every X-ray"},
+            category="X-rays",
+            labels={"content": "tables, figures, and a gallery of X-rays"},
         ),
     log:
         f"{LOGS}/report_html.log",
@@ -51,6 +51,7 @@ rule report_html:
             for specimen in SPECIMENS
         ],
         trainings=[label for label, _ in REPORT_TRAININGS],
+        xrays_per_specimen=config["report"]["xrays_per_specimen"],
         settings=SETTINGS,
         code=code("report_html"),
     script:

@@ -9,7 +9,7 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     import yaml
 
     from roireg.files import atomic_path
-    from roireg.report.gallery import Gallery, add_specimen
+    from roireg.report.gallery import Gallery, add_specimen, from_best_to_worst
     from roireg.report.page import figure_section, page, run_times, table_section
     from roireg.results import read_registrations, read_traces
     from roireg.specimen import read_specimen
@@ -21,7 +21,9 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     for path in progress(inputs.specimens, len(inputs.specimens), "specimen"):
         specimen = read_specimen(path)
         of_methods = {method: read_traces(traces[f"{method}/{specimen.name}"]) for method in params.labels}
-        add_specimen(gallery, specimen, rows[rows["specimen"] == specimen.name], of_methods, params.labels)
+        own = rows[rows["specimen"] == specimen.name]
+        own = own[own["projection"].isin(from_best_to_worst(own, params.xrays_per_specimen))]
+        add_specimen(gallery, specimen, own, of_methods, params.labels)
     tables = [
         table_section(title, Path(path).read_text()) for title, path in zip(params.tables, inputs.tables, strict=True)
     ]
@@ -33,7 +35,16 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     for label, path in zip(params.trainings, inputs.metrics, strict=True):
         trainings.setdefault(label, []).append(json.loads(Path(path).read_text())["seconds"])
     settings = yaml.safe_dump(params.settings, sort_keys=False)
-    html = page(params.title, tables, figures, gallery, run_times(rows, trainings, params.labels), settings)
+    pictured = len({(entry.specimen, entry.projection) for entry in gallery.entries})
+    total = len(rows[["specimen", "projection"]].drop_duplicates())
+    shown = f"All {total} X-rays, under every method of Table 1."
+    if pictured < total:
+        shown = (
+            f"{pictured} of {total} X-rays, under every method of Table 1: of each specimen evenly spaced from the "
+            "best to the worst by the median mpd of all methods (report.xrays_per_specimen). Tables and figures "
+            "are of all."
+        )
+    html = page(params.title, tables, figures, gallery, shown, run_times(rows, trainings, params.labels), settings)
     with atomic_path(snakemake.output[0]) as path:
         path.write_text(html)
-    logger.info("%d X-rays, %.1f MB", len(gallery.entries), len(html) / 1e6)
+    logger.info("%d of %d X-rays, %.1f MB", pictured, total, len(html) / 1e6)

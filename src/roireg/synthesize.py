@@ -21,6 +21,7 @@ from roireg.specimen import COMPRESSION, Specimen
 from roireg.volume import Volume, attenuation_from_hu
 
 TRIES = 1000
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Synthesizer:
         rois: labels of the CT; where they overlap in a DRR, later ones lie over earlier ones.
         settings: how DRRs are drawn.
         step_mm: sampling of the renderer, or None for its default.
+        device: where DRRs are rendered; they come back to the CPU, where ROIs are projected.
 
     Raises:
         InputError: the specimen lacks a ROI.
@@ -116,8 +118,10 @@ class Synthesizer:
         rois: Sequence[str],
         settings: SynthesisSettings,
         step_mm: float | None,
+        device: torch.device = CPU,
     ) -> None:
         self.specimen, self.camera, self.settings, self.step_mm = specimen, camera, settings, step_mm
+        self._device = device
         self._masks = roi_volumes(specimen, rois)
         self._scanned = self._bodies(specimen.volume)
         self._continued = self._bodies(specimen.volume.continued(settings.continued_mm))
@@ -132,12 +136,14 @@ class Synthesizer:
         factor = rng.uniform(*self.settings.bone_contrast)
         body, bone = self._continued if rng.uniform() < self.settings.continued_share else self._scanned
         # Line integrals add, so a contrast costs no volume of its own.
-        integrals = render(body, self.camera, pose[None], self.step_mm)
-        integrals = integrals + (factor - 1) * render(bone, self.camera, pose[None], self.step_mm)
-        return Drr(scaled(integrals)[0], numbers, pose, factor)
+        there = pose[None].to(self._device)
+        integrals = render(body, self.camera, there, self.step_mm)
+        integrals = integrals + (factor - 1) * render(bone, self.camera, there, self.step_mm)
+        return Drr(scaled(integrals)[0].cpu(), numbers, pose, factor)
 
     def _bodies(self, volume: Volume) -> tuple[Volume, Volume]:
         """The whole body, and its bone."""
+        volume = volume.to(self._device)
         return volume, volume.with_values(volume.values.where(volume.values > self.settings.bone_above_per_mm, 0))
 
     def _view(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:

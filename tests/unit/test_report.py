@@ -16,7 +16,7 @@ from volumes import phantom_specimen
 
 from roireg.evaluate import registration_errors
 from roireg.geometry import perturb
-from roireg.report.gallery import MEASURES, Gallery, add_specimen, data_uri, measures
+from roireg.report.gallery import MEASURES, Gallery, add_specimen, data_uri, from_best_to_worst, measures
 from roireg.report.page import figure_section, page, run_times, table_section, versions
 from roireg.results import TraceRecord
 
@@ -83,13 +83,34 @@ def test_a_picture_has_the_images_grey_values():
     np.testing.assert_allclose(grey[0], np.clip((np.linspace(0, 1, 64) - 0.01) / 0.98, 0, 1) * 255, atol=4)
 
 
+def errors_of_xrays(mpd_mm: dict[str, list[float]]) -> pd.DataFrame:
+    return pd.DataFrame([{"projection": name, "mpd_mm": one} for name, both in mpd_mm.items() for one in both])
+
+
+def test_pictures_reach_from_the_best_to_the_worst():
+    rows = errors_of_xrays({f"{n:03d}": [float(n * 7 % 10), float(n * 7 % 10) + 0.5] for n in range(10)})
+    assert from_best_to_worst(rows, None) == from_best_to_worst(rows, 10) == [f"{n:03d}" for n in range(10)]
+    # Of ten ranks the first, the middle one (the 5th: halves round to even) and the last, in the order of the rows.
+    ranks = {f"{n:03d}": n * 7 % 10 for n in range(10)}
+    assert [ranks[name] for name in from_best_to_worst(rows, 3)] == [0, 4, 9]
+    assert [ranks[name] for name in from_best_to_worst(rows, 1)] == [9]
+
+
+def test_a_failure_without_a_number_is_the_worst():
+    rows = errors_of_xrays({"000": [50.0, 60.0], "001": [math.nan, math.nan], "002": [1.0, 2.0]})
+    assert from_best_to_worst(rows, 1) == ["001"]
+    assert from_best_to_worst(rows, 2) == ["001", "002"]
+
+
 @pytest.fixture(scope="module")
 def html(gallery, tmp_path_factory) -> str:
     path = tmp_path_factory.mktemp("figure") / "figure.png"
     Image.new("RGB", (4, 4)).save(path)
     tables = [table_section("Table", "| A | B |\n| --- | --- |\n| <i>x</i> | 2 |\n\n- A note.\n")]
     times = run_times(pd.DataFrame({"method": ["one", "one", "two"], "seconds": [1.0, 3.0, 9.0]}), {}, LABELS)
-    return page("own <data>", tables, [figure_section("F <1>", "cap", path)], gallery, times, "key: <value>")
+    return page(
+        "own <data>", tables, [figure_section("F <1>", "cap", path)], gallery, "All <2>.", times, "key: <value>"
+    )
 
 
 def test_the_page_asks_nothing_of_others(html):
@@ -99,7 +120,7 @@ def test_the_page_asks_nothing_of_others(html):
 
 
 def test_names_cannot_become_markup(html, gallery):
-    for name in ("<data>", "<1>", "<i>x</i>", "<value>", "</script><b>"):
+    for name in ("<data>", "<1>", "<2>", "<i>x</i>", "<value>", "</script><b>"):
         assert name not in html
     assert html.count("</script>") == 2
     data = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1]
@@ -130,6 +151,6 @@ def test_versions_name_what_computed():
 def test_a_failure_without_a_number_is_in_the_page(gallery):
     failed = replace(gallery.entries[0], measures=measures({key: math.nan for key in MEASURES}))
     made = Gallery([failed], gallery.images)
-    html = page("x", [], [], made, run_times(pd.DataFrame({"method": [], "seconds": []}), {}, {}), "")
+    html = page("x", [], [], made, "", run_times(pd.DataFrame({"method": [], "seconds": []}), {}, {}), "")
     data = re.search(r'id="data">(.*?)</script>', html, re.DOTALL)[1]
     assert set(json.loads(data)["entries"][0]["measures"].values()) == {None}

@@ -109,6 +109,7 @@ KEYS = {
     "methods.ours.weights": ({"methods": {"ours": {"weights": {"exclude": []}}}}, {**ONE_METHOD, **CAPTURE}),
     "methods.diffdrr.label": ({"methods": {"diffdrr": {"label": "Plain"}}}, SHOWN),
     "roi_terms.mask.outside": ({"roi_terms": {"mask": {"outside": 0.1}}}, {"register": 6, **ABLATION}),
+    "report.xrays_per_specimen": ({"report": {"xrays_per_specimen": 1}}, {}),
     "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **GRIDS}),
     "tables.ablation.rois": ({"tables": {"ablation": {"rois": []}}}, ABLATION),
     "tables.ablation.xrays_per_specimen": (

@@ -61,9 +61,10 @@ def material(
     camera = full.resized(size, size)
     unit = torch.tensor([*synthesis.rotation_sd_deg, *synthesis.translation_sd_mm], dtype=torch.float64)
     unit[:3] = torch.deg2rad(unit[:3])
-    synthesizer = Synthesizer(specimen, camera, rois, synthesis, step_mm)
+    # On the CPU, whatever the device: a training that was cut off knows itself by these images.
+    validation = Synthesizer(specimen, camera, rois, synthesis, step_mm)
     if pool is None:
-        draw = draw_online(synthesizer, batch_size)
+        draw = draw_online(Synthesizer(specimen, camera, rois, synthesis, step_mm, device), batch_size)
     else:
         draw = draw_from_pool(at_size(pool, size), batch_size, entry["epochs"], entry["stages"])
     images = None
@@ -76,7 +77,7 @@ def material(
         specimen=specimen,
         frame=PoseFrame(specimen.pa_pose, specimen.isocenter_mm, unit, camera),
         draw=draw,
-        validation=rendered(synthesizer, run.generator("validation"), VALIDATION_DRRS),
+        validation=rendered(validation, run.generator("validation"), VALIDATION_DRRS),
         images=images,
     )
 

@@ -1,1 +1,1 @@
-"""`report.html`: one self-contained page with the tables, the figures and every X-ray."""
+"""`report.html`: one self-contained page with the tables, the figures and X-rays."""

@@ -1,4 +1,4 @@
-"""Every X-ray of the report's gallery: its image, and the DRRs at the start, at the end and at the truth."""
+"""The report's gallery of X-rays: each one's image, and the DRRs at the start, at the end and at the truth."""
 
 import base64
 import io
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -63,6 +64,27 @@ def data_uri(image: Float[Tensor, "H W"]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(grey.round().to(torch.uint8).numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def from_best_to_worst(rows: pd.DataFrame, most: int | None) -> list[str]:
+    """At most so many X-rays of a specimen, evenly spaced in the order of their errors, best and worst included.
+
+    Args:
+        rows: registrations of one specimen by any number of methods; an X-ray's rank is that of its median mpd, and
+            without a number it is the worst.
+        most: None for all.
+
+    Returns:
+        Names of projections, in the order of the rows.
+    """
+    names = rows["projection"].drop_duplicates().tolist()
+    if most is None or len(names) <= most:
+        return names
+    medians = rows.assign(mpd_mm=rows["mpd_mm"].fillna(math.inf)).groupby("projection")["mpd_mm"].median()
+    ranked = medians.sort_values(kind="stable").index
+    picks = np.linspace(0, len(ranked) - 1, most).round().astype(int) if most > 1 else [len(ranked) - 1]
+    chosen = set(ranked[picks])
+    return [name for name in names if name in chosen]
 
 
 def add_specimen(

@@ -81,6 +81,7 @@ def page(
     tables: list[Section],
     figures: list[Section],
     gallery: Gallery,
+    shown: str,
     times: pd.DataFrame,
     settings: str,
 ) -> str:
@@ -89,7 +90,8 @@ def page(
     Args:
         title: name of the dataset.
         tables, figures: in their order.
-        gallery: every X-ray.
+        gallery: pictures of X-rays.
+        shown: which X-rays the gallery holds.
         times: of `run_times`.
         settings: the configuration, as YAML.
     """
@@ -100,6 +102,7 @@ def page(
         title=title,
         tables=tables,
         figures=figures,
+        shown=shown,
         times=times.to_dict("records"),
         columns=list(times.columns),
         versions=versions(),
