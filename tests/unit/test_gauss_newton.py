@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from volumes import camera, general_pose, phantom, phantom_specimen, relative_error
@@ -9,10 +10,12 @@ from volumes import camera, general_pose, phantom, phantom_specimen, relative_er
 from roireg.drr import render, render_with_jacobian
 from roireg.evaluate import registration_errors
 from roireg.geometry import perturb
+from roireg.images import scaled
 from roireg.register.gauss_newton import REWEIGHTINGS, GaussNewtonSettings, descend, register_gauss_newton
 from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import image_jet, normalised, objective, pixels_at, quadratic, without_outliers
 from roireg.register.trace import Trace
+from roireg.se3 import invert
 from roireg.specimen import Specimen
 
 DOUBLE = {"dtype": torch.float64}
@@ -61,7 +64,7 @@ def mpd_mm(patient: Specimen, pose: torch.Tensor) -> float:
 def registered(patient: Specimen, settings: GaussNewtonSettings = SETTINGS, **changes) -> Trace:
     """From the truth perturbed by `START`."""
     start = perturb(patient.xrays[0].pose, START, patient.isocenter_mm)
-    return register_gauss_newton(problem(patient, step_mm=None, **changes), start, patient.isocenter_mm, settings)
+    return register_gauss_newton([problem(patient, step_mm=None, **changes)], start, patient.isocenter_mm, settings)
 
 
 @pytest.mark.parametrize("weights", [None, half_weights])
@@ -145,7 +148,7 @@ def test_the_objective_never_rises_while_the_pixels_stay():
     patient = phantom_specimen(1)
     start = perturb(patient.xrays[0].pose, START, patient.isocenter_mm)
     path = descend(
-        level(problem(patient, step_mm=None), 40, 5.0),
+        [level(problem(patient, step_mm=None), 40, 5.0)],
         torch.stack([start, patient.xrays[0].pose]),
         patient.isocenter_mm,
         20,
@@ -172,16 +175,16 @@ def test_descents_of_a_batch_do_not_see_each_other():
     truth, center = patient.xrays[0].pose, patient.isocenter_mm
     lev = level(problem(patient, step_mm=None), 20, 5.0)
     starts = perturb(truth.expand(2, 4, 4), torch.stack([START, -0.5 * START]), center)
-    together = descend(lev, starts, center, 4, TOLERANCE, REWEIGHTINGS["tukey"]).poses[-1]
+    together = descend([lev], starts, center, 4, TOLERANCE, REWEIGHTINGS["tukey"]).poses[-1]
     for start, end in zip(starts, together, strict=True):
-        alone = descend(lev, start[None], center, 4, TOLERANCE, REWEIGHTINGS["tukey"]).poses[-1, 0]
+        alone = descend([lev], start[None], center, 4, TOLERANCE, REWEIGHTINGS["tukey"]).poses[-1, 0]
         assert torch.allclose(alone, end, atol=1e-3)
 
 
 def test_at_the_truth_it_stays_and_ends():
     patient = phantom_specimen(1)
     truth = patient.xrays[0].pose
-    trace = register_gauss_newton(problem(patient, step_mm=None), truth, patient.isocenter_mm, SETTINGS)
+    trace = register_gauss_newton([problem(patient, step_mm=None)], truth, patient.isocenter_mm, SETTINGS)
     assert mpd_mm(patient, trace.poses[trace.best]) < 0.1
     assert len(trace.poses) < 20
 
@@ -195,9 +198,9 @@ def test_the_path_moves_with_the_patient():
     moved_volume = replace(patient.volume, volume_from_voxel=turn @ patient.volume.volume_from_voxel, derived={})
     start = perturb(patient.xrays[0].pose, START, patient.isocenter_mm)
     settings = replace(SETTINGS, robust="none")
-    here = register_gauss_newton(problem(patient, step_mm=None), start, patient.isocenter_mm, settings)
+    here = register_gauss_newton([problem(patient, step_mm=None)], start, patient.isocenter_mm, settings)
     there = register_gauss_newton(
-        problem(patient, step_mm=None, volume=moved_volume), turn @ start, moved_center, settings
+        [problem(patient, step_mm=None, volume=moved_volume)], turn @ start, moved_center, settings
     )
     assert torch.allclose(turn @ here.poses[-1], there.poses[-1], atol=0.02)
 
@@ -254,3 +257,57 @@ def test_a_coarsened_volume_keeps_positions_and_is_made_once():
     )
     assert ramp.coarsened(4) is coarse
     assert ramp.coarsened(1) is ramp
+
+
+def two_views(patient: Specimen, degrees: float) -> tuple[list[Problem], torch.Tensor]:
+    """The first X-ray and one from a camera turned about the patient, from one rig: the first camera; and its pose."""
+    xray = patient.xrays[0]
+    turn = torch.tensor([0.0, 0.0, np.deg2rad(degrees), 0.0, 0.0, 0.0], **DOUBLE)
+    second = perturb(xray.pose, turn, patient.isocenter_mm)
+    image = scaled(render(patient.volume, xray.camera, second[None]))[0]
+    views = [problem(patient, step_mm=None)]
+    views.append(problem(patient, step_mm=None, xray=image, rig_from_camera=invert(xray.pose) @ second))
+    return views, xray.pose
+
+
+def test_two_views_see_depth_that_one_does_not():
+    patient = phantom_specimen(1)
+    views, truth = two_views(patient, 75.0)
+    # Quantum noise at which one view's depth is uncertain by millimetres.
+    noise = torch.Generator().manual_seed(5)
+    views = [replace(view, xray=view.xray + 0.1 * torch.randn(view.xray.shape, generator=noise)) for view in views]
+    start = perturb(truth, START, patient.isocenter_mm)
+    camera_of = patient.xrays[0].camera
+
+    def tre_mm(problems: list[Problem]) -> float:
+        trace = register_gauss_newton(problems, start, patient.isocenter_mm, SETTINGS)
+        found = trace.poses[trace.best]
+        return registration_errors(found, truth, camera_of, patient.landmarks_mm, patient.isocenter_mm)["tre_mm"]
+
+    assert tre_mm(views) < tre_mm(views[:1]) / 3
+
+
+def test_the_order_of_views_does_not_matter_and_one_view_twice_is_that_view():
+    patient = phantom_specimen(1)
+    views, truth = two_views(patient, 60.0)
+    start = perturb(truth, START, patient.isocenter_mm)
+
+    def end(problems: list[Problem]) -> torch.Tensor:
+        return register_gauss_newton(problems, start, patient.isocenter_mm, SETTINGS).poses[-1]
+
+    assert torch.allclose(end(views), end(views[::-1]), atol=1e-4)
+    assert torch.allclose(end([views[0], views[0]]), end(views[:1]), atol=1e-4)
+
+
+def test_the_pose_of_a_rig_is_that_of_its_frame():
+    patient = phantom_specimen(1)
+    views, truth = two_views(patient, 60.0)
+    # The same two cameras, known in the frame of the second one.
+    back = invert(views[1].rig_from_camera)
+    others = [replace(view, rig_from_camera=back @ view.rig_from_camera) for view in views]
+    start = perturb(truth, START, patient.isocenter_mm)
+    ends = [
+        register_gauss_newton(problems, pose, patient.isocenter_mm, SETTINGS).poses[-1]
+        for problems, pose in ((views, start), (others, start @ views[1].rig_from_camera))
+    ]
+    assert torch.allclose(ends[0] @ views[1].rig_from_camera, ends[1], atol=1e-4)

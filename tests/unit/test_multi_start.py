@@ -38,7 +38,7 @@ def patient() -> Specimen:
 
 
 def started(one: Specimen, settings: MultiStartSettings, seed: int = 0) -> torch.Tensor:
-    return multi_start(problem(one, step_mm=None), one.pa_pose, one.isocenter_mm, settings, generator(seed, "test"))
+    return multi_start([problem(one, step_mm=None)], one.pa_pose, one.isocenter_mm, settings, generator(seed, "test"))
 
 
 def method(start) -> MethodSettings:

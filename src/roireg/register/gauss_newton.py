@@ -1,6 +1,6 @@
 """Gauss-Newton on locally normalised, weighted NCC: coarse to fine, damped as by Levenberg and Marquardt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,10 +45,10 @@ class GaussNewtonSettings:
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """B descents: where they are, the DRR there with its derivative, the objective's model, the damping."""
+    """B descents: where they are, the DRRs there with their derivatives, the objective's model, the damping."""
 
     poses: Float[Tensor, "B 4 4"]
-    jet: Jet
+    jets: tuple[Jet, ...]
     model: Quadratic
     damping: Float[Tensor, "B"]
 
@@ -62,7 +62,7 @@ class Path:
 
 
 def descend(
-    level: Level,
+    levels: Sequence[Level],
     poses: Float[Tensor, "B 4 4"],
     center_mm: Float[Tensor, "3"],
     iterations: int,
@@ -76,30 +76,48 @@ def descend(
     gains nothing. The next pass looks anew which pixels count.
 
     Args:
-        level: the problem at one resolution.
-        poses: starts, `volume_from_camera`, mm.
+        levels: the X-rays at one resolution; what is minimised is their mean.
+        poses: starts, `volume_from_rig`, mm.
         center_mm: centre of rotation, volume frame.
         iterations: most steps.
         tolerance: rad and mm; the descent ends when no entry of any step exceeds it.
         reweighting: how the pixels' weights follow from the residual at the start of a pass.
     """
-    jet = image_jet(level, poses, center_mm)
+    jets = _jets(levels, poses, center_mm)
     damping = torch.full((len(poses),), FIRST_DAMPING, dtype=torch.float64)
     path: list[tuple[Tensor, Tensor]] = []
     ended = False
     while not ended and len(path) <= iterations:
-        pixels = reweighting(level, pixels_at(level, poses), jet)
-        state = State(poses, jet, quadratic(level, pixels, jet), damping)
+        pixels = [
+            reweighting(level, pixels_at(level, poses @ level.rig_from_camera), jet)
+            for level, jet in zip(levels, jets, strict=True)
+        ]
+        state = State(poses, jets, _model(levels, pixels, jets), damping)
         path = path or [(state.poses, state.model.objective)]
         for _ in range(min(STEPS_PER_PASS, iterations + 1 - len(path))):
             step = damped_step(state.model, state.damping)
-            state = _step(level, pixels, state, step, center_mm)
+            state = _step(levels, pixels, state, step, center_mm)
             path.append((state.poses, state.model.objective))
             ended = bool((step.abs() < tolerance).all())
             if ended:
                 break
-        poses, jet, damping = state.poses, state.jet, state.damping
+        poses, jets, damping = state.poses, state.jets, state.damping
     return Path(torch.stack([p for p, _ in path]), torch.stack([o for _, o in path]))
+
+
+def _jets(levels: Sequence[Level], poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> tuple[Jet, ...]:
+    return tuple(image_jet(level, poses @ level.rig_from_camera, center_mm) for level in levels)
+
+
+def _model(levels: Sequence[Level], pixels: Sequence[Pixels], jets: Sequence[Jet]) -> Quadratic:
+    """Of the mean over the X-rays: a twist of the patient moves him alike in all of them."""
+    parts = [quadratic(*part) for part in zip(levels, pixels, jets, strict=True)]
+    return Quadratic(
+        *(
+            torch.stack([getattr(part, name) for part in parts]).mean(dim=0)
+            for name in ("objective", "gradient", "hessian")
+        )
+    )
 
 
 def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, "B 6"]:
@@ -109,12 +127,16 @@ def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, 
 
 
 def _step(
-    level: Level, pixels: Pixels, state: State, step: Float[Tensor, "B 6"], center_mm: Float[Tensor, "3"]
+    levels: Sequence[Level],
+    pixels: Sequence[Pixels],
+    state: State,
+    step: Float[Tensor, "B 6"],
+    center_mm: Float[Tensor, "3"],
 ) -> State:
     """Take the steps that lower the objective; the others stay, and will be damped more."""
     poses = perturb(state.poses, step, center_mm)
-    jet = image_jet(level, poses, center_mm)
-    model = quadratic(level, pixels, jet)
+    jets = _jets(levels, poses, center_mm)
+    model = _model(levels, pixels, jets)
     better = model.objective < state.model.objective
 
     def chosen(new: Tensor, old: Tensor) -> Tensor:
@@ -122,7 +144,7 @@ def _step(
 
     return State(
         chosen(poses, state.poses),
-        chosen(jet, state.jet),
+        tuple(chosen(*pair) for pair in zip(jets, state.jets, strict=True)),
         Quadratic(
             chosen(model.objective, state.model.objective),
             chosen(model.gradient, state.model.gradient),
@@ -133,7 +155,7 @@ def _step(
 
 
 def register_gauss_newton(
-    problem: Problem,
+    problems: Sequence[Problem],
     initial_pose: Float[Tensor, "4 4"],
     center_mm: Float[Tensor, "3"],
     settings: GaussNewtonSettings,
@@ -141,8 +163,8 @@ def register_gauss_newton(
     """Minimise one minus the NCC of the locally normalised X-ray and DRR over poses.
 
     Args:
-        problem: the X-ray, the CT, and the pixels that count.
-        initial_pose: `volume_from_camera`, mm.
+        problems: X-rays, the CT, and the pixels that count; several X-rays are registered jointly.
+        initial_pose: `volume_from_rig`, mm; for an X-ray alone that is `volume_from_camera`.
         center_mm: centre of rotation, volume frame.
         settings: levels, tolerances.
 
@@ -150,14 +172,15 @@ def register_gauss_newton(
         The initial pose and the iterates of all levels in turn. Each level, and each pass of it, compares other pixels,
         so that the objective may rise from one to the next; the last iterate is the result.
     """
-    sizes_px = [min(size, max(problem.xray.shape)) for size in settings.levels_px]
+    largest = max(max(problem.xray.shape) for problem in problems)
+    sizes_px = [min(size, largest) for size in settings.levels_px]
     rotation, translation = settings.tolerance_rotation_rad, settings.tolerance_translation_mm
     tolerance = initial_pose.new_tensor([rotation] * 3 + [translation] * 3)
     paths = []
     poses = initial_pose[None]
     for size_px, sigma_px in zip(sizes_px, settings.local_sigma_px, strict=True):
         path = descend(
-            level(problem, size_px, sigma_px),
+            [level(problem, size_px, sigma_px) for problem in problems],
             poses,
             center_mm,
             settings.iterations,

@@ -59,7 +59,7 @@ STARTS: dict[type, Callable[..., Float[Tensor, "4 4"]]] = {
     PaSettings: lambda specimen, xray, problem, settings, rng: pa_start(specimen),
     PerturbationSettings: lambda specimen, xray, problem, settings, rng: perturbed_start(specimen, xray, settings, rng),
     MultiStartSettings: lambda specimen, xray, problem, settings, rng: multi_start(
-        problem, specimen.pa_pose, specimen.isocenter_mm, settings, rng
+        [problem], specimen.pa_pose, specimen.isocenter_mm, settings, rng
     ),
     EncoderSettings: lambda specimen, xray, problem, settings, rng: settings.estimates[xray.name].pose,
 }

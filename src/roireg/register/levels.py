@@ -1,6 +1,6 @@
 """A registration problem, and the same at lower resolution."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -21,12 +21,16 @@ PATIENT_SHARE = 0.7
 class Problem:
     """An X-ray and what it is registered to.
 
+    Several X-rays of one patient are taken from one rig: the pose that is sought, `volume_from_rig`, is that of the
+    frame in which all their cameras are known. For an X-ray alone the rig is its camera.
+
     Attributes:
         xray: the fixed image.
         camera: its detector.
         volume: attenuation in 1/mm.
         weights: map of weights at a pose, or None for all pixels alike.
         step_mm: sampling of the renderer, or None for its default.
+        rig_from_camera: where the camera is in the rig, mm.
     """
 
     xray: Float[Tensor, "H W"]
@@ -34,6 +38,7 @@ class Problem:
     volume: Volume
     weights: WeightMap | None
     step_mm: float | None
+    rig_from_camera: Float[Tensor, "4 4"] = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,7 @@ class Level:
     weights: WeightMap | None
     step_mm: float
     sigma_px: float
+    rig_from_camera: Float[Tensor, "4 4"]
 
     @cached_property
     def windows(self) -> tuple[Float[Tensor, "H H"], Float[Tensor, "W W"]]:
@@ -75,4 +81,4 @@ def level(problem: Problem, size_px: int, sigma_px: float) -> Level:
     volume = problem.volume.coarsened(factor)
     fixed = functional.adaptive_avg_pool2d(problem.xray[None], (height, width))[0].to(volume.values.dtype)
     step_mm = default_step_mm(problem.volume) if problem.step_mm is None else problem.step_mm
-    return Level(fixed, camera, volume, problem.weights, factor * step_mm, sigma_px)
+    return Level(fixed, camera, volume, problem.weights, factor * step_mm, sigma_px, problem.rig_from_camera)

@@ -1,5 +1,6 @@
 """A start without a network: many random poses about `T_PA`, scored at low resolution, the best of them refined."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from roireg.geometry import perturb
 from roireg.register.gauss_newton import REWEIGHTINGS, descend
-from roireg.register.levels import Problem, level
+from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import objective
 
 # Coarse on purpose: the start must lie in the right valley, no more.
@@ -39,7 +40,7 @@ class MultiStartSettings:
 
 
 def multi_start(
-    problem: Problem,
+    problems: Sequence[Problem],
     pa_pose: Float[Tensor, "4 4"],
     center_mm: Float[Tensor, "3"],
     settings: MultiStartSettings,
@@ -48,17 +49,22 @@ def multi_start(
     """The best of many random starts.
 
     Args:
-        problem: the X-ray, the CT, and the pixels that count.
-        pa_pose: `T_PA`, about which the X-rays are expected.
+        problems: X-rays, the CT, and the pixels that count; several X-rays are registered jointly.
+        pa_pose: `T_PA`, about which the X-ray is expected; of several X-rays the expected `volume_from_rig`.
         center_mm: centre of rotation, volume frame.
         settings: numbers and spreads.
         rng: of the random poses.
     """
     sd = np.repeat([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm], 3)
     twists = torch.from_numpy(rng.normal(size=(settings.starts, 6)) * sd)
-    coarse = level(problem, settings.size_px, settings.local_sigma_px)
+    coarse = [level(problem, settings.size_px, settings.local_sigma_px) for problem in problems]
     poses = perturb(pa_pose.expand(settings.starts, 4, 4), twists, center_mm)
-    kept = poses[objective(coarse, poses).argsort()[: settings.keep]]
+    kept = poses[mean_objective(coarse, poses).argsort()[: settings.keep]]
     path = descend(coarse, kept, center_mm, settings.iterations, kept.new_tensor(TOLERANCE), REWEIGHTINGS["none"])
     # On the pixels that count at each pose: lost coverage is priced.
-    return path.poses[-1][objective(coarse, path.poses[-1]).argmin()]
+    return path.poses[-1][mean_objective(coarse, path.poses[-1]).argmin()]
+
+
+def mean_objective(levels: Sequence[Level], poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B"]:
+    """The objective at B poses `volume_from_rig`, the mean over the X-rays."""
+    return torch.stack([objective(level, poses @ level.rig_from_camera) for level in levels]).mean(dim=0)

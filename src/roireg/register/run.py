@@ -190,7 +190,7 @@ def _gauss_newton(
     specimen: Specimen, xrays: Sequence[Xray], initial: Float[Tensor, "B 4 4"], problem: Problem, method: MethodSettings
 ) -> list[Trace]:
     return [
-        register_gauss_newton(replace(problem, xray=xray.image), pose, specimen.isocenter_mm, method.search)
+        register_gauss_newton([replace(problem, xray=xray.image)], pose, specimen.isocenter_mm, method.search)
         for xray, pose in zip(xrays, initial, strict=True)
     ]
 
