@@ -65,6 +65,9 @@ $(VENV)/.bench: requirements-bench.lock $(READY)
 bench: $(VENV)/.bench ## Ratios against peers, each measured in one process
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
 
+own-study: $(READY) ## roireg on patients of the demo that nothing was tuned on: errors, verdicts, two views (docs/own-data.md)
+	@$(BIN)/python benchmarks/own_patient.py
+
 report: $(READY) ## One self-contained HTML report of the last `make demo`
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --report results/pelvis-demo/snakemake-report.html
 
@@ -79,4 +82,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-slow lint format bench report lock clean
+.PHONY: help environment demo study estimate test test-slow lint format bench own-study report lock clean

@@ -1,3 +1,31 @@
-"""ROI-guided, weakly supervised 2D/3D (X-ray to CT) registration."""
+"""ROI-guided, weakly supervised 2D/3D (X-ray to CT) registration.
+
+For a user's own patient:
+
+    import roireg
+
+    patient = roireg.read_patient("ct.nii.gz")
+    xray = roireg.read_xray("xray.dcm")
+    result = roireg.register_xrays(patient, [xray])
+    print(result.verdict, result.pose)
+    roireg.write_result("out", patient, result)
+"""
+
+from importlib import import_module
+from typing import Any
 
 __version__ = "0.1.0"
+
+# Imported when they are first used: jobs of the workflow import the package for other things.
+_API = {
+    "read_patient": "roireg.patient.ct",
+    "read_xray": "roireg.patient.xray",
+    "register_xrays": "roireg.patient.registration",
+    "write_result": "roireg.patient.outputs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module 'roireg' has no attribute {name!r}")
+    return getattr(import_module(_API[name]), name)

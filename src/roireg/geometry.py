@@ -10,6 +10,7 @@ A pose is the 4x4 matrix `volume_from_camera`. The focal entries of `intrinsics_
 stored image is seen from behind the detector, looking at the source, as C-arms show it.
 """
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -46,6 +47,20 @@ def pa_pose(isocenter_mm: Float[Tensor, "3"], source_to_isocenter_mm: float) -> 
     pose[:3, :3] = pose.new_tensor([[-1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, -1.0, 0.0]])
     pose[:3, 3] = isocenter_mm + pose.new_tensor([0.0, source_to_isocenter_mm, 0.0])
     return pose
+
+
+def carm_pose(
+    isocenter_mm: Float[Tensor, "3"], source_to_isocenter_mm: float, primary_deg: float, secondary_deg: float
+) -> Float[Tensor, "4 4"]:
+    """The pose at a C-arm's angles as DICOM defines them (PS3.3, C.8.7.5), for a patient who lies along the table.
+
+    At 0 and 0 the detector is above the patient's chest: `pa_pose`. The primary angle turns it about his long axis, +90
+    at his left side (LAO), -90 at his right (RAO); the secondary one towards his head (+, cranial) or feet (-, caudal).
+    """
+    turn = isocenter_mm.new_tensor([-math.radians(secondary_deg), 0, 0, 0, 0, 0], dtype=torch.float64)
+    orbit = isocenter_mm.new_tensor([0, 0, math.radians(primary_deg), 0, 0, 0], dtype=torch.float64)
+    at_zero = pa_pose(isocenter_mm, source_to_isocenter_mm)
+    return perturb(perturb(at_zero, turn, isocenter_mm), orbit, isocenter_mm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +105,21 @@ class Camera:
         """Distance from the source to every pixel centre."""
         return self.detector_points_mm.norm(dim=-1)
 
+    def window(self, rows: slice, columns: slice) -> "Camera":
+        """The camera of a part of the image."""
+        k = self.intrinsics_px.clone()
+        k[:2, 2] -= k.new_tensor([columns.start, rows.start])
+        return replace(self, intrinsics_px=k, height=rows.stop - rows.start, width=columns.stop - columns.start)
+
     def cropped(self, margin_px: int) -> "Camera":
         """The camera of the image without `margin_px` pixels on each side."""
+        return self.window(slice(margin_px, self.height - margin_px), slice(margin_px, self.width - margin_px))
+
+    def mirrored(self) -> "Camera":
+        """The camera of the image flipped left to right: it is seen from the other side of the detector."""
         k = self.intrinsics_px.clone()
-        k[:2, 2] -= margin_px
-        return replace(self, intrinsics_px=k, height=self.height - 2 * margin_px, width=self.width - 2 * margin_px)
+        k[0, 0], k[0, 2] = -k[0, 0], self.width - 1 - k[0, 2]
+        return replace(self, intrinsics_px=k)
 
     def resized(self, height: int, width: int) -> "Camera":
         """The camera of the image resampled to `height x width`, the outer pixel edges staying where they are."""

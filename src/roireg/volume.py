@@ -102,13 +102,18 @@ class Volume:
 
     def coarsened(self, factor: int) -> "Volume":
         """The means of blocks of `factor` voxels a side, made once; blocks at the far ends may be partial."""
-        if factor == 1:
+        return self.block_means((factor, factor, factor))
+
+    def block_means(self, factors: tuple[int, int, int]) -> "Volume":
+        """The means of blocks of so many voxels along x, y, z, made once; blocks at the far ends may be partial."""
+        if factors == (1, 1, 1):
             return self
-        key = f"coarsened {factor}"
+        key = f"block means {factors}"
         if key not in self.derived:
-            means = functional.avg_pool3d(self.values[None], factor, ceil_mode=True, count_include_pad=False)[0]
+            means = functional.avg_pool3d(self.values[None], factors[::-1], ceil_mode=True, count_include_pad=False)[0]
+            factor = self.volume_from_voxel.new_tensor(factors)
             frame = self.volume_from_voxel.clone()
-            frame[:3, 3] += frame[:3, :3].sum(dim=1) * (factor - 1) / 2
+            frame[:3, 3] += frame[:3, :3] @ ((factor - 1) / 2)
             frame[:3, :3] *= factor
             self.derived[key] = Volume(means, frame)
         return self.derived[key]

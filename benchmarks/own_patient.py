@@ -1,0 +1,216 @@
+"""`roireg` on patients of the demo that nothing was tuned on: errors, verdicts, two views. `make own-study` runs it.
+
+Thresholds and the factor on standard deviations (`roireg.patient.verdict`, `roireg.patient.uncertainty.INFLATION`) were
+chosen on the first three specimens of config/study.yaml (seed 0). Here the demo makes others, of another seed.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.progress import track
+
+from roireg.demo.anatomy import LABEL_NAMES, load_anatomy
+from roireg.demo.dataset import PHOTONS, expose, label_volumes, pelvis_center_mm, specimen_bodies
+from roireg.demo.source import download
+from roireg.demo.specimens import Specimen, make_specimens
+from roireg.demo.views import View as Exposure
+from roireg.demo.views import carm, draw_instruments, draw_view
+from roireg.evaluate import registration_errors
+from roireg.geometry import carm_pose, perturb
+from roireg.patient.ct import Patient, reference_points_mm
+from roireg.patient.registration import EXCLUDE_MARGIN_MM, Result, register_xrays, registered_from
+from roireg.patient.view import View, prepared, without_borders
+from roireg.register.weights import WeightSettings, weight_map
+from roireg.se3 import invert, transform_points
+from roireg.seeds import generator
+from roireg.volume import Volume, attenuation_from_hu
+
+SEED, SPECIMENS, XRAYS = 1, 6, 8
+CROP_PX, SIZE_PX = 25, 128
+SOURCE_SHARE = 0.72
+# What a C-arm's display says of its angles.
+ANGLE_STEP_DEG = 1.0
+SECOND_DEG = (60.0, 90.0)
+EXCLUDED = ("left femur", "right femur")
+FAR_DEG, FAR_MM, FAR_STARTS = 8.0, 25.0, 4
+TRUE_MM = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A patient and two X-rays of him, with the true poses."""
+
+    name: str
+    patient: Patient
+    landmarks_mm: torch.Tensor
+    views: tuple[View, View]
+    truths: tuple[torch.Tensor, torch.Tensor]
+
+
+def as_patient(specimen: Specimen) -> Patient:
+    """The scan, as `read_patient` would read it from files."""
+    frame = torch.from_numpy(specimen.ct.volume_from_voxel)
+    hu = torch.from_numpy(specimen.ct.hu).float()
+    volume = Volume(attenuation_from_hu(hu), frame)
+    labels = torch.from_numpy(specimen.ct.labels.astype(np.uint8))
+    return Patient("demo", volume, labels, LABEL_NAMES, volume.center_mm, reference_points_mm(Volume(hu, frame)))
+
+
+def angles_deg(pose: torch.Tensor) -> tuple[float, float]:
+    """The C-arm's angles at a pose, as its display rounds them."""
+    left, posterior, superior = pose[:3, 2].tolist()
+    exact = np.rad2deg([np.arctan2(left, -posterior), np.arcsin(superior)])
+    return tuple(float(x) for x in np.round(exact / ANGLE_STEP_DEG) * ANGLE_STEP_DEG)
+
+
+def turned(view: Exposure, degrees: float, center_mm: np.ndarray) -> Exposure:
+    """The same patient, seen from the C-arm turned about his long axis."""
+    twist = torch.tensor([0.0, 0.0, np.deg2rad(degrees), 0.0, 0.0, 0.0], dtype=torch.float64)
+    pose = perturb(view.pose, twist, torch.from_numpy(center_mm))
+    return Exposure(pose, {key: femur @ invert(view.pose) @ pose for key, femur in view.femur_poses.items()}, False)
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    """X-rays of new specimens; a third of them with instruments."""
+    files = folder / "ct.nii.gz", folder / "labels.nii.gz"
+    if not all(file.is_file() for file in files):
+        download(*files)
+    parameters = carm(768, 768, 0.388, 1020.0)
+    camera = parameters.camera()
+    for specimen in make_specimens(load_anatomy(*files), SPECIMENS, SEED):
+        bodies, center = specimen_bodies(specimen), pelvis_center_mm(label_volumes(specimen))
+        patient = as_patient(specimen)
+        landmarks = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
+        for index in range(XRAYS):
+            rng = generator(SEED, "own study", specimen.name, str(index))
+            first = draw_view(rng, camera, center, specimen.landmarks_mm, False)
+            second = turned(first, rng.choice([-1, 1]) * rng.uniform(*SECOND_DEG), center)
+            instruments = draw_instruments(rng, center) if index % 3 == 2 else []
+            expected = carm_pose(
+                torch.zeros(3, dtype=torch.float64),
+                SOURCE_SHARE * camera.source_to_detector_mm,
+                *angles_deg(first.pose),
+            )
+            views = []
+            for exposure in (first, second):
+                stored = expose(bodies, exposure, camera, instruments, PHOTONS, rng)
+                part = slice(CROP_PX, 768 - CROP_PX)
+                image, small = prepared("demo", *without_borders(stored, part, part, camera), False, True, SIZE_PX)
+                rig = expected @ invert(first.pose) @ exposure.pose
+                views.append(View(f"{index:03d}", image, small, rig))
+            yield Case(f"{specimen.name}/{index:03d}", patient, landmarks, tuple(views), (first.pose, second.pose))
+
+
+def errors(case: Case, pose: torch.Tensor, view: View) -> dict[str, float]:
+    """Errors at the demo's landmarks, and that in depth at the patient's centre."""
+    found = registration_errors(pose, case.truths[0], view.camera, case.landmarks_mm, case.patient.center_mm)
+    ends = [transform_points(invert(one), case.patient.center_mm[None])[0] for one in (pose, case.truths[0])]
+    return {**found, "depth_mm": abs(float(ends[0][2] - ends[1][2]))}
+
+
+def row(kind: str, case: Case, result: Result) -> dict[str, object]:
+    """What is kept of a registration."""
+    one = result.views[0]
+    return {
+        "kind": kind,
+        "case": case.name,
+        "verdict": str(result.verdict.grade),
+        "ncc": one.evidence.ncc,
+        "sd_mm": one.evidence.projection_sd_mm,
+        "predicted_depth_mm": one.spread.depth_mm,
+        "flip_told": "flipped" in result.verdict.reasons[0],
+        "seconds": result.seconds,
+        **errors(case, one.pose, one.view),
+    }
+
+
+def rows_of(case: Case, other: Patient | None) -> Iterator[dict[str, object]]:
+    """One X-ray in every way: alone, with a second one, from bad starts, flipped, and on another patient's CT."""
+    patient, view = case.patient, case.views[0]
+    yield row("one view", case, register_xrays(patient, [view], EXCLUDED))
+    yield row("two views", case, register_xrays(patient, case.views, EXCLUDED))
+    problems = [view.problem(patient.volume, weight_map(patient, WeightSettings(True, EXCLUDED, EXCLUDE_MARGIN_MM)))]
+    rng = generator(SEED, "far starts", case.name)
+    for _ in range(FAR_STARTS):
+        twist = rng.normal(size=6) * np.repeat([np.deg2rad(FAR_DEG), FAR_MM], 3)
+        start = perturb(case.truths[0], torch.from_numpy(twist), patient.center_mm) @ invert(view.rig_from_camera)
+        yield row("one far start, no search", case, registered_from(patient, [view], problems, start))
+    yield row("flipped left to right", case, register_xrays(patient, [view.mirrored()], EXCLUDED))
+    if other is not None:
+        yield row("another patient's CT", case, register_xrays(other, [view], EXCLUDED))
+
+
+def measured(folder: Path) -> pd.DataFrame:
+    """A row a registration."""
+    rows: list[dict[str, object]] = []
+    other, last = None, None
+    for case in track(cases(folder), "X-rays", SPECIMENS * XRAYS):
+        if last is not None and last is not case.patient:
+            other = last
+        last = case.patient
+        rows += rows_of(case, other)
+    return pd.DataFrame(rows)
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """By kind: errors, and how often `trusted` was right (precision) and what is right was trusted (recall)."""
+    lines = []
+    for kind, own in rows.groupby("kind", sort=False):
+        right, trusted = own["mpd_mm"] < TRUE_MM, own["verdict"] == "trusted"
+        lines.append(
+            {
+                "kind": kind,
+                "runs": len(own),
+                "below 2 mm": f"{right.mean():.0%}",
+                "median mpd mm": f"{own['mpd_mm'].median():.2f}",
+                "median tre mm": f"{own['tre_mm'].median():.2f}",
+                "median depth mm": f"{own['depth_mm'].median():.2f}",
+                "trusted": int(trusted.sum()),
+                "trusted and wrong": int((trusted & ~right).sum()),
+                "right and trusted": f"{trusted[right].mean():.0%}" if right.any() else "–",
+                "failed": int((own["verdict"] == "failed").sum()),
+                "flip told": int(own["flip_told"].sum()),
+                "median s": f"{own['seconds'].median():.1f}",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def calibration(rows: pd.DataFrame) -> str:
+    """How large errors are beside what was predicted."""
+    good = rows[(rows["mpd_mm"] < TRUE_MM) & (rows["kind"] != "another patient's CT")]
+    lines = []
+    for kind in ("one view", "two views"):
+        own = good[good["kind"] == kind]
+        depth, shadow = own["depth_mm"] / own["predicted_depth_mm"], own["mpd_mm"] / own["sd_mm"]
+        lines.append(
+            f"{kind}: error / predicted sd, median (95th percentile): depth {depth.median():.2f} "
+            f"({depth.quantile(0.95):.2f}), shadows {shadow.median():.2f} ({shadow.quantile(0.95):.2f})"
+        )
+    one, two = (good[good["kind"] == kind].set_index("case") for kind in ("one view", "two views"))
+    both = one.index.intersection(two.index)
+    ratios = {name: two.loc[both, name].median() / one.loc[both, name].median() for name in ("depth_mm", "tre_mm")}
+    lines.append(
+        f"two views against one, medians over {len(both)} X-rays: "
+        + ", ".join(f"{k} {v:.2f}" for k, v in ratios.items())
+    )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write every registration as CSV; print the summary."""
+    out = Path(sys.argv[1] if len(sys.argv) > 1 else "results/own-study")
+    rows = measured(out)
+    out.mkdir(parents=True, exist_ok=True)
+    rows.to_csv(out / "registrations.csv", index=False)
+    print(summary(rows).to_string(index=False))
+    print(calibration(rows))
+
+
+if __name__ == "__main__":
+    main()

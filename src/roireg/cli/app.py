@@ -1,0 +1,211 @@
+"""Commands for a user's own patient. Libraries are imported when a command runs, so that --help is quick."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roireg import __version__
+from roireg.cli import train
+from roireg.cli.common import (
+    CameraOption,
+    CenterOption,
+    CropOption,
+    CtOption,
+    FrameOption,
+    LabelsOption,
+    MirrorOption,
+    NamesOption,
+    RescaleOption,
+    SizeOption,
+    XrayOption,
+    err,
+    load_patient,
+    load_views,
+    one_line_errors,
+    out,
+    table,
+)
+
+FAILED_STATUS = 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="X-rays to CT: where was the patient when the X-ray was taken?",
+    epilog="Frames, units and files: docs/own-data.md. Exit status: 1 for wrong input, 3 for a failed registration.",
+)
+app.add_typer(train.app, name="train")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """X-rays to CT: where was the patient when the X-ray was taken?"""
+
+
+@app.command()
+def register(
+    ct: CtOption,
+    xray: XrayOption,
+    camera: CameraOption = None,
+    labels: LabelsOption = None,
+    label_names: NamesOption = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Label that may have moved since the CT, such as a femur; repeat for more.")
+    ] = None,
+    center_on: CenterOption = None,
+    rescale: RescaleOption = (1.0, 0.0),
+    frame: FrameOption = 0,
+    crop: CropOption = 0,
+    mirror: MirrorOption = False,
+    size: SizeOption = 128,
+    initial: Annotated[Path | None, typer.Option(help="pose.json to start from, of the first X-ray.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Start from a model of `roireg train encoder`.")] = None,
+    segmenter: Annotated[Path | None, typer.Option(help="Check ROIs by a model of `roireg train segmenter`.")] = None,
+    roi: Annotated[list[str] | None, typer.Option(help="ROIs of that segmenter, in its order.")] = None,
+    gif: Annotated[bool, typer.Option("--gif", help="Also an animation of the optimization.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for poses and pictures.")] = Path("registration"),
+) -> None:
+    """Find the pose of the X-rays: pose.json, pose.txt, pose.tfm, points.mrk.json, overlay.png, and a verdict."""
+    from roireg.cli.tell import tell_result
+
+    with one_line_errors():
+        from roireg.patient.checks import check_rois
+        from roireg.patient.outputs import write_result
+        from roireg.patient.registration import register_xrays
+        from roireg.patient.starts import initial_rig_pose
+
+        patient = load_patient(ct, labels, label_names, center_on, rescale)
+        views = load_views(xray, camera, frame, crop, size, mirror)
+        start = initial_rig_pose(views[0], initial, encoder)
+        with err.status("compiling and searching"):
+            result = register_xrays(patient, views, exclude or (), initial=start, seed=seed, report=err.print)
+        if segmenter is not None:
+            result = check_rois(patient, result, segmenter, roi or [])
+        folders = write_result(output, patient, result, gif)
+        tell_result(result, folders)
+    if result.verdict.grade == "failed":
+        raise typer.Exit(FAILED_STATUS)
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="CTs, X-rays, HDF5 files; a CT and an X-ray also overlaid.")],
+    camera: CameraOption = None,
+    labels: LabelsOption = None,
+    label_names: NamesOption = None,
+    center_on: CenterOption = None,
+    rescale: RescaleOption = (1.0, 0.0),
+    frame: FrameOption = 0,
+    crop: CropOption = 0,
+    mirror: MirrorOption = False,
+    size: SizeOption = 128,
+    pose: Annotated[
+        Path | None, typer.Option(help="pose.json; without it, where the geometry puts the patient.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--out", "-o", help="The overlay.")] = Path("overlay.png"),
+) -> None:
+    """Say what files are: geometry, orientation, units; and show whether CT and X-ray go together."""
+    from roireg.cli.tell import tell_ct, tell_hdf5, tell_xray
+
+    with one_line_errors():
+        from roireg.patient.kinds import Kind, kind_of
+        from roireg.patient.overlay import write_overlay
+        from roireg.patient.poses import read_pose
+        from roireg.patient.registration import expected_pose
+
+        kinds = {path: kind_of(path) for path in files}
+        patients = [
+            load_patient(path, labels, label_names, center_on, rescale)
+            for path, kind in kinds.items()
+            if kind is Kind.CT
+        ]
+        xrays = [path for path, kind in kinds.items() if kind is Kind.XRAY]
+        views = load_views(xrays, camera, frame, crop, size, mirror) if xrays else []
+        for patient in patients:
+            tell_ct(patient)
+        for view in views:
+            tell_xray(view)
+        for path, kind in kinds.items():
+            if kind is Kind.HDF5:
+                tell_hdf5(path)
+        if len(patients) == 1 and len(views) == 1:
+            patient, view = patients[0], views[0]
+            at = expected_pose(patient) @ view.rig_from_camera if pose is None else read_pose(pose).pose
+            where = "where the geometry puts the patient" if pose is None else f"at {pose}"
+            write_overlay(output, patient, view, at, f"{patient.name} and {view.name}, {where}")
+            out.print(f"overlay {where}: {output}", markup=False)
+
+
+@app.command()
+def render(
+    ct: CtOption,
+    pose: Annotated[Path, typer.Option(help="pose.json of `roireg register`.")],
+    labels: LabelsOption = None,
+    label_names: NamesOption = None,
+    rescale: RescaleOption = (1.0, 0.0),
+    roi: Annotated[
+        list[str] | None, typer.Option(help="Labels to project, in this order; all if none is named.")
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=16, max=4096, help="Longer side; that of the pose if not given.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder.")] = Path("rendering"),
+) -> None:
+    """Make the DRR at a pose, and with labels the ROI masks: drr.png (16 bits), drr.tif (line integrals), rois.png."""
+    with one_line_errors():
+        from roireg.patient.poses import read_pose
+        from roireg.patient.rendering import write_rendering
+
+        patient = load_patient(ct, labels, label_names, (), rescale)
+        for path in write_rendering(output, patient, read_pose(pose), roi or [], size):
+            out.print(str(path), markup=False)
+
+
+@app.command()
+def evaluate(
+    estimate: Annotated[Path, typer.Argument(help="pose.json of `roireg register`.")],
+    truth: Annotated[Path, typer.Argument(help="pose.json with the true pose of the same X-ray.")],
+    landmarks: Annotated[
+        Path | None, typer.Option(help="Slicer .mrk.json, in mm; without it, the estimate's points of bone.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--out", "-o", help="Also as JSON.")] = None,
+) -> None:
+    """Errors of a pose: mpd, mrpd, tre (mm), rotation (°), translation (mm), as docs/conventions.md defines them."""
+    with one_line_errors():
+        from roireg.patient.poses import write_json
+        from roireg.patient.truth import pose_errors
+
+        errors, points = pose_errors(estimate, truth, landmarks)
+        table(f"{estimate} against {truth}, {points}", ["error", "value"], [[k, f"{v:.4g}"] for k, v in errors.items()])
+        if output is not None:
+            write_json(output, {"points": points, **errors})
+
+
+@app.command()
+def export(
+    pose: Annotated[Path, typer.Argument(help="pose.json of `roireg register`.")],
+    to: Annotated[str, typer.Option(help="matrix, itk (also 3D Slicer's), slicer-points, or diffdrr.")],
+    output: Annotated[Path | None, typer.Option("--out", "-o", help="The file; beside the pose if not given.")] = None,
+) -> None:
+    """Write a pose for another program."""
+    from roireg.errors import InputError
+
+    with one_line_errors():
+        from roireg.patient.poses import EXPORTS, read_pose
+
+        if to not in EXPORTS:
+            raise InputError(f"--to {to}", "there is no such format", f"Known: {', '.join(EXPORTS)}")
+        ending, write = EXPORTS[to]
+        path = output or pose.with_suffix("").with_suffix(ending)
+        write(path, read_pose(pose))
+        out.print(str(path), markup=False)

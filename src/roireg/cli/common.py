@@ -1,0 +1,136 @@
+"""What commands share: the console, options, one line for an error, and files that go together."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from roireg.errors import InputError
+
+if TYPE_CHECKING:
+    from roireg.patient.ct import Patient
+    from roireg.patient.view import View
+
+# Results go to the standard output, what is being done to the error output.
+out, err = Console(), Console(stderr=True, highlight=False)
+
+CtOption = Annotated[Path, typer.Option("--ct", help="NIfTI, NRRD or MHA file, or a folder with one DICOM series.")]
+XrayOption = Annotated[
+    list[Path], typer.Option("--xray", help="DICOM, PNG or TIFF; given several times, views are registered jointly.")
+]
+CameraOption = Annotated[
+    list[Path] | None,
+    typer.Option("--camera", help="Camera file of a picture: one for all X-rays, or one for each, in their order."),
+]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Labels on the CT's grid.")]
+NamesOption = Annotated[Path | None, typer.Option("--label-names", help="YAML file with lines such as '1: left hip'.")]
+CenterOption = Annotated[
+    list[str] | None, typer.Option("--center-on", help="Label in whose middle the X-ray is centred; repeat for more.")
+]
+RescaleOption = Annotated[
+    tuple[float, float], typer.Option("--rescale", help="Slope and intercept to Hounsfield units, if none are stored.")
+]
+FrameOption = Annotated[int, typer.Option("--frame", min=0, help="Frame of a sequence, from 0.")]
+CropOption = Annotated[int, typer.Option("--crop", min=0, help="Pixels taken off each side (collimator).")]
+MirrorOption = Annotated[bool, typer.Option("--mirror", help="The X-ray is flipped left to right.")]
+SizeOption = Annotated[int, typer.Option("--size", min=64, max=1024, help="Longer side of the image, in pixels.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="A configuration laid over the default one.")]
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """End with one line, and status 1, where the user's input is wrong."""
+    try:
+        yield
+    except InputError as error:
+        err.print("[bold red]error:[/] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def load_patient(
+    ct: Path,
+    labels: Path | None,
+    label_names: Path | None,
+    center_on: Sequence[str] | None,
+    rescale: tuple[float, float],
+) -> "Patient":
+    """The patient, and what looks odd of him."""
+    from roireg.patient.ct import read_patient
+
+    with err.status(f"reading {ct}"):
+        patient = read_patient(ct, labels, label_names, center_on or (), rescale)
+    warn(patient.name, patient.warnings)
+    return patient
+
+
+def load_views(
+    xrays: Sequence[Path], cameras: Sequence[Path] | None, frame: int, crop: int, size: int, mirror: bool
+) -> list["View"]:
+    """The X-rays, each with its camera file if there is one."""
+    from roireg.patient.xray import read_xray
+
+    given: list[Path | None] = list(cameras or [None])
+    if len(given) == 1:
+        given *= len(xrays)
+    if len(given) != len(xrays):
+        fault = f"{len(given)} camera files for {len(xrays)} X-rays"
+        raise InputError("--camera", fault, "Give one for all, or one for each in the order of the X-rays")
+    views = [read_xray(xray, camera, frame, crop, size) for xray, camera in zip(xrays, given, strict=True)]
+    views = [view.mirrored() if mirror else view for view in views]
+    for view in views:
+        warn(view.name, view.warnings)
+    return views
+
+
+def warn(name: str, warnings: Sequence[str]) -> None:
+    """What was assumed, or looks odd."""
+    for warning in warnings:
+        err.print(f"[yellow]note:[/] {name}: ", end="")
+        err.print(warning, markup=False, soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table under its title."""
+    out.print(title, markup=False, style="bold", soft_wrap=True)
+    shown = Table()
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    out.print(shown)
+
+
+def default_config(overlay: Path | None) -> dict[str, Any]:
+    """The workflow's configuration, which the package carries along, and a file laid over it.
+
+    Raises:
+        InputError: the result is no valid configuration.
+    """
+    from roireg.config import check_references, check_schema
+
+    package = Path(__file__).parents[1]
+    # Installed, it lies in the package; in a checkout two folders above.
+    home = package if (package / "config.yaml").is_file() else package.parents[1]
+    schema = home / "config.schema.yaml" if home == package else home / "config" / "config.schema.yaml"
+    config = yaml.safe_load((home / "config.yaml").read_text())
+    if overlay is not None:
+        try:
+            config = _merged(config, yaml.safe_load(overlay.read_text()) or {})
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(overlay, f"it cannot be read ({error})", "Give a YAML file") from None
+    check_schema(config, schema)
+    check_references(config)
+    return config
+
+
+def _merged(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}

@@ -1,0 +1,57 @@
+"""Results in words."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from roireg.cli.common import out, table
+from roireg.patient.ct import Patient
+from roireg.patient.registration import Result
+from roireg.patient.view import View
+
+COLOURS = {"trusted": "green", "check": "yellow", "failed": "red"}
+
+
+def tell_ct(patient: Patient) -> None:
+    """A CT's geometry."""
+    table(f"CT {patient.name}", ["what", "value"], [[name, value] for name, value in patient.facts.items()])
+
+
+def tell_xray(view: View) -> None:
+    """An X-ray's geometry, and where each number comes from."""
+    size = f"{view.camera.width} x {view.camera.height} px of {view.camera.pixel_spacing_mm[0]:.3g} mm"
+    rows = [[fact.name, fact.value, fact.source] for fact in view.facts]
+    table(f"X-ray {view.name}", ["what", "value", "from"], [*rows, ["as it is registered", size, ""]])
+
+
+def tell_hdf5(path: Path) -> None:
+    """Specimens of a data set in the DeepFluoro layout."""
+    from roireg import deepfluoro
+
+    with deepfluoro.open_dataset(path) as file:
+        parameters = deepfluoro.read_parameters(file)
+        camera = parameters.camera()
+        size = f"{camera.width} x {camera.height} px of {camera.pixel_spacing_mm[0]:.3g} mm"
+        rows = []
+        for name in deepfluoro.specimen_names(file):
+            ct = deepfluoro.read_ct(file, name)
+            voxels = " x ".join(map(str, ct.hu.shape[::-1]))
+            spacing = " x ".join(f"{s:.3g}" for s in ct.spacing_mm)
+            xrays = str(len(deepfluoro.projection_names(file, name)))
+            rows.append([name, f"{voxels} of {spacing} mm", str(len(ct.landmarks_mm)), xrays])
+    title = f"{path}: DeepFluoro layout, detector {size}, {camera.source_to_detector_mm:.0f} mm from the source"
+    table(title, ["specimen", "CT", "landmarks", "X-rays"], rows)
+
+
+def tell_result(result: Result, folders: Sequence[Path]) -> None:
+    """The verdict, its reasons, what is uncertain, and where the files are."""
+    for one, folder in zip(result.views, folders, strict=True):
+        grade, sd = one.verdict.grade, one.spread
+        out.print(f"[bold {COLOURS[grade]}]{grade}[/] ", end="")
+        out.print(f"{one.view.name}: {'; '.join(one.verdict.reasons)}", markup=False, soft_wrap=True)
+        turns = ", ".join(f"{angle:.2f}" for angle in sd.rotation_deg)
+        where = f"{sd.across_mm:.2f} mm across, {sd.down_mm:.2f} mm down, {sd.depth_mm:.2f} mm in depth"
+        out.print(f"  predicted sd: {where}; {turns}° about these axes", markup=False, soft_wrap=True)
+        out.print(f"  {folder}/: pose.json, pose.txt, pose.tfm, points.mrk.json, overlay.png", markup=False)
+    if len(result.views) == 1:
+        out.print("  depth is what one view sees least of; a second view from the side helps", markup=False)
+    out.print(f"{result.seconds:.1f} s", markup=False)
