@@ -102,7 +102,7 @@ def cases(folder: Path) -> Iterator[Case]:
                 part = slice(CROP_PX, 768 - CROP_PX)
                 image, small = prepared("demo", *without_borders(stored, part, part, camera), False, True, SIZE_PX)
                 rig = expected @ invert(first.pose) @ exposure.pose
-                views.append(View(f"{index:03d}", image, small, rig))
+                views.append(View(f"{index:03d}", image, small, camera, rig))
             yield Case(f"{specimen.name}/{index:03d}", patient, landmarks, tuple(views), (first.pose, second.pose))
 
 

@@ -90,6 +90,8 @@ def test_the_command_finds_the_pose_and_trusts_it(command, truths, patient):
     assert errors_of(pose, truths["front"], patient)["mpd_mm"] < 1
     assert entries["uncertainty"]["depth_mm"] > 3 * entries["uncertainty"]["across_mm"]
     assert entries["xray"] == "front.dcm"
+    assert entries["camera_of_the_stored_image"]["width_px"] == CAMERA.width
+    assert entries["camera"]["width_px"] == 128
 
 
 def test_the_command_leaves_poses_and_pictures(command):

@@ -113,6 +113,8 @@ def test_collimator_and_crop_leave_the_camera_where_it_was(dicom):
     point = torch.tensor([[12.0, -30.0, 25.0]], **DOUBLE)
     apart = project(point, whole.camera, whole.rig_from_camera) - project(point, part.camera, part.rig_from_camera)
     assert apart[0].tolist() == pytest.approx([7.0, 12.0])
+    stored = project(point, part.stored_camera, part.rig_from_camera)
+    assert torch.allclose(stored, project(point, whole.camera, whole.rig_from_camera))
 
 
 def test_a_large_image_shrinks_and_its_camera_with_it(dicom):

@@ -67,8 +67,10 @@ def register(
     crop: CropOption = 0,
     mirror: MirrorOption = False,
     size: SizeOption = 128,
-    initial: Annotated[Path | None, typer.Option(help="pose.json to start from, of the first X-ray.")] = None,
-    encoder: Annotated[Path | None, typer.Option(help="Start from a model of `roireg train encoder`.")] = None,
+    initial: Annotated[Path | None, typer.Option(help="pose.json of the first X-ray, to try first.")] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="A model of `roireg train encoder`, to try its pose first.")
+    ] = None,
     segmenter: Annotated[Path | None, typer.Option(help="Check ROIs by a model of `roireg train segmenter`.")] = None,
     roi: Annotated[list[str] | None, typer.Option(help="ROIs of that segmenter, in its order.")] = None,
     gif: Annotated[bool, typer.Option("--gif", help="Also an animation of the optimization.")] = False,

@@ -10,6 +10,7 @@ from roireg.patient.ct import Patient
 from roireg.patient.overlay import write_gif, write_overlay
 from roireg.patient.poses import (
     StoredPose,
+    camera_entries,
     pose_entries,
     write_itk,
     write_json,
@@ -29,6 +30,7 @@ def result_entries(patient: Patient, result: Result, one: ViewResult) -> dict:
     predicted = asdict(one.spread)
     return {
         **pose_entries(one.pose, one.view.camera),
+        "camera_of_the_stored_image": camera_entries(one.view.stored_camera),
         "roireg": __version__,
         "ct": patient.name,
         "xray": one.view.name,

@@ -45,13 +45,18 @@ def pose_entries(pose: Float[Tensor, "4 4"], camera: Camera) -> dict[str, Any]:
         "convention": CONVENTION,
         "units": "mm",
         "volume_from_camera": pose.tolist(),
-        "camera": {
-            "intrinsics_px": camera.intrinsics_px.tolist(),
-            "height_px": camera.height,
-            "width_px": camera.width,
-            "pixel_spacing_mm": list(camera.pixel_spacing_mm),
-            "source_to_detector_mm": camera.source_to_detector_mm,
-        },
+        "camera": camera_entries(camera),
+    }
+
+
+def camera_entries(camera: Camera) -> dict[str, Any]:
+    """A camera in JSON."""
+    return {
+        "intrinsics_px": camera.intrinsics_px.tolist(),
+        "height_px": camera.height,
+        "width_px": camera.width,
+        "pixel_spacing_mm": list(camera.pixel_spacing_mm),
+        "source_to_detector_mm": camera.source_to_detector_mm,
     }
 
 

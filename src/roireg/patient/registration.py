@@ -40,6 +40,10 @@ class Search:
     translation_sd_mm: float
     upside_down: bool = False
 
+    def __str__(self) -> str:
+        spread_of = f"{self.rotation_sd_deg:g}° and {self.translation_sd_mm:g} mm (sd)"
+        return f"{self.starts} starts within {spread_of}" + (", image upside down" if self.upside_down else "")
+
     def settings(self) -> MultiStartSettings:
         """Those of the search at low resolution."""
         return MultiStartSettings(
@@ -138,7 +142,7 @@ def register_xrays(
         views: X-rays; several are registered jointly, by the `rig_from_camera` that they state.
         exclude: labels that may have moved against the rest: pixels in whose ray they are do not count.
         exclude_margin_mm: labels are grown by so much.
-        initial: `volume_from_rig` (mm) to start from instead of a search.
+        initial: `volume_from_rig` (mm) to try before the search.
         seed: of the random starts.
         report: told what is being done.
 
@@ -150,27 +154,38 @@ def register_xrays(
     register_gauss_newton(problems, expected_pose(patient), patient.center_mm, replace(GAUSS_NEWTON, iterations=1))
     began = time.perf_counter()
     best: Result | None = None
-    for number, search in enumerate(ROUNDS if initial is None else ROUNDS[:1], start=1):
-        posed = [view.upside_down() if search.upside_down else view for view in views]
+    rounds: list[Search | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
+    for number, search in enumerate(rounds, start=1):
+        upside_down = search is not None and search.upside_down
+        posed = [view.upside_down() if upside_down else view for view in views]
         problems = [view.problem(patient.volume, weights) for view in posed]
-        if initial is None:
-            where = ", image upside down" if search.upside_down else ""
-            spread_of = f"{search.rotation_sd_deg:g}° and {search.translation_sd_mm:g} mm (sd)"
-            report(f"round {number}: {search.starts} starts within {spread_of}{where}")
-            rng = generator(seed, "own patient", str(number))
-            start = multi_start(problems, expected_pose(patient), patient.center_mm, search.settings(), rng)
-        else:
+        if search is None:
+            report(f"round {number}: the given start")
             start = initial
+        else:
+            report(f"round {number}: {search}")
+            rng = generator(seed, "own patient", str(search))
+            start = multi_start(problems, expected_pose(patient), patient.center_mm, search.settings(), rng)
         found = replace(registered_from(patient, posed, problems, start), rounds=number)
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
         if best is None or _rank(found) > _rank(best):
             best = found
-        if best.verdict.grade is Grade.TRUSTED:
+        if _fits(best):
             break
-    if best.verdict.grade is not Grade.TRUSTED:
+    if not _fits(best):
         report("not trusted: trying the X-ray flipped left to right")
         best = _also_mirrored(patient, best, weights, seed)
     return replace(best, seconds=time.perf_counter() - began)
+
+
+def _fits(result: Result) -> bool:
+    """Whether searching on is of no use: images agree, whatever else speaks against the pose."""
+    return all(
+        one.evidence.ncc >= THRESHOLDS.trusted_ncc
+        and one.evidence.projection_sd_mm <= THRESHOLDS.trusted_sd_mm
+        and one.evidence.counted >= THRESHOLDS.least_counted
+        for one in result.views
+    )
 
 
 def _rank(result: Result) -> float:

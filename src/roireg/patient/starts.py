@@ -1,4 +1,4 @@
-"""Where a registration starts, if it is not to search."""
+"""A start that is tried before any search."""
 
 from pathlib import Path
 

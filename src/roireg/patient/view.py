@@ -39,6 +39,7 @@ class View:
         name: of the file.
         image: `(H, W)` log attenuation scaled to [0, 1]; bone is bright.
         camera: its detector.
+        stored_camera: the detector of the image as it is stored, before crop and shrinking; of the same rays.
         rig_from_camera: the camera in the frame in which all views of the patient are known, mm. For a C-arm that is
             its isocentre, with axes as the patient lies (LPS).
         facts: how it was taken.
@@ -48,6 +49,7 @@ class View:
     name: str
     image: Float[Tensor, "H W"]
     camera: Camera
+    stored_camera: Camera
     rig_from_camera: Float[Tensor, "4 4"]
     facts: tuple[Fact, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -63,7 +65,7 @@ class View:
 
     def mirrored(self) -> "View":
         """The same picture, taken to be seen from the other side of the detector."""
-        return replace(self, camera=self.camera.mirrored())
+        return replace(self, camera=self.camera.mirrored(), stored_camera=self.stored_camera.mirrored())
 
 
 def prepared(

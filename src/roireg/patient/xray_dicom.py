@@ -90,8 +90,8 @@ def read_dicom_xray(path: str | Path, frame: int = 0, crop_px: int = 0, size_px:
     rows, columns = (slice(one.start + crop_px, one.stop - crop_px) for one in (rows, columns))
     if rows.stop - rows.start < 2 or columns.stop - columns.start < 2:
         raise InputError(path, "the crop leaves nothing of the image", "Crop less")
-    image, camera = prepared(path, *without_borders(stored, rows, columns, camera), bone_bright, linear, size_px)
-    return View(Path(path).name, image, camera, rig_from_camera, tuple(tags.facts), tuple(tags.warnings))
+    image, small = prepared(path, *without_borders(stored, rows, columns, camera), bone_bright, linear, size_px)
+    return View(Path(path).name, image, small, camera, rig_from_camera, tuple(tags.facts), tuple(tags.warnings))
 
 
 def dicom_pixels(path: str | Path, header: Dataset, frame: int) -> np.ndarray:

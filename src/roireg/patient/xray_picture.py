@@ -110,7 +110,7 @@ def read_picture_xray(
     image, small = prepared(path, *part, entries["bone"] == "bright", entries["intensity"] == "linear", size_px)
     rig_from_camera, warnings = _position(entries)
     facts = tuple(Fact(key.replace("_", " "), str(value), Path(camera).name) for key, value in entries.items())
-    return View(Path(path).name, image, small, rig_from_camera, facts, warnings)
+    return View(Path(path).name, image, small, full, rig_from_camera, facts, warnings)
 
 
 def _position(entries: dict[str, Any]) -> tuple[torch.Tensor, tuple[str, ...]]:
