@@ -130,7 +130,7 @@ def row(kind: str, case: Case, result: Result) -> dict[str, object]:
 
 
 def rows_of(case: Case, other: Patient | None) -> Iterator[dict[str, object]]:
-    """One X-ray in every way: alone, with a second one, from bad starts, flipped, and on another patient's CT."""
+    """One X-ray in every way: alone, with a second one, from bad starts; and each second one as a user's mistake."""
     patient, view = case.patient, case.views[0]
     yield row("one view", case, register_xrays(patient, [view], EXCLUDED))
     yield row("two views", case, register_xrays(patient, case.views, EXCLUDED))
@@ -140,6 +140,8 @@ def rows_of(case: Case, other: Patient | None) -> Iterator[dict[str, object]]:
         twist = rng.normal(size=6) * np.repeat([np.deg2rad(FAR_DEG), FAR_MM], 3)
         start = perturb(case.truths[0], torch.from_numpy(twist), patient.center_mm) @ invert(view.rig_from_camera)
         yield row("one far start, no search", case, registered_from(patient, [view], problems, start))
+    if int(view.name) % 2:
+        return
     yield row("flipped left to right", case, register_xrays(patient, [view.mirrored()], EXCLUDED))
     if other is not None:
         yield row("another patient's CT", case, register_xrays(other, [view], EXCLUDED))

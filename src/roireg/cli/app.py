@@ -69,7 +69,7 @@ def register(
     size: SizeOption = 128,
     initial: Annotated[Path | None, typer.Option(help="pose.json of the first X-ray, to try first.")] = None,
     encoder: Annotated[
-        Path | None, typer.Option(help="A model of `roireg train encoder`, to try its pose first.")
+        Path | None, typer.Option(help="Model of `roireg train encoder`, to try its pose first.")
     ] = None,
     segmenter: Annotated[Path | None, typer.Option(help="Check ROIs by a model of `roireg train segmenter`.")] = None,
     roi: Annotated[list[str] | None, typer.Option(help="ROIs of that segmenter, in its order.")] = None,

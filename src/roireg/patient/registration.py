@@ -11,7 +11,7 @@ from torch import Tensor
 from roireg.geometry import project
 from roireg.patient.ct import Patient
 from roireg.patient.uncertainty import Fit, Spread, covariance, fit_at, spread
-from roireg.patient.verdict import Evidence, Grade, Thresholds, Verdict, judge, worst
+from roireg.patient.verdict import Evidence, Thresholds, Verdict, judge, worst
 from roireg.patient.view import View
 from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
 from roireg.register.levels import Problem, level
@@ -29,6 +29,8 @@ GAUSS_NEWTON = GaussNewtonSettings(
     tolerance_translation_mm=0.1,
     robust="tukey",
 )
+# From a pose that is nearly right: the finest level twice, as outliers are looked at from the second level on.
+NEARBY = replace(GAUSS_NEWTON, levels_px=(128, 128), local_sigma_px=(5.0, 5.0))
 
 
 @dataclass(frozen=True)
@@ -263,7 +265,7 @@ def _disagreement_mm(
     """How far this view alone would move its own shadows from where the joint pose has them."""
     if len(views) == 1:
         return None
-    trace = register_gauss_newton([problem], rig_pose, patient.center_mm, GAUSS_NEWTON)
+    trace = register_gauss_newton([problem], rig_pose, patient.center_mm, NEARBY)
     joint, alone = rig_pose @ view.rig_from_camera, trace.poses[trace.best] @ view.rig_from_camera
     return shadow_shift_mm(joint, alone, view, visible_reference_mm(patient, view, joint))
 

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.geometry import Camera, perturb, project
+from roireg.register.gauss_newton import view_shares
 from roireg.register.levels import Level
 from roireg.register.quadratic import Jet, Pixels, image_jet, normalised, pixels_at, without_outliers
 
@@ -39,6 +40,7 @@ class Fit:
         ncc: of the locally normalised images, on the pixels that count.
         counted: share of the image that counts, by coverage and excluded bones.
         outliers: share of that which Tukey's weights take away.
+        residual: what is minimised at the pose: half the mean squared residual, outliers taken away.
         information: `(6, 6)` H, per rad and mm, rotations about the patient's centre, along the volume's axes.
         scatter: `(6, 6)` of the gradient.
     """
@@ -46,6 +48,7 @@ class Fit:
     ncc: float
     counted: float
     outliers: float
+    residual: float
     information: Float[Tensor, "6 6"]
     scatter: Float[Tensor, "6 6"]
 
@@ -65,6 +68,7 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
         ncc=float(1 - 0.5 * (seen.share[0, 0] * plain.square()).sum()),
         counted=float(seen.weight.mean()),
         outliers=float(1 - kept.weight.sum() / seen.weight.sum().clamp_min(1e-12)),
+        residual=float(0.5 * (share * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
         scatter=(gradient @ gradient.T).double(),
     )
@@ -84,8 +88,9 @@ def _block_sums(values: Float[Tensor, "C H W"]) -> Float[Tensor, "C N"]:
 
 def covariance(fits: Sequence[Fit]) -> Float[Tensor, "6 6"]:
     """Of the twist (rad, mm; volume axes) at which several X-rays end together; a single one may be given too."""
-    information = torch.stack([fit.information for fit in fits]).sum(0)
-    scatter = torch.stack([fit.scatter for fit in fits]).sum(0)
+    shares = view_shares([torch.tensor([fit.residual], dtype=torch.float64) for fit in fits])[:, 0]
+    information = sum(share * fit.information for share, fit in zip(shares, fits, strict=True))
+    scatter = sum(share**2 * fit.scatter for share, fit in zip(shares, fits, strict=True))
     # Free of units: a radian and a millimetre are not alike.
     scale = information.diagonal().clamp_min(1e-30).sqrt()
     unit = information / scale[:, None] / scale + RIDGE * torch.eye(6, dtype=information.dtype)

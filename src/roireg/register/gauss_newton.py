@@ -16,6 +16,7 @@ from roireg.register.trace import Trace
 STEPS_PER_PASS = 2
 FIRST_DAMPING, LEAST_DAMPING, DAMPING_DOWN, DAMPING_UP = 1e-1, 1e-3, 0.1, 10.0
 SMALLEST_CURVATURE = 1e-12
+SMALLEST_OBJECTIVE = 1e-4
 
 # What becomes of the pixels' weights, given the DRR at the start of a pass.
 Reweighting = Callable[[Level, Pixels, Jet], Pixels]
@@ -76,7 +77,7 @@ def descend(
     gains nothing. The next pass looks anew which pixels count.
 
     Args:
-        levels: the X-rays at one resolution; what is minimised is their mean.
+        levels: the X-rays at one resolution; what is minimised is their mean, weighted by `view_shares`.
         poses: starts, `volume_from_rig`, mm.
         center_mm: centre of rotation, volume frame.
         iterations: most steps.
@@ -92,11 +93,13 @@ def descend(
             reweighting(level, pixels_at(level, poses @ level.rig_from_camera), jet)
             for level, jet in zip(levels, jets, strict=True)
         ]
-        state = State(poses, jets, _model(levels, pixels, jets), damping)
+        parts = [quadratic(*part) for part in zip(levels, pixels, jets, strict=True)]
+        shares = view_shares([part.objective for part in parts])
+        state = State(poses, jets, _mean(parts, shares), damping)
         path = path or [(state.poses, state.model.objective)]
         for _ in range(min(STEPS_PER_PASS, iterations + 1 - len(path))):
             step = damped_step(state.model, state.damping)
-            state = _step(levels, pixels, state, step, center_mm)
+            state = _step(levels, pixels, shares, state, step, center_mm)
             path.append((state.poses, state.model.objective))
             ended = bool((step.abs() < tolerance).all())
             if ended:
@@ -109,14 +112,22 @@ def _jets(levels: Sequence[Level], poses: Float[Tensor, "B 4 4"], center_mm: Flo
     return tuple(image_jet(level, poses @ level.rig_from_camera, center_mm) for level in levels)
 
 
-def _model(levels: Sequence[Level], pixels: Sequence[Pixels], jets: Sequence[Jet]) -> Quadratic:
-    """Of the mean over the X-rays: a twist of the patient moves him alike in all of them."""
-    parts = [quadratic(*part) for part in zip(levels, pixels, jets, strict=True)]
+def view_shares(objectives: Sequence[Float[Tensor, "B"]]) -> Float[Tensor, "V B"]:
+    """How much each of several X-rays counts: by the inverse of its own residual's variance, the sum being 1.
+
+    That is maximum likelihood where each X-ray has a noise of its own: a view across bones that overlap, or through
+    more of the patient, fits worse and must not outvote a clear one.
+    """
+    precision = torch.stack(list(objectives)).clamp_min(SMALLEST_OBJECTIVE).reciprocal()
+    return precision / precision.sum(dim=0)
+
+
+def _mean(parts: Sequence[Quadratic], shares: Float[Tensor, "V B"]) -> Quadratic:
+    """Over the X-rays: a twist of the patient moves him alike in all of them."""
     return Quadratic(
-        *(
-            torch.stack([getattr(part, name) for part in parts]).mean(dim=0)
-            for name in ("objective", "gradient", "hessian")
-        )
+        objective=sum(share * part.objective for share, part in zip(shares, parts, strict=True)),
+        gradient=sum(share[:, None] * part.gradient for share, part in zip(shares, parts, strict=True)),
+        hessian=sum(share[:, None, None] * part.hessian for share, part in zip(shares, parts, strict=True)),
     )
 
 
@@ -129,6 +140,7 @@ def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, 
 def _step(
     levels: Sequence[Level],
     pixels: Sequence[Pixels],
+    shares: Float[Tensor, "V B"],
     state: State,
     step: Float[Tensor, "B 6"],
     center_mm: Float[Tensor, "3"],
@@ -136,7 +148,7 @@ def _step(
     """Take the steps that lower the objective; the others stay, and will be damped more."""
     poses = perturb(state.poses, step, center_mm)
     jets = _jets(levels, poses, center_mm)
-    model = _model(levels, pixels, jets)
+    model = _mean([quadratic(*part) for part in zip(levels, pixels, jets, strict=True)], shares)
     better = model.objective < state.model.objective
 
     def chosen(new: Tensor, old: Tensor) -> Tensor:

@@ -1,0 +1,49 @@
+"""The command `roireg`: that it starts quickly, and what its parts share."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import roireg
+from roireg.cli.app import app
+from roireg.cli.common import default_config, load_views
+from roireg.errors import InputError
+
+
+def test_help_lists_the_commands_without_loading_libraries():
+    code = "import sys, roireg.cli.app; print(sorted({'torch', 'numba', 'SimpleITK', 'matplotlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0
+    for command in ("inspect", "register", "render", "train", "evaluate", "export"):
+        assert command in result.output
+
+
+def test_the_version_is_the_packages():
+    assert CliRunner().invoke(app, ["--version"]).output.strip() == roireg.__version__
+
+
+def test_the_api_is_there_and_nothing_else():
+    for name in ("read_patient", "read_xray", "register_xrays", "write_result"):
+        assert callable(getattr(roireg, name))
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = roireg.no_such_thing
+
+
+def test_a_configuration_is_laid_over_the_default_one(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"encoders": {"diffpose": {"epochs": 3}}}))
+    config = default_config(path)
+    assert config["encoders"]["diffpose"]["epochs"] == 3
+    assert config["encoders"]["diffpose"]["loss"] == default_config(None)["encoders"]["diffpose"]["loss"]
+    path.write_text("encoders: {diffpose: {epoch: 3}}")
+    with pytest.raises(InputError, match="epoch"):
+        default_config(path)
+
+
+def test_camera_files_go_with_x_rays(tmp_path):
+    with pytest.raises(InputError, match="2 camera files for 3 X-rays"):
+        load_views([tmp_path] * 3, [tmp_path] * 2, 0, 0, 128, False)
