@@ -207,7 +207,10 @@ def test_an_initial_pose_is_taken_instead_of_a_search(command, folder, xrays, tr
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("register", "--ct", "{}/ct.nii.gz", "--xray", "{}/front.dcm", "--exclude", "femur"), "no labels"),
+        (
+            ("register", "--ct", "{}/ct.nii.gz", "--xray", "{}/front.dcm", "--exclude", "femur"),
+            "--exclude: femur: the",
+        ),
         (("register", "--ct", "{}/absent.nii.gz", "--xray", "{}/front.dcm"), "no such file"),
         (("register", "--ct", "{}/ct.nii.gz", "--xray", "{}/absent.dcm"), "no such file"),
         (("export", "{}/truth.json", "--to", "word"), "no such format"),

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from roireg.errors import InputError
 from roireg.specimen import label_mask
-from roireg.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume, attenuation_from_hu
+from roireg.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume, attenuation_from_hu, box_center_mm
 
 logger = logging.getLogger("roireg")
 
@@ -103,7 +103,7 @@ def read_patient(
     volume = working.with_values(attenuation_from_hu(working.values, MU_WATER_PER_MM, MU_BONE_PER_MM))
     ids = None if stored is None else torch.from_numpy(_at_blocks(stored, factors))
     names = {} if ids is None else _names(label_names, ids)
-    mask = None if not tuple(center_on) else label_mask(ids, names, tuple(center_on), "center on")
+    mask = None if not tuple(center_on) else label_mask(ids, names, tuple(center_on), "--center-on")
     facts = {
         "voxels": " x ".join(map(str, image.GetSize())),
         "spacing": " x ".join(f"{s:.3g}" for s in spacing) + " mm",
@@ -121,7 +121,7 @@ def read_patient(
         volume=volume,
         labels=ids,
         label_names=names,
-        center_mm=volume.center_mm if mask is None else _middle_mm(mask, volume),
+        center_mm=volume.center_mm if mask is None else box_center_mm(mask, volume),
         reference_mm=reference_points_mm(working),
         facts=facts,
         warnings=_warnings(hu),
@@ -253,12 +253,6 @@ def _at_blocks(labels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     """The label at the middle of each block of voxels."""
     picks = [np.minimum(np.arange(0, n, f) + f // 2, n - 1) for n, f in zip(labels.shape, factors[::-1], strict=True)]
     return np.ascontiguousarray(labels[np.ix_(*picks)])
-
-
-def _middle_mm(mask: Bool[Tensor, "D H W"], volume: Volume) -> Float[Tensor, "3"]:
-    voxels = mask.nonzero().flip(-1).to(volume.volume_from_voxel)
-    middle = (voxels.amin(0) + voxels.amax(0)) / 2
-    return volume.volume_from_voxel[:3, :3] @ middle + volume.volume_from_voxel[:3, 3]
 
 
 def reference_points_mm(hu: Volume, count: int = 16) -> Float[Tensor, "N 3"]:

@@ -151,7 +151,10 @@ def register_xrays(
     Raises:
         InputError: a label in `exclude` does not exist.
     """
-    weights = weight_map(patient, WeightSettings(True, tuple(exclude), exclude_margin_mm))
+    excluded = tuple(exclude)
+    if excluded:
+        patient.label_mask(excluded, "--exclude")
+    weights = weight_map(patient, WeightSettings(True, excluded, exclude_margin_mm))
     problems = [view.problem(patient.volume, weights) for view in views]
     register_gauss_newton(problems, expected_pose(patient), patient.center_mm, replace(GAUSS_NEWTON, iterations=1))
     began = time.perf_counter()

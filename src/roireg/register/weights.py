@@ -1,18 +1,30 @@
 """The weight map of a method: which pixels count at a given pose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from roireg.drr import coverage, exclusion
 from roireg.drr.weights import dilated_labels
 from roireg.geometry import Camera
-from roireg.specimen import Specimen
+from roireg.volume import Volume
 
 WeightMap = Callable[[Camera, Float[Tensor, "B 4 4"]], Float[Tensor, "B H W"]]
+
+
+class Labelled(Protocol):
+    """What weights are made of: a CT and its labels."""
+
+    @property
+    def volume(self) -> Volume: ...
+
+    def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
+        """Voxels of any of the named labels; `key` says who asks."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -24,7 +36,7 @@ class WeightSettings:
     exclude_margin_mm: float
 
 
-def weight_map(specimen: Specimen, settings: WeightSettings) -> WeightMap | None:
+def weight_map(specimen: Labelled, settings: WeightSettings) -> WeightMap | None:
     """The product of the weights that a method asks for; None where every pixel counts.
 
     Raises:
