@@ -72,7 +72,10 @@ def test_the_pose_is_within_a_millimetre(patient, labels):
 def test_networks_train_on_the_users_own_ct_and_serve(patient):
     folder, *_ = patient
     rois = ["--roi", "left hemipelvis", "--roi", "right hemipelvis"]
-    few = ["--drrs", "10", "--epochs", "1"]
+    (folder / "short.yaml").write_text(
+        "encoders: {ours: {batches_per_epoch: 2, batch_size: 4}}\nsegment: {unet: {batches_per_epoch: 2}}\n"
+    )
+    few = ["--drrs", "10", "--epochs", "1", "--config", "short.yaml"]
     done = roireg(folder, "train", "segmenter", *files(), *rois, *few, "-o", "unet.safetensors")
     assert done.returncode == 0, done.stderr + done.stdout
     network = [*files(), "--encoder", "ours", "--segmenter", "unet.safetensors", *rois]
