@@ -42,7 +42,7 @@ estimate: $(READY) ## Core-hours, GPU-hours and disk of a run: make estimate RUN
 
 test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
 	@$(MAKE) --no-print-directory lint
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY) ## Tests of minutes and gigabytes, such as a training step of MedSAM's ViT-B
 	@$(BIN)/python -m pytest -m slow

@@ -1,4 +1,4 @@
-"""Settings of all tests, made before torch is imported; one real smoke run that many look at, and fresh copies."""
+"""Settings of all tests, made before torch is imported; a real smoke run that many look at, and fresh copies."""
 
 import os
 from pathlib import Path
@@ -10,17 +10,9 @@ from workflows import Workflow, copy_workflow
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two workers (`make test`), one makes the smoke run and all tests that look at it; other files stay whole."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group("smoke" if "smoke" in item.fixturenames else item.path.name))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != "smoke")
-
-
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """A copy in which the smoke workflow has run, for real; its dry-runs change nothing."""
+    """A copy in which the smoke workflow has run, for real; its dry-runs change nothing. Each worker has its own."""
     workflow = copy_workflow(tmp_path_factory.mktemp("smoke"))
     result = workflow.run()
     assert result.status == 0, result.output

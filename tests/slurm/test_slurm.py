@@ -14,8 +14,6 @@ import yaml
 from safetensors.torch import load_file
 from workflows import Workflow, copy_workflow
 
-# One of these looks at the smoke run; all need the same cluster.
-pytestmark = pytest.mark.xdist_group("smoke")
 HERE = Path(__file__).parent
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
 METHODS = ["wsreg"]

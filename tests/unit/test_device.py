@@ -57,7 +57,7 @@ def test_two_jobs_get_two_gpus_and_a_third_waits_for_the_first_to_end(tmp_path):
     jobs += [hold(tmp_path, 2.0, "3,GPU-5a/b") for _ in range(2)]
     found = []
     for job in jobs:
-        output, _ = job.communicate(timeout=30)
+        output, _ = job.communicate(timeout=120)
         assert job.returncode == 0
         first, end = output.splitlines()
         found.append((first.split()[0], float(first.split()[1]), float(end)))
@@ -74,7 +74,7 @@ def test_a_job_that_is_killed_lets_go_of_its_gpu(tmp_path):
     killed.kill()
     killed.wait()
     after = hold(tmp_path, 0.0, "0")
-    output, _ = after.communicate(timeout=30)
+    output, _ = after.communicate(timeout=120)
     assert output.startswith("0 ")
 
 

@@ -213,11 +213,12 @@ def test_an_initial_pose_is_taken_instead_of_a_search(command, folder, xrays, tr
         ),
         (("register", "--ct", "{}/absent.nii.gz", "--xray", "{}/front.dcm"), "no such file"),
         (("register", "--ct", "{}/ct.nii.gz", "--xray", "{}/absent.dcm"), "no such file"),
-        (("export", "{}/truth.json", "--to", "word"), "no such format"),
-        (("inspect", "{}/truth.json"), "no known kind"),
+        (("export", "{}/notes.json", "--to", "word"), "no such format"),
+        (("inspect", "{}/notes.json"), "no known kind"),
     ],
 )
 def test_errors_are_one_line_with_status_1(folder, xrays, args, said):
+    (folder / "notes.json").write_text("{}")
     result = run(*[arg.format(folder) for arg in args])
     assert result.exit_code == 1
     assert "error:" in told(result)

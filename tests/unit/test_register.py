@@ -284,14 +284,15 @@ def test_xrays_go_together_by_camera():
 @pytest.mark.parametrize("weights", [ALL_PIXELS, WeightSettings(True, ("dense",), 2.0)], ids=["all", "weighted"])
 def test_xrays_registered_together_end_where_each_ends_alone(weights):
     patient = phantom_specimen(3)
-    alone = [result.row for result in register_specimen(patient, method(weights=weights), seed=0)]
-    cpu = torch.device("cpu")
-    together = [result.row for result in register_specimen(patient, method(weights=weights), 0, Where(cpu, 2))]
+    alone = register_specimen(patient, method(weights=weights), seed=0)
+    together = register_specimen(patient, method(weights=weights), 0, Where(torch.device("cpu"), 2))
     for one, other in zip(alone, together, strict=True):
-        assert one["projection"] == other["projection"]
-        assert other["init_mpd_mm"] == one["init_mpd_mm"]
-        assert other["iterations"] == one["iterations"]
-        torch.testing.assert_close(pose_of_row(other), pose_of_row(one), rtol=0, atol=1e-3)
+        for column in ("projection", "init_mpd_mm", "iterations"):
+            assert other.row[column] == one.row[column]
+        torch.testing.assert_close(other.trace.objective, one.trace.objective, rtol=0, atol=1e-5)
+        # Adam steps as far for a gradient near nought: rounding, which differs between machines, moves iterates so far.
+        for part, most in ((slice(3), 5e-4), (slice(3, 4), 0.05)):
+            torch.testing.assert_close(other.trace.poses[..., part], one.trace.poses[..., part], rtol=0, atol=most)
 
 
 def test_the_renderer_of_the_gpu_registers_a_batch_as_well(monkeypatch):

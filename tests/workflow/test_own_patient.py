@@ -16,6 +16,8 @@ from roireg.geometry import Camera, pose_from_deepfluoro, rotate_image_180
 
 NAME = "000"
 CROP_PX = 15
+ROIS = ["--roi", "left hemipelvis", "--roi", "right hemipelvis"]
+FEW = ["--drrs", "10", "--epochs", "1", "--config", "short.yaml"]
 FEMURS = ("--exclude", "left femur", "--exclude", "right femur")
 
 
@@ -69,21 +71,26 @@ def test_the_pose_is_within_a_millimetre(patient, labels):
     assert entries["verdict"] == "trusted"
 
 
-def test_networks_train_on_the_users_own_ct_and_serve(patient):
+@pytest.fixture(scope="module")
+def segmenter(patient) -> str:
+    """A U-Net, hardly trained."""
     folder, *_ = patient
-    rois = ["--roi", "left hemipelvis", "--roi", "right hemipelvis"]
     (folder / "short.yaml").write_text(
         "encoders: {ours: {batches_per_epoch: 2, batch_size: 4}}\nsegment: {unet: {batches_per_epoch: 2}}\n"
     )
-    few = ["--drrs", "10", "--epochs", "1", "--config", "short.yaml"]
-    done = roireg(folder, "train", "segmenter", *files(), *rois, *few, "-o", "unet.safetensors")
+    done = roireg(folder, "train", "segmenter", *files(), *ROIS, *FEW, "-o", "unet.safetensors")
     assert done.returncode == 0, done.stderr + done.stdout
-    network = [*files(), "--encoder", "ours", "--segmenter", "unet.safetensors", *rois]
-    done = roireg(folder, "train", "encoder", *network, *few, "-o", "encoder.safetensors")
+    return "unet.safetensors"
+
+
+def test_networks_train_on_the_users_own_ct_and_serve(patient, segmenter):
+    folder, *_ = patient
+    network = [*files(), "--encoder", "ours", "--segmenter", segmenter, *ROIS]
+    done = roireg(folder, "train", "encoder", *network, *FEW, "-o", "encoder.safetensors")
     assert done.returncode == 0, done.stderr + done.stdout
     assert "median mpd" in done.stdout
     # Hardly trained, so that the verdict is open; both are used, and the overlap is on record.
-    used = ["--encoder", "encoder.safetensors", "--segmenter", "unet.safetensors", *rois]
+    used = ["--encoder", "encoder.safetensors", "--segmenter", segmenter, *ROIS]
     done = roireg(folder, "register", *files(), *used, "-o", "with-networks")
     assert done.returncode in (0, 3), done.stderr + done.stdout
     assert "round 1: the given start" in done.stderr
@@ -91,9 +98,9 @@ def test_networks_train_on_the_users_own_ct_and_serve(patient):
     assert 0 <= entries["evidence"]["roi_dice"] <= 1
 
 
-def test_a_network_of_other_rois_is_told(patient):
+def test_a_network_of_other_rois_is_told(patient, segmenter):
     folder, *_ = patient
-    used = ["--segmenter", "unet.safetensors", "--roi", "vertebrae"]
+    used = ["--segmenter", segmenter, "--roi", "vertebrae"]
     done = roireg(folder, "register", *files(), *used, "-o", "other")
     assert done.returncode == 1
     assert "was trained for other ROIs" in " ".join(done.stderr.split())
