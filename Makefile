@@ -51,6 +51,7 @@ lint: $(READY) ## Linters and formatters, without changing a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/lint-imports --no-cache --no-logo
 	$(SNAKEMAKE) --lint
 
 format: $(READY) ## Format the code

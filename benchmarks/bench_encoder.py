@@ -23,22 +23,23 @@ from common import RESULTS, THREADS, interleaved_medians_s, report
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from roireg.data.images import scaled
+from roireg.data.specimen import Specimen
+from roireg.data.volume import Volume
 from roireg.drr import render
+from roireg.drr.rois import roi_channels
 from roireg.encode.losses import ImageTerms, LossSettings, geodesic_loss, total
 from roireg.encode.model import PoseFrame, network_settings
 from roireg.encode.network import build_network
 from roireg.encode.samples import DrrSet, draw_from_pool
 from roireg.encode.settings import encoder_settings
 from roireg.encode.train import Material, Run, train_encoder
-from roireg.geometry import Camera, pa_pose
-from roireg.images import scaled
-from roireg.rois import roi_channels
+from roireg.geometry.camera import Camera
+from roireg.geometry.poses import pa_pose
+from roireg.metrics.similarity import dice, similarity
 from roireg.segment.model import Segmenter, roi_numbers
 from roireg.segment.unet import UNet, UNetSettings
-from roireg.similarity import dice, similarity
-from roireg.specimen import Specimen
-from roireg.training import Checkpoint, Length, Recipe, make_optimizer
-from roireg.volume import Volume
+from roireg.training.loop import Checkpoint, Length, Recipe, make_optimizer
 
 CONFIG = Path(__file__).parent.parent / "config.yaml"
 BATCH_SIZE = 8

@@ -18,9 +18,10 @@ from chest import (
 )
 from common import THREADS, interleaved_medians_s, report
 
+from roireg.data.volume import Volume
 from roireg.drr import render, render_with_jacobian
-from roireg.geometry import Camera, pa_pose, perturb
-from roireg.volume import Volume
+from roireg.geometry.camera import Camera
+from roireg.geometry.poses import pa_pose, perturb
 
 RUNS = 15
 

@@ -11,9 +11,10 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.drr.bounds import ray_bounds
-from roireg.geometry import RAS_FROM_LPS, Camera, to_diffdrr
-from roireg.volume import Volume, attenuation_from_hu
+from roireg.geometry.camera import Camera
+from roireg.geometry.conversions import RAS_FROM_LPS, to_diffdrr
 
 SPACING_MM = 2.0
 SIZE_PX = 128

@@ -1,7 +1,7 @@
 """`roireg` on patients of the demo that nothing was tuned on: errors, verdicts, two views. `make own-study` runs it.
 
-Thresholds and the factor on standard deviations (`roireg.patient.verdict`, `roireg.patient.uncertainty.INFLATION`) were
-chosen on the first three specimens of config/study.yaml (seed 0). Here the demo makes others, of another seed.
+Thresholds and the factor on standard deviations (`roireg.register.verdict`, `roireg.register.uncertainty.INFLATION`)
+were chosen on the first three specimens of config/study.yaml (seed 0). Here the demo makes others, of another seed.
 """
 
 import sys
@@ -14,21 +14,21 @@ import pandas as pd
 import torch
 from rich.progress import track
 
+from roireg.data.readers.ct import Patient, reference_points_mm
+from roireg.data.view import View, prepared, without_borders
+from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.demo.anatomy import LABEL_NAMES, load_anatomy
 from roireg.demo.dataset import PHOTONS, expose, label_volumes, pelvis_center_mm, specimen_bodies
 from roireg.demo.source import download
 from roireg.demo.specimens import Specimen, make_specimens
 from roireg.demo.views import View as Exposure
 from roireg.demo.views import carm, draw_instruments, draw_view
-from roireg.evaluate import registration_errors
-from roireg.geometry import carm_pose, perturb
-from roireg.patient.ct import Patient, reference_points_mm
-from roireg.patient.registration import EXCLUDE_MARGIN_MM, Result, register_xrays, registered_from
-from roireg.patient.view import View, prepared, without_borders
+from roireg.geometry.poses import carm_pose, perturb
+from roireg.geometry.se3 import invert, transform_points
+from roireg.metrics.pose_errors import registration_errors
+from roireg.register.patient import EXCLUDE_MARGIN_MM, Result, problem_of, register_xrays, registered_from
 from roireg.register.weights import WeightSettings, weight_map
-from roireg.se3 import invert, transform_points
 from roireg.seeds import generator
-from roireg.volume import Volume, attenuation_from_hu
 
 SEED, SPECIMENS, XRAYS = 1, 6, 8
 CROP_PX, SIZE_PX = 25, 128
@@ -134,7 +134,8 @@ def rows_of(case: Case, other: Patient | None) -> Iterator[dict[str, object]]:
     patient, view = case.patient, case.views[0]
     yield row("one view", case, register_xrays(patient, [view], EXCLUDED))
     yield row("two views", case, register_xrays(patient, case.views, EXCLUDED))
-    problems = [view.problem(patient.volume, weight_map(patient, WeightSettings(True, EXCLUDED, EXCLUDE_MARGIN_MM)))]
+    weights = weight_map(patient, WeightSettings(True, EXCLUDED, EXCLUDE_MARGIN_MM))
+    problems = [problem_of(view, patient.volume, weights)]
     rng = generator(SEED, "far starts", case.name)
     for _ in range(FAR_STARTS):
         twist = rng.normal(size=6) * np.repeat([np.deg2rad(FAR_DEG), FAR_MM], 3)

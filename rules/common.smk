@@ -13,10 +13,10 @@ SOURCE = BASE / "src"
 SCRIPTS = BASE / "workflow_scripts"
 sys.path.insert(0, str(SOURCE))
 
-from roireg.config import check_grids, check_references, check_schema
+from roireg.workflow.config import check_grids, check_references, check_schema
 from roireg.demo.names import specimen_names as demo_specimen_names
 from roireg.errors import InputError
-from roireg.grids import (
+from roireg.workflow.comparisons import (
     ablation_cells,
     grid_methods,
     grid_starts,
@@ -24,9 +24,9 @@ from roireg.grids import (
     seeded,
     table3_pairs,
 )
-from roireg.job import share_source
-from roireg.parts import part_names
-from roireg.provenance import code_digest
+from roireg.workflow.job import share_source
+from roireg.workflow.shards import part_names
+from roireg.workflow.provenance import code_digest
 
 share_source(SOURCE)
 
@@ -41,7 +41,7 @@ def specimens_of(dataset, demo):
         remedy = 'List them, such as ["17-1882", "18-1109"] of DeepFluoro'
         what = "the file is not here yet, so nobody knows its specimens"
         raise InputError("config: dataset.specimens", what, remedy)
-    from roireg.deepfluoro import open_dataset, specimen_names
+    from roireg.data.deepfluoro import open_dataset, specimen_names
 
     with open_dataset(dataset["path"]) as file:
         return specimen_names(file)
@@ -59,7 +59,7 @@ def xray_counts(config, specimens):
             what = f"does not say how many X-rays there are of {', '.join(unknown)}"
             raise InputError("config: deepfluoro.xrays", what, "Add them")
         return {name: known[name] for name in specimens}
-    from roireg.deepfluoro import open_dataset, projection_names
+    from roireg.data.deepfluoro import open_dataset, projection_names
 
     with open_dataset(dataset["path"]) as file:
         return {name: len(projection_names(file, name)) for name in specimens}

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import torch
 
-from roireg.deepfluoro import (
+from roireg.data.deepfluoro import (
     PARAMETERS,
     POSES,
     Ct,
@@ -17,13 +17,14 @@ from roireg.deepfluoro import (
     write_parameters,
     write_specimen,
 )
+from roireg.data.prepare import PrepareSettings, prepare_specimen
+from roireg.data.specimen import Specimen
+from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.drr import project_mask, render
-from roireg.geometry import pa_pose, perturb, pose_to_deepfluoro
-from roireg.prepare import PrepareSettings, prepare_specimen
-from roireg.se3 import se3_exp
+from roireg.geometry.conversions import pose_to_deepfluoro
+from roireg.geometry.poses import pa_pose, perturb
+from roireg.geometry.se3 import se3_exp
 from roireg.seeds import generator
-from roireg.specimen import Specimen
-from roireg.volume import Volume, attenuation_from_hu
 
 SOURCE_TO_DETECTOR_MM = 1020.0
 SOURCE_TO_ISOCENTER = 0.72

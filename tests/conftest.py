@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from workflows import Workflow, copy_workflow
 
-# As in `roireg.job`: waiting pools of threads must not take the cores from working ones.
+# As in `roireg.workflow.job`: waiting pools of threads must not take the cores from working ones.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 

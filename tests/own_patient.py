@@ -11,11 +11,12 @@ import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
 
-from roireg.geometry import Camera, carm_pose
-from roireg.patient.ct import frame_of
-from roireg.patient.view import centred_camera
-from roireg.se3 import so3_log
-from roireg.simulate import Aperture, Detector, areal_densities, detect, split_bodies, transmission
+from roireg.data.readers.ct import frame_of
+from roireg.data.view import centred_camera
+from roireg.geometry.camera import Camera
+from roireg.geometry.poses import carm_pose
+from roireg.geometry.se3 import so3_log
+from roireg.simulation.xray_formation import Aperture, Detector, areal_densities, detect, split_bodies, transmission
 
 
 def itk_image(values: np.ndarray, volume_from_voxel: np.ndarray) -> sitk.Image:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from roireg.deepfluoro_archive import DATASET_ID, FILE_ID
+from roireg.data.deepfluoro_archive import DATASET_ID, FILE_ID
 
 
 @dataclass

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from roireg.data.images import scaled
+from roireg.data.specimen import Specimen, Xray
+from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.drr import render
-from roireg.geometry import RAS_FROM_LPS, Camera, pa_pose, perturb
-from roireg.images import scaled
-from roireg.specimen import Specimen, Xray
-from roireg.volume import Volume, attenuation_from_hu
+from roireg.geometry.camera import Camera
+from roireg.geometry.conversions import RAS_FROM_LPS
+from roireg.geometry.poses import pa_pose, perturb
 
 DOUBLE = {"dtype": torch.float64}
 

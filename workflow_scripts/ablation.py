@@ -1,12 +1,12 @@
 """What ROI terms and weights bring, by optimizer."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads) as logger:
-    from roireg.ablation import ABLATION_NOTES, ablation
-    from roireg.grids import Cell
-    from roireg.results import read_registrations
-    from roireg.tables import write_table
+    from roireg.data.results import read_registrations
+    from roireg.tables.ablation import ABLATION_NOTES, ablation
+    from roireg.tables.comparison import Cell
+    from roireg.tables.table import write_table
 
     params, output = snakemake.params, snakemake.output
     cells = [Cell(**cell) for cell in params.cells]

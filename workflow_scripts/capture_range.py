@@ -1,11 +1,11 @@
 """Share of X-rays that are registered, by the error where they began."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from roireg.error_figures import capture_range
-    from roireg.figures import save_figure
-    from roireg.results import read_registrations
+    from roireg.data.results import read_registrations
+    from roireg.figures.errors import capture_range
+    from roireg.figures.style import save_figure
 
     params = snakemake.params
     rows = read_registrations(snakemake.input.registrations)

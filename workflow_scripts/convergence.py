@@ -1,10 +1,11 @@
 """Objective and error by iteration, for each method."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from roireg.figures import convergence, save_figure
-    from roireg.results import read_traces
+    from roireg.data.results import read_traces
+    from roireg.figures.convergence import convergence
+    from roireg.figures.style import save_figure
 
     records = [record for path in snakemake.input.traces for record in read_traces(path).values()]
     traces = {

@@ -1,6 +1,6 @@
 """Fetch the demo CT and its labels, checked by hash."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.demo.source import download

@@ -1,6 +1,6 @@
 """What the run will cost: jobs, core-hours, GPU-hours, disk."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger:
     import torch

@@ -1,15 +1,15 @@
 """The encoder's pose of every X-ray of one specimen."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads) as logger:
     import pandas as pd
     import torch
 
+    from roireg.data.specimen import read_specimen
     from roireg.encode.estimates import estimate_rows
     from roireg.encode.model import load_encoder
     from roireg.files import write_csv
-    from roireg.specimen import read_specimen
 
     specimen = read_specimen(snakemake.input.specimen[0])
     encoder = load_encoder(snakemake.input.model, torch.device("cpu"))

@@ -1,12 +1,12 @@
 """Figure 5: one patient's segmentations and landmarks in 3D."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from roireg.case_study import case_study
-    from roireg.figures import save_figure
-    from roireg.results import read_dice, read_registrations
-    from roireg.specimen import read_specimen
+    from roireg.data.results import read_dice, read_registrations
+    from roireg.data.specimen import read_specimen
+    from roireg.figures.figure5 import case_study
+    from roireg.figures.style import save_figure
 
     params, inputs = snakemake.params, snakemake.input
     figure = case_study(

@@ -1,9 +1,9 @@
 """One method's registrations of one specimen, put together."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from roireg.parts import join_rows, join_traces
+    from roireg.workflow.shards import join_rows, join_traces
 
     join_rows(snakemake.output.registrations, snakemake.input.registrations)
     join_traces(snakemake.output.traces, snakemake.input.traces)

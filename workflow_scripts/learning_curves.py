@@ -1,13 +1,13 @@
 """Validation error of encoders while they learn."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
-    from roireg.encode.figures import learning_curves
     from roireg.encode.history import read_histories
-    from roireg.figures import save_figure
+    from roireg.figures.learning_curves import learning_curves
+    from roireg.figures.style import save_figure
 
     curves = {}
     for encoder, label in snakemake.params.labels.items():

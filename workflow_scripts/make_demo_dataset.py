@@ -1,6 +1,6 @@
 """Simulate the demo dataset and write it in the DeepFluoro layout."""
 
-from roireg.job import job, progress
+from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.demo.dataset import make_dataset

@@ -1,11 +1,11 @@
 """Read one specimen of the dataset once and write what all later stages need of it."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads) as logger:
-    from roireg.deepfluoro import open_dataset
-    from roireg.prepare import PrepareSettings, prepare_specimen
-    from roireg.specimen import write_specimen
+    from roireg.data.deepfluoro import open_dataset
+    from roireg.data.prepare import PrepareSettings, prepare_specimen
+    from roireg.data.specimen import write_specimen
 
     options = snakemake.params.prepare
     settings = PrepareSettings(**{**options, "isocenter": tuple(options["isocenter"])})

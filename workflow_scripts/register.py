@@ -1,6 +1,6 @@
 """Methods on all X-rays of one specimen, which start from the same poses."""
 
-from roireg.job import job, progress
+from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger:
     from dataclasses import replace
@@ -8,9 +8,9 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
     import pandas as pd
     import torch
 
-    from roireg.device import job_device
+    from roireg.data.results import read_estimates
+    from roireg.data.specimen import read_specimen
     from roireg.files import write_csv
-    from roireg.parts import of_part
     from roireg.register.first_look import first_look
     from roireg.register.run import (
         Where,
@@ -20,9 +20,9 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
         starting_from,
         write_traces,
     )
-    from roireg.results import read_estimates
     from roireg.segment.model import load_segmenter
-    from roireg.specimen import read_specimen
+    from roireg.workflow.device import job_device
+    from roireg.workflow.shards import of_part
 
     # The renderer has the cores; images are too small for torch's second thread to pay.
     torch.set_num_threads(1)

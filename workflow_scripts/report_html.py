@@ -1,6 +1,6 @@
 """The report: one self-contained page."""
 
-from roireg.job import job, progress
+from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads) as logger:
     import json
@@ -8,11 +8,11 @@ with job(snakemake.log[0], snakemake.threads) as logger:
 
     import yaml
 
+    from roireg.data.results import read_registrations, read_traces
+    from roireg.data.specimen import read_specimen
     from roireg.files import atomic_path
     from roireg.report.gallery import Gallery, add_specimen, from_best_to_worst
     from roireg.report.page import figure_section, page, run_times, table_section
-    from roireg.results import read_registrations, read_traces
-    from roireg.specimen import read_specimen
 
     params, inputs = snakemake.params, snakemake.input
     rows = read_registrations(inputs.registrations)

@@ -1,15 +1,15 @@
 """Dice of one segmenter on X-rays and DRRs of the specimen that it has not seen."""
 
-from roireg.job import job, progress
+from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger:
     import pandas as pd
 
-    from roireg.device import job_device
+    from roireg.data.specimen import read_specimen
     from roireg.files import write_csv
     from roireg.segment.evaluate import dice_rows, segment_specimen, write_segmented
     from roireg.segment.model import load_segmenter
-    from roireg.specimen import read_specimen
+    from roireg.workflow.device import job_device
 
     params, output = snakemake.params, snakemake.output
     device = job_device(snakemake.resources.gpu, "training.gpu")

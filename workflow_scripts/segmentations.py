@@ -1,11 +1,11 @@
 """Typical and worst segmentations of one segmenter, X-ray and DRR side by side."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from roireg.anatomy_figures import segmentation_figure
-    from roireg.figures import save_figure
-    from roireg.segment.cases import typical_and_worst
+    from roireg.figures.anatomy import segmentation_figure
+    from roireg.figures.segmentation_cases import typical_and_worst
+    from roireg.figures.style import save_figure
     from roireg.segment.evaluate import read_segmented
 
     params = snakemake.params

@@ -1,10 +1,10 @@
 """DRRs of one specimen at random poses, with ROI maps."""
 
-from roireg.job import job, progress
+from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads):
-    from roireg.specimen import read_specimen
-    from roireg.synthesize import settings_from_config, synthesize, write_pool
+    from roireg.data.specimen import read_specimen
+    from roireg.training.drrs import settings_from_config, synthesize, write_pool
 
     params = snakemake.params
     settings = settings_from_config(params.synthesize, params.mu_water_per_mm, params.mu_bone_per_mm)

@@ -1,10 +1,11 @@
 """Table 1: methods compared, beside the paper's figures."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads) as logger:
-    from roireg.results import read_registrations
-    from roireg.tables import TABLE1_NOTES, table1, write_table
+    from roireg.data.results import read_registrations
+    from roireg.tables.table import write_table
+    from roireg.tables.table1 import TABLE1_NOTES, table1
 
     rows = read_registrations(snakemake.input.registrations)
     table = table1(rows, snakemake.params.labels, snakemake.params.seed)

@@ -1,12 +1,12 @@
 """Table 3: similarities with and without the ROI term, beside the paper's figures."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads) as logger:
-    from roireg.grids import Pair
-    from roireg.results import read_registrations
-    from roireg.table3 import TABLE3_NOTES, table3
-    from roireg.tables import write_table
+    from roireg.data.results import read_registrations
+    from roireg.tables.comparison import Pair
+    from roireg.tables.table import write_table
+    from roireg.tables.table3 import TABLE3_NOTES, table3
 
     params, output = snakemake.params, snakemake.output
     pairs = {name: Pair(**pair) for name, pair in params.pairs.items()}

@@ -1,17 +1,17 @@
 """An encoder of one patient's pose, trained on DRRs of that patient."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
-    from roireg.device import job_device
+    from roireg.data.specimen import read_specimen
     from roireg.encode.history import write_history
     from roireg.encode.model import save_encoder
     from roireg.encode.settings import checkpoint_beside, encoder_settings, material
     from roireg.encode.train import Run, train_encoder
     from roireg.segment.model import load_segmenter
-    from roireg.specimen import read_specimen
-    from roireg.synthesize import read_pool, settings_from_config
-    from roireg.training import write_metrics
+    from roireg.training.drrs import read_pool, settings_from_config
+    from roireg.training.loop import write_metrics
+    from roireg.workflow.device import job_device
 
     params, inputs, output = snakemake.params, snakemake.input, snakemake.output
     device = job_device(snakemake.resources.gpu, "training.gpu")

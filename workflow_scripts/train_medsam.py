@@ -1,15 +1,15 @@
 """MedSAM that has seen all specimens but one."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
-    from roireg.device import job_device
     from roireg.segment.batches import Fold
     from roireg.segment.medsam import MedSamSettings
     from roireg.segment.save import save_segmenter
     from roireg.segment.settings import checkpoint_beside, read_sources, training_settings
     from roireg.segment.train_medsam import train_medsam
-    from roireg.training import write_metrics
+    from roireg.training.loop import write_metrics
+    from roireg.workflow.device import job_device
 
     params, output, wildcards = snakemake.params, snakemake.output, snakemake.wildcards
     device = job_device(snakemake.resources.gpu, "training.gpu")

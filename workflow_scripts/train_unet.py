@@ -1,17 +1,17 @@
 """A U-Net that has seen all specimens but one."""
 
-from roireg.job import job
+from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
     from dataclasses import asdict
 
-    from roireg.device import job_device
     from roireg.segment.batches import Fold
     from roireg.segment.save import save_segmenter
     from roireg.segment.settings import checkpoint_beside, read_sources, training_settings
     from roireg.segment.train_unet import train_unet
     from roireg.segment.unet import UNetSettings
-    from roireg.training import write_metrics
+    from roireg.training.loop import write_metrics
+    from roireg.workflow.device import job_device
 
     params, output, wildcards = snakemake.params, snakemake.output, snakemake.wildcards
     device = job_device(snakemake.resources.gpu, "training.gpu")

@@ -18,10 +18,10 @@ __version__ = "0.1.0"
 
 # Imported when they are first used: jobs of the workflow import the package for other things.
 _API = {
-    "read_patient": "roireg.patient.ct",
-    "read_xray": "roireg.patient.xray",
-    "register_xrays": "roireg.patient.registration",
-    "write_result": "roireg.patient.outputs",
+    "read_patient": "roireg.data.readers.ct",
+    "read_xray": "roireg.data.readers.xray",
+    "register_xrays": "roireg.register.patient",
+    "write_result": "roireg.report.result_files",
 }
 
 

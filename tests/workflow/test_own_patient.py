@@ -10,9 +10,10 @@ import pytest
 import torch
 from own_patient import carm_angles_deg, write_carm_dicom, write_volume
 
-from roireg.deepfluoro import open_dataset, read_ct, read_parameters, read_projection, specimen_names
-from roireg.evaluate import registration_errors
-from roireg.geometry import Camera, pose_from_deepfluoro, rotate_image_180
+from roireg.data.deepfluoro import open_dataset, read_ct, read_parameters, read_projection, specimen_names
+from roireg.geometry.camera import Camera, rotate_image_180
+from roireg.geometry.conversions import pose_from_deepfluoro
+from roireg.metrics.pose_errors import registration_errors
 
 NAME = "000"
 CROP_PX = 15

@@ -133,40 +133,13 @@ KEYS = {
     "figures.dpi": ({"figures": {"dpi": 61}}, FIGURES),
 }
 
+# One module of each layer, as proof that a rule's parameter `code` is the hash of what it uses; the whole table is in
+# tests/unit/workflow/test_provenance.py.
 MODULES = {
-    "simulate.py": FROM_DATASET,
-    "deepfluoro_archive.py": {},
-    "prepare.py": FROM_SPECIMENS,
-    "similarity.py": {**ENCODERS, **REGISTER_ALL},
-    "encode/losses.py": ENCODERS,
-    "encode/augment.py": ENCODERS,
-    "encode/network.py": ENCODERS,
-    "encode/estimates.py": FROM_ENCODERS,
-    "encode/history.py": ENCODERS,
-    "encode/figures.py": {"learning_curves": 1},
-    "register/adam.py": {**REGISTER_ALL},
-    "register/roi.py": {**REGISTER_ALL},
-    "rois.py": {**FROM_DRRS, "figure1": 1, **REGISTER_ALL},
-    "synthesize.py": FROM_DRRS,
-    "training.py": LEARN_ALL,
-    "segment/augment.py": SEGMENT_ALL,
-    "segment/train_unet.py": UNET,
-    "segment/train_medsam.py": MEDSAM,
-    "segment/unet.py": {"train_unet": 2, **DICE_ALL, **ENCODERS, **REGISTER_ALL},
-    "segment/medsam.py": {"train_medsam": 2, **DICE_ALL, **ENCODERS, **REGISTER_ALL},
-    "anatomy_figures.py": {"figure1": 1, "segmentations": 2},
-    "table2.py": {"table2": 1},
-    "table3.py": TABLE3,
-    "ablation.py": ABLATION,
-    "case_study.py": FIGURE5,
-    "report/gallery.py": REPORT,
-    "error_figures.py": ERRORS,
-    "summary.py": {"table1": 1, "table2": 1, **GRIDS, **ERRORS},
-    "tables.py": {"table1": 1, "table2": 1, **GRIDS},
+    "data/prepare.py": FROM_SPECIMENS,
     "register/gauss_newton.py": {**REGISTER_ALL},
-    "register/multi_start.py": {**REGISTER_ALL},
-    "figures.py": FIGURES,
-    "provenance.py": {},
+    "tables/table3.py": TABLE3,
+    "workflow/provenance.py": {},
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from matplotlib.image import imread
 from volumes import gradient_errors, image_error
 
-from roireg.deepfluoro import (
+from roireg.data.deepfluoro import (
     open_dataset,
     projection_names,
     read_ct,
@@ -16,8 +16,9 @@ from roireg.deepfluoro import (
     read_projection,
     specimen_names,
 )
-from roireg.geometry import pose_from_deepfluoro, project, rotate_image_180
-from roireg.specimen import read_specimen
+from roireg.data.specimen import read_specimen
+from roireg.geometry.camera import project, rotate_image_180
+from roireg.geometry.conversions import pose_from_deepfluoro
 
 METHODS = ("diffdrr", "psss", "diffpose", "wsreg", "ours", "ours+gn", "multi_start+gn")
 ENCODERS = ("psss", "diffpose", "ours")

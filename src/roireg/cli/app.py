@@ -81,10 +81,10 @@ def register(
     from roireg.cli.tell import tell_result
 
     with one_line_errors():
-        from roireg.patient.checks import check_rois
-        from roireg.patient.outputs import write_result
-        from roireg.patient.registration import register_xrays
-        from roireg.patient.starts import initial_rig_pose
+        from roireg.register.patient import register_xrays
+        from roireg.register.roi_check import check_rois
+        from roireg.register.starts import initial_rig_pose
+        from roireg.report.result_files import write_result
 
         patient = load_patient(ct, labels, label_names, center_on, rescale)
         views = load_views(xray, camera, frame, crop, size, mirror)
@@ -120,10 +120,10 @@ def inspect(
     from roireg.cli.tell import tell_ct, tell_hdf5, tell_xray
 
     with one_line_errors():
-        from roireg.patient.kinds import Kind, kind_of
-        from roireg.patient.overlay import write_overlay
-        from roireg.patient.poses import read_pose
-        from roireg.patient.registration import expected_pose
+        from roireg.data.readers.ct import expected_pose
+        from roireg.data.readers.file_types import Kind, kind_of
+        from roireg.data.writers.poses import read_pose
+        from roireg.figures.overlay import write_overlay
 
         kinds = {path: kind_of(path) for path in files}
         patients = [
@@ -165,8 +165,8 @@ def render(
 ) -> None:
     """Make the DRR at a pose, and with labels the ROI masks: drr.png (16 bits), drr.tif (line integrals), rois.png."""
     with one_line_errors():
-        from roireg.patient.poses import read_pose
-        from roireg.patient.rendering import write_rendering
+        from roireg.data.writers.poses import read_pose
+        from roireg.report.drr_files import write_rendering
 
         patient = load_patient(ct, labels, label_names, (), rescale)
         for path in write_rendering(output, patient, read_pose(pose), roi or [], size):
@@ -184,8 +184,8 @@ def evaluate(
 ) -> None:
     """Errors of a pose: mpd, mrpd, tre (mm), rotation (°), translation (mm), as docs/conventions.md defines them."""
     with one_line_errors():
-        from roireg.patient.poses import write_json
-        from roireg.patient.truth import pose_errors
+        from roireg.data.writers.poses import write_json
+        from roireg.metrics.pose_file_errors import pose_errors
 
         errors, points = pose_errors(estimate, truth, landmarks)
         table(f"{estimate} against {truth}, {points}", ["error", "value"], [[k, f"{v:.4g}"] for k, v in errors.items()])
@@ -203,7 +203,7 @@ def export(
     from roireg.errors import InputError
 
     with one_line_errors():
-        from roireg.patient.poses import EXPORTS, read_pose
+        from roireg.data.writers.poses import EXPORTS, read_pose
 
         if to not in EXPORTS:
             raise InputError(f"--to {to}", "there is no such format", f"Known: {', '.join(EXPORTS)}")

@@ -14,8 +14,8 @@ from rich.table import Table
 from roireg.errors import InputError
 
 if TYPE_CHECKING:
-    from roireg.patient.ct import Patient
-    from roireg.patient.view import View
+    from roireg.data.readers.ct import Patient
+    from roireg.data.view import View
 
 # Results go to the standard output, what is being done to the error output.
 out, err = Console(), Console(stderr=True, highlight=False)
@@ -62,7 +62,7 @@ def load_patient(
     rescale: tuple[float, float],
 ) -> "Patient":
     """The patient, and what looks odd of him."""
-    from roireg.patient.ct import read_patient
+    from roireg.data.readers.ct import read_patient
 
     with err.status(f"reading {ct}"):
         patient = read_patient(ct, labels, label_names, center_on or (), rescale)
@@ -74,7 +74,7 @@ def load_views(
     xrays: Sequence[Path], cameras: Sequence[Path] | None, frame: int, crop: int, size: int, mirror: bool
 ) -> list["View"]:
     """The X-rays, each with its camera file if there is one."""
-    from roireg.patient.xray import read_xray
+    from roireg.data.readers.xray import read_xray
 
     given: list[Path | None] = list(cameras or [None])
     if len(given) == 1:
@@ -113,7 +113,7 @@ def default_config(overlay: Path | None) -> dict[str, Any]:
     Raises:
         InputError: the result is no valid configuration.
     """
-    from roireg.config import check_references, check_schema
+    from roireg.workflow.config import check_references, check_schema
 
     package = Path(__file__).parents[1]
     # Installed, it lies in the package; in a checkout two folders above.

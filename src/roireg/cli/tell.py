@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roireg.cli.common import out, table
-from roireg.patient.ct import Patient
-from roireg.patient.registration import Result
-from roireg.patient.view import View
+from roireg.data.readers.ct import Patient
+from roireg.data.view import View
+from roireg.register.patient import Result
 
 COLOURS = {"trusted": "green", "check": "yellow", "failed": "red"}
 
@@ -25,7 +25,7 @@ def tell_xray(view: View) -> None:
 
 def tell_hdf5(path: Path) -> None:
     """Specimens of a data set in the DeepFluoro layout."""
-    from roireg import deepfluoro
+    from roireg.data import deepfluoro
 
     with deepfluoro.open_dataset(path) as file:
         parameters = deepfluoro.read_parameters(file)

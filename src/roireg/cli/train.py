@@ -78,7 +78,7 @@ def encoder(
     """Train an encoder of this patient's pose on DRRs of the CT: a start for `roireg register --encoder`."""
     with one_line_errors():
         settings = default_config(config)
-        from roireg.patient.training import train_own_encoder
+        from roireg.register.own_networks import train_own_encoder
 
         _log_to_console()
         if epochs is not None and entry in settings["encoders"]:
@@ -116,7 +116,7 @@ def segmenter(
         if len(ct) != len(labels):
             raise InputError("--labels", f"{len(labels)} for {len(ct)} CTs", "Give one for each CT, in their order")
         settings = default_config(config)
-        from roireg.patient.training import train_own_segmenter
+        from roireg.register.own_networks import train_own_segmenter
 
         _log_to_console()
         if epochs is not None and entry in settings["segment"]:

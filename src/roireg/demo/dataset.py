@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import torch
 
-from roireg.deepfluoro import POSES, Ct, Projection, ProjectionParameters, write_parameters, write_specimen
+from roireg.data.deepfluoro import POSES, Ct, Projection, ProjectionParameters, write_parameters, write_specimen
+from roireg.data.volume import Volume, box_center_mm
 from roireg.demo.anatomy import (
     FEMURS,
     LABEL_NAMES,
@@ -21,9 +22,10 @@ from roireg.demo.specimens import Specimen, make_specimens
 from roireg.demo.views import View, carm, draw_aperture, draw_instruments, draw_view
 from roireg.drr import project_mask
 from roireg.files import atomic_path
-from roireg.geometry import Camera, pose_to_deepfluoro, project
+from roireg.geometry.camera import Camera, project
+from roireg.geometry.conversions import pose_to_deepfluoro
 from roireg.seeds import generator
-from roireg.simulate import (
+from roireg.simulation.xray_formation import (
     MM_PER_CM,
     STEEL_G_PER_CM3,
     Body,
@@ -35,7 +37,6 @@ from roireg.simulate import (
     split_bodies,
     transmission,
 )
-from roireg.volume import Volume, box_center_mm
 
 UPSIDE_DOWN_SHARE = 1 / 3
 INSTRUMENT_SHARE = 1 / 3
@@ -176,7 +177,8 @@ def make_dataset(
         seed: the same seed gives the same data.
         rows, columns, pixel_mm, source_to_detector_mm: the detector.
         photons: per unattenuated pixel.
-        progress: passes a specimen's X-rays through, given their number and what they are, as `roireg.job.progress`.
+        progress: passes a specimen's X-rays through, given their number and what they are, as
+            `roireg.workflow.job.progress`.
 
     Raises:
         InputError: the input files are not what they should be.

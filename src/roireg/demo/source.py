@@ -13,7 +13,7 @@ from pathlib import Path
 import requests
 from pypi_simple import DigestMismatchError, NoDigestsError, NoSuchProjectError, PyPISimple, tqdm_progress_factory
 
-from roireg.download import new_session
+from roireg.data.download import new_session
 from roireg.errors import InputError
 from roireg.files import atomic_path
 

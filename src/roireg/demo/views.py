@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from roireg.deepfluoro import ProjectionParameters
+from roireg.data.deepfluoro import ProjectionParameters
 from roireg.demo.anatomy import LEFT_FEMUR, RIGHT_FEMUR
-from roireg.geometry import Camera, pa_pose, perturb, project, rotate_image_180
-from roireg.se3 import invert, se3_exp
-from roireg.simulate import Aperture, Cylinder
+from roireg.geometry.camera import Camera, project, rotate_image_180
+from roireg.geometry.poses import pa_pose, perturb
+from roireg.geometry.se3 import invert, se3_exp
+from roireg.simulation.xray_formation import Aperture, Cylinder
 
 ISOCENTER_SHARE = 0.72
 ROTATION_SD_DEG, ROTATION_MAX_DEG = 10.0, 28.0

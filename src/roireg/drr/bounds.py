@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.geometry import Camera
-from roireg.se3 import transform_points
-from roireg.volume import Volume
+from roireg.data.volume import Volume
+from roireg.geometry.camera import Camera
+from roireg.geometry.se3 import transform_points
 
 PARALLEL_VOXELS = 1e-9
 

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.volume import Volume
 from roireg.drr.bounds import ray_bounds
-from roireg.geometry import Camera
-from roireg.se3 import transform_points
-from roireg.volume import Volume
+from roireg.geometry.camera import Camera
+from roireg.geometry.se3 import transform_points
 
 
 def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
+from roireg.data.volume import Volume
 from roireg.drr import _march
-from roireg.geometry import Camera
-from roireg.volume import Volume
+from roireg.geometry.camera import Camera
 
 FLAT_INDEX_LIMIT = 2**31
 

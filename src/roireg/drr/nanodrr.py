@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.volume import Volume
 from roireg.drr.bounds import ray_bounds
-from roireg.geometry import Camera, to_nanodrr_intrinsics
-from roireg.volume import Volume
+from roireg.geometry.camera import Camera
+from roireg.geometry.conversions import to_nanodrr_intrinsics
 
 
 def as_subject(volume: Volume):

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from roireg.data.volume import Volume
 from roireg.drr import diffdrr, fused, nanodrr
-from roireg.geometry import Camera
-from roireg.volume import Volume
+from roireg.geometry.camera import Camera
 
 BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
     "fused": fused.render,

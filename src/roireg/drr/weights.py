@@ -5,10 +5,10 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 
+from roireg.data.volume import UNBOUNDED_VOXELS, Volume
 from roireg.drr.bounds import clip_to_box, voxel_rays
 from roireg.drr.render import project_mask
-from roireg.geometry import Camera
-from roireg.volume import UNBOUNDED_VOXELS, Volume
+from roireg.geometry.camera import Camera
 
 
 def coverage(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B H W"]:

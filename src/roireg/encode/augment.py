@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
-from roireg.geometry import Camera
-from roireg.se3 import se3_exp
-from roireg.training import seeded
+from roireg.geometry.camera import Camera
+from roireg.geometry.se3 import se3_exp
+from roireg.training.loop import seeded
 
 BLUR_SIZE_PX = 5
 MIN_LIGHT = 0.01

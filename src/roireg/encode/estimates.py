@@ -3,9 +3,9 @@
 import time
 from collections.abc import Iterator
 
+from roireg.data.specimen import Specimen
 from roireg.encode.model import PoseEncoder
-from roireg.evaluate import registration_errors
-from roireg.specimen import Specimen
+from roireg.metrics.pose_errors import registration_errors
 
 
 def estimate_rows(encoder: PoseEncoder, specimen: Specimen, name: str) -> Iterator[dict[str, str | float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from roireg.files import write_csv
-from roireg.training import EpochRecord
+from roireg.training.loop import EpochRecord
 
 
 def write_history(path: str | Path, history: list[EpochRecord]) -> None:

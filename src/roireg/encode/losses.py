@@ -7,15 +7,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
+from roireg.data.images import scaled
+from roireg.data.volume import Volume
 from roireg.drr import render
+from roireg.drr.rois import roi_channels
 from roireg.encode.network import Reading, standardized
-from roireg.geometry import Camera
-from roireg.images import scaled
-from roireg.rois import roi_channels
-from roireg.se3 import invert, se3_log, so3_log, translation
+from roireg.geometry.camera import Camera
+from roireg.geometry.se3 import invert, se3_log, so3_log, translation
+from roireg.metrics.similarity import dice, similarity
 from roireg.segment.model import Segmenter, roi_numbers
-from roireg.similarity import dice, similarity
-from roireg.volume import Volume
 
 # Under the square roots, in mm^2 and (rad, mm)^2: DiffPose's, so that the gradient at the truth is zero and not NaN.
 EPS = 1e-4
@@ -29,7 +29,7 @@ class LossSettings:
     Attributes:
         geodesic: the paper's beta_1, on GEO.
         roi: the paper's beta_2, on one minus Dice; 0 leaves it out.
-        similarity: a key of `roireg.similarity.SIMILARITIES`, or none.
+        similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or none.
         image_size_px: height and width of the images that are rendered for the comparison.
         rendered_per_batch: so many examples of a batch are rendered, which estimates the mean over all of them.
         images_from: the terms that render join after this share of the training.

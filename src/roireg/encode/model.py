@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
+from roireg.data.images import scaled
 from roireg.encode.network import NETWORK_TYPES, NetworkSettings, build_network
 from roireg.errors import InputError
 from roireg.files import atomic_path
-from roireg.geometry import Camera, perturb
-from roireg.images import scaled
-from roireg.synthesize import camera_twist
+from roireg.geometry.camera import Camera
+from roireg.geometry.poses import perturb
+from roireg.training.drrs import camera_twist
 
 DESCRIPTION = "roireg_encoder"
 MIN_SHARED_FIELD = 0.5

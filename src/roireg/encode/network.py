@@ -7,7 +7,7 @@ from jaxtyping import Float
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from roireg.images import MIN_CONTRAST, resized
+from roireg.data.images import MIN_CONTRAST, resized
 
 GROUPS = 8
 POSITION_SD = 0.02

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.images import resized
 from roireg.errors import InputError
-from roireg.images import resized
-from roireg.synthesize import DrrPool, Synthesizer
+from roireg.training.drrs import DrrPool, Synthesizer
 
 # Images `(B, H, W)` in [0, 1] and poses `(B, 4, 4)`, from the number of the epoch and the batch's generator.
 Draw = Callable[[int, np.random.Generator], tuple[Tensor, Tensor]]

@@ -5,15 +5,15 @@ from typing import Any
 
 import torch
 
+from roireg.data.specimen import Specimen
 from roireg.encode.augment import AugmentSettings
 from roireg.encode.losses import NO_SIMILARITY, ImageTerms, LossSettings
 from roireg.encode.model import PoseFrame, network_settings
 from roireg.encode.samples import DrrSet, at_size, draw_from_pool, draw_online, rendered
 from roireg.encode.train import EncoderSettings, Material, Run
 from roireg.segment.model import Segmenter
-from roireg.specimen import Specimen
-from roireg.synthesize import DrrPool, SynthesisSettings, Synthesizer
-from roireg.training import Checkpoint, Length, Recipe, fingerprint
+from roireg.training.drrs import DrrPool, SynthesisSettings, Synthesizer
+from roireg.training.loop import Checkpoint, Length, Recipe, fingerprint
 
 VALIDATION_DRRS = 50
 

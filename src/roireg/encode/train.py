@@ -8,15 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.specimen import Specimen
 from roireg.encode.augment import AugmentSettings, changed, drawn_turns, image_changes, turned
 from roireg.encode.losses import ImageTerms, LossSettings, geodesic_loss, reconstruction_terms, total
 from roireg.encode.model import PoseEncoder, PoseFrame
 from roireg.encode.network import NetworkSettings, build_network
 from roireg.encode.samples import Draw, DrrSet
-from roireg.evaluate import projection_distances_mm
+from roireg.metrics.pose_errors import projection_distances_mm
 from roireg.seeds import generator
-from roireg.specimen import Specimen
-from roireg.training import Checkpoint, EpochRecord, Length, Recipe, fit, seeded
+from roireg.training.loop import Checkpoint, EpochRecord, Length, Recipe, fit, seeded
 
 
 @dataclass(frozen=True)

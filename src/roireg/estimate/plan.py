@@ -10,7 +10,7 @@ from roireg.estimate.costs import Cost
 from roireg.estimate.stand_in import stand_in
 from roireg.estimate.steps import Step, encoder_step, registration_step, segmenter_step
 from roireg.segment.model import Segmenter
-from roireg.synthesize import settings_from_config
+from roireg.training.drrs import settings_from_config
 
 # A CT of 1 mm, as DeepFluoro's.
 VOXELS = 360

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import torch
 
+from roireg.data.images import scaled
+from roireg.data.specimen import Specimen, Xray
+from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume
 from roireg.drr import render
-from roireg.geometry import Camera, pa_pose
-from roireg.images import scaled
-from roireg.rois import project_rois, roi_volumes
-from roireg.specimen import Specimen, Xray
-from roireg.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume
+from roireg.drr.rois import project_rois, roi_volumes
+from roireg.geometry.camera import Camera
+from roireg.geometry.poses import pa_pose
 
 # DeepFluoro: CTs of 1 mm, and a detector of 298 mm at 1020 mm (1536 px of 0.194 mm).
 SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM, SOURCE_TO_ISOCENTER = 360.0, 298.0, 1020.0, 0.72

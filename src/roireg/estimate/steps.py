@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from roireg.data.results import Estimate
+from roireg.data.specimen import Specimen
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder
 from roireg.register.adam import AdamSettings
 from roireg.register.initial import EncoderSettings
 from roireg.register.roi import segmenter_names
 from roireg.register.run import Where, guided_by, method_from_config, register_specimen, starting_from
-from roireg.results import Estimate
 from roireg.segment.batches import Fold
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSamSettings
@@ -24,9 +25,8 @@ from roireg.segment.settings import training_settings
 from roireg.segment.train_medsam import train_medsam
 from roireg.segment.train_unet import train_unet
 from roireg.segment.unet import UNetSettings
-from roireg.specimen import Specimen
-from roireg.synthesize import SynthesisSettings
-from roireg.training import Checkpoint, Length
+from roireg.training.drrs import SynthesisSettings
+from roireg.training.loop import Checkpoint, Length
 
 # Of a registration that is measured; the first one is not counted.
 ITERATIONS = 2

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.geometry import perturb
+from roireg.geometry.poses import perturb
 from roireg.register.trace import Trace
 
 # What adds up to what is minimised, for each of B poses.

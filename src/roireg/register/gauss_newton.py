@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.geometry import perturb
+from roireg.geometry.poses import perturb
 from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import Jet, Pixels, Quadratic, image_jet, pixels_at, quadratic, without_outliers
 from roireg.register.trace import Trace

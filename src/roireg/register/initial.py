@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.geometry import perturb
+from roireg.data.results import Estimate
+from roireg.data.specimen import Specimen, Xray
+from roireg.geometry.poses import perturb
 from roireg.register.levels import Problem
 from roireg.register.multi_start import MultiStartSettings, multi_start
-from roireg.results import Estimate
-from roireg.specimen import Specimen, Xray
 
 
 @dataclass(frozen=True)

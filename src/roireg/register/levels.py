@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from roireg.data.volume import Volume
 from roireg.drr.render import default_step_mm
-from roireg.geometry import Camera
+from roireg.geometry.camera import Camera
 from roireg.register.weights import WeightMap
-from roireg.volume import Volume
 
 # How far towards the detector the patient is, of the way from the source: enough to tell how large a pixel is in him.
 PATIENT_SHARE = 0.7

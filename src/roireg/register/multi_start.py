@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.geometry import perturb
+from roireg.geometry.poses import perturb
 from roireg.register.gauss_newton import REWEIGHTINGS, descend
 from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import objective

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.images import scaled
 from roireg.drr import render
-from roireg.images import scaled
 from roireg.register.adam import Terms
 from roireg.register.levels import Problem
 from roireg.register.roi import RoiTerm
@@ -22,7 +22,7 @@ def image_objective(
 
     Args:
         problems: X-rays, the CT, and the pixels that count; all of one camera, CT and weight map.
-        similarity: S, larger is better, 1 for equal images; an entry of `roireg.similarity.SIMILARITIES`.
+        similarity: S, larger is better, 1 for equal images; an entry of `roireg.metrics.similarity.SIMILARITIES`.
         rois: the ROI term of these X-rays, or None for an objective without one.
 
     Returns:

@@ -8,16 +8,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from roireg.data.images import scaled
+from roireg.data.specimen import Specimen, Xray
+from roireg.data.volume import Volume
 from roireg.drr import render
 from roireg.drr.render import default_step_mm
-from roireg.geometry import Camera
-from roireg.images import scaled
+from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
+from roireg.geometry.camera import Camera
+from roireg.metrics.similarity import dice
 from roireg.register.weights import WeightMap
-from roireg.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
 from roireg.segment.model import Segmenter, roi_numbers
-from roireg.similarity import dice
-from roireg.specimen import Specimen, Xray
-from roireg.volume import Volume
 
 PROJECTED = "projected"
 # Bone of this length along a ray makes 1 - 1/e of a projected label; a bone is thicker but at its rim.

@@ -12,8 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.evaluate import registration_errors
+from roireg.data.results import Estimate
+from roireg.data.specimen import Specimen, Xray
 from roireg.files import atomic_path
+from roireg.metrics.pose_errors import registration_errors
+from roireg.metrics.similarity import similarity
 from roireg.register.adam import AdamSettings, register_adam
 from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
 from roireg.register.initial import (
@@ -38,11 +41,8 @@ from roireg.register.roi import (
 )
 from roireg.register.trace import Trace
 from roireg.register.weights import WeightSettings, product, weight_map
-from roireg.results import Estimate
 from roireg.seeds import generator
 from roireg.segment.model import Segmenter
-from roireg.similarity import similarity
-from roireg.specimen import Specimen, Xray
 
 ERROR_COLUMNS = ("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm")
 
@@ -64,7 +64,7 @@ class MethodSettings:
 
     Attributes:
         name, init, roi, optimizer: names, as they stand in the results.
-        similarity: a key of `roireg.similarity.SIMILARITIES`, or `own` for an optimizer that has an objective.
+        similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or `own` for an optimizer that has an objective.
         start: where to begin.
         weights: what is left out of the similarity.
         search: the optimizer's settings.

@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from roireg.data.volume import Volume
 from roireg.drr import coverage, exclusion
 from roireg.drr.weights import dilated_labels
-from roireg.geometry import Camera
-from roireg.volume import Volume
+from roireg.geometry.camera import Camera
 
 WeightMap = Callable[[Camera, Float[Tensor, "B 4 4"]], Float[Tensor, "B H W"]]
 

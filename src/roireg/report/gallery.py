@@ -14,11 +14,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
+from roireg.data.images import scaled
+from roireg.data.results import TraceRecord, pose_of_row
+from roireg.data.specimen import Specimen
 from roireg.drr import render
-from roireg.geometry import Camera
-from roireg.images import scaled
-from roireg.results import TraceRecord, pose_of_row
-from roireg.specimen import Specimen
+from roireg.geometry.camera import Camera
 
 JPEG_QUALITY = 85
 GREY_RANGE = (0.01, 0.99)

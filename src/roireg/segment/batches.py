@@ -11,7 +11,7 @@ from torch import Tensor
 from roireg.seeds import generator
 from roireg.segment.augment import AugmentSettings, augmentation, augmented, mirrored, mirrored_numbers
 from roireg.segment.examples import Examples, drawn
-from roireg.training import Length, Recipe
+from roireg.training.loop import Length, Recipe
 
 
 @dataclass(frozen=True)

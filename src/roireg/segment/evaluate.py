@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from roireg.data.images import scaled
+from roireg.data.specimen import COMPRESSION, Specimen
 from roireg.drr import render
+from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.files import atomic_path
-from roireg.images import scaled
-from roireg.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.segment.model import Segmenter, roi_numbers
-from roireg.specimen import COMPRESSION, Specimen
 
 XRAY, DRR = "xray", "drr"
 

@@ -9,11 +9,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from roireg.data.images import resized
+from roireg.data.specimen import Specimen
+from roireg.drr.rois import roi_map
 from roireg.errors import InputError
-from roireg.images import resized
-from roireg.rois import roi_map
-from roireg.specimen import Specimen
-from roireg.synthesize import DrrPool
+from roireg.training.drrs import DrrPool
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
+from roireg.data.images import resized, scaled
 from roireg.errors import InputError
-from roireg.images import resized, scaled
 
 Image = Float[Tensor, "B H W"]
 Boxes = Float[Tensor, "B R 4"]

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from roireg.data.specimen import read_specimen
 from roireg.segment.augment import AugmentSettings
 from roireg.segment.batches import Fold, TrainingSettings
 from roireg.segment.examples import Examples, drr_examples, xray_examples
-from roireg.specimen import read_specimen
-from roireg.synthesize import read_pool
-from roireg.training import Checkpoint, Length, Recipe, fingerprint
+from roireg.training.drrs import read_pool
+from roireg.training.loop import Checkpoint, Length, Recipe, fingerprint
 
 
 def read_sources(xrays: Sequence[str], drrs: Sequence[str], rois: Sequence[str]) -> dict[str, Examples]:

@@ -7,11 +7,11 @@ from jaxtyping import Float
 from monai.losses import DiceCELoss
 from torch import Tensor
 
-from roireg.rois import roi_boxes_px, roi_channels
+from roireg.drr.rois import roi_boxes_px, roi_channels
 from roireg.segment.batches import Fold, TrainingSettings, batches
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSam, MedSamSettings, build_medsam, jittered
-from roireg.training import Checkpoint, EpochRecord, fit, seeded
+from roireg.training.loop import Checkpoint, EpochRecord, fit, seeded
 
 MEDSAM_GRID_PX = 1024
 

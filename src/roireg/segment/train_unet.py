@@ -11,7 +11,7 @@ from torch import Tensor
 from roireg.segment.batches import Fold, TrainingSettings, batches
 from roireg.segment.examples import Examples, at_size
 from roireg.segment.unet import DOWN_SIZE, KERNEL_SIZE, NEGATIVE_SLOPE, Blocks, UNet, UNetSettings
-from roireg.training import Checkpoint, EpochRecord, fit, seeded
+from roireg.training.loop import Checkpoint, EpochRecord, fit, seeded
 
 ACTIVATION = ("LEAKYRELU", {"negative_slope": NEGATIVE_SLOPE})
 NORM = "INSTANCE"

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from roireg.images import MIN_CONTRAST, resized
+from roireg.data.images import MIN_CONTRAST, resized
 
 KERNEL_SIZE = 3
 DOWN_SIZE = 2

@@ -1,0 +1,1 @@
+"""Patients, X-rays and data sets: what they are, and how they are read and written."""

@@ -1,0 +1,355 @@
+"""Reading and writing of the DeepFluoro full-resolution HDF5 layout (Grupp et al. 2020, DOI 10.7281/T1/IFSXNV).
+
+The layout, with matrices as they are stored (see `roireg.geometry` for the conversion to our frames):
+
+    proj-params/{extrinsic, intrinsic, num-cols, num-rows, pixel-col-spacing, pixel-row-spacing}
+    <specimen>/vol/{pixels, spacing, origin, dir-mat}              HU, (z, y, x); mm, LPS
+    <specimen>/vol-seg/image/{pixels, spacing, origin, dir-mat}    label ids on the same grid
+    <specimen>/vol-seg/labels-def/<N>                              name of label N
+    <specimen>/vol-landmarks/<NAME>                                mm, LPS
+    <specimen>/projections/<NNN>/image/pixels                      raw intensity
+    <specimen>/projections/<NNN>/gt-seg/pixels                     label ids
+    <specimen>/projections/<NNN>/gt-landmarks/<NAME>               (column, row) px
+    <specimen>/projections/<NNN>/gt-poses/cam-to-*-vol             4x4, camera world to volume
+    <specimen>/projections/<NNN>/rot-180-for-up                    0 or 1
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from roireg.errors import InputError
+
+if TYPE_CHECKING:
+    from roireg.geometry.camera import Camera
+
+PARAMETERS = "proj-params"
+DIRECTION_TOLERANCE = 1e-3
+GRID_TOLERANCE_MM = 1e-2
+POSES = ("cam-to-pelvis-vol", "cam-to-left-femur-vol", "cam-to-right-femur-vol")
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectionParameters:
+    """The C-arm of all X-rays of a file: `extrinsic` camera from world, `intrinsic` in px with negative focals."""
+
+    extrinsic: np.ndarray
+    intrinsic: np.ndarray
+    rows: int
+    columns: int
+    row_spacing_mm: float
+    column_spacing_mm: float
+
+    def camera(self) -> "Camera":
+        """The detector in our convention."""
+        # torch takes seconds to import, and the workflow opens files only to list their specimens.
+        import torch
+
+        from roireg.geometry.conversions import camera_from_deepfluoro
+
+        spacing = (self.column_spacing_mm, self.row_spacing_mm)
+        return camera_from_deepfluoro(torch.from_numpy(self.intrinsic), self.rows, self.columns, spacing)
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """One X-ray. `segmentation` and `landmarks_px` may be missing in a user's file (None, empty).
+
+    Attributes:
+        name: key of the projection, `000` onwards.
+        intensity: `(rows, columns)` raw detector values.
+        segmentation: `(rows, columns)` label ids, or None.
+        landmarks_px: `(column, row)` by landmark name.
+        poses: stored 4x4 matrices by key of `POSES`; the pelvis is always there.
+        rotate_180_for_up: the stored image is upside down.
+    """
+
+    name: str
+    intensity: np.ndarray
+    segmentation: np.ndarray | None
+    landmarks_px: dict[str, np.ndarray]
+    poses: dict[str, np.ndarray]
+    rotate_180_for_up: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Ct:
+    """CT, labels and landmarks of a specimen: HU and label ids as `(z, y, x)`, geometry in mm, LPS."""
+
+    hu: np.ndarray
+    labels: np.ndarray
+    spacing_mm: np.ndarray
+    origin_mm: np.ndarray
+    direction: np.ndarray
+    label_names: dict[int, str]
+    landmarks_mm: dict[str, np.ndarray]
+
+    def volume_from_voxel(self) -> np.ndarray:
+        """`(4, 4)`: mm from voxel indices `(x, y, z)`."""
+        out = np.eye(4)
+        out[:3, :3] = self.direction * self.spacing_mm
+        out[:3, 3] = self.origin_mm
+        return out
+
+
+@contextmanager
+def open_dataset(path: str | Path) -> Iterator[h5py.File]:
+    """The HDF5 file for reading.
+
+    Raises:
+        InputError: it does not exist, is not HDF5, or is truncated.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(path, "there is no such file", "Set `dataset.path` to a file in the DeepFluoro layout")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(
+            path, f"it is not a readable HDF5 file ({error})", "Download it again; it may be cut off"
+        ) from None
+    try:
+        yield file
+    except OSError as error:
+        raise InputError(path, f"reading failed ({error})", "Download it again; it may be cut off") from None
+    finally:
+        file.close()
+
+
+def specimen_names(file: h5py.File) -> list[str]:
+    """Names of the specimens in a file, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    names = sorted(name for name in file if name != PARAMETERS and file.get(name, getclass=True) is h5py.Group)
+    if not names:
+        raise InputError(file.filename, "it holds no specimen", "The file must follow the DeepFluoro layout")
+    return names
+
+
+def projection_names(file: h5py.File, specimen: str) -> list[str]:
+    """Names of a specimen's projections, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    key = f"{specimen}/projections"
+    names = sorted(_group(file, key))
+    if not names:
+        raise InputError(f"{file.filename}:{key}", "it holds no X-ray", "Leave this specimen out (`dataset.specimens`)")
+    return names
+
+
+def _get(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset:
+    try:
+        return file[key]
+    except KeyError:
+        raise InputError(
+            f"{file.filename}:{key}",
+            "it is missing",
+            "The file must follow the DeepFluoro layout (docs/conventions.md)",
+        ) from None
+
+
+def _group(file: h5py.File, key: str) -> h5py.Group:
+    item = _get(file, key)
+    if not isinstance(item, h5py.Group):
+        raise InputError(f"{file.filename}:{key}", "it is not a group", "The file must follow the DeepFluoro layout")
+    return item
+
+
+def _positive(file: h5py.File, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    value = _array(file, key, shape)
+    if not (value > 0).all():
+        raise InputError(f"{file.filename}:{key}", f"it is {value.tolist()}, not positive", "Correct it")
+    return value
+
+
+def _array(file: h5py.File, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+    """A numeric array; `(3, 1)` and the like are accepted for `(3,)`."""
+    item = _get(file, key)
+    where = f"{file.filename}:{key}"
+    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iufb":
+        raise InputError(where, "it is not an array of numbers", "The file must follow the DeepFluoro layout")
+    value = np.asarray(item[()])
+    if shape is None:
+        return value
+    if value.size != int(np.prod(shape)):
+        raise InputError(where, f"its shape is {value.shape}, not {shape}", "Write it with that shape")
+    value = value.reshape(shape).astype(np.float64)
+    if not np.isfinite(value).all():
+        raise InputError(where, "it holds NaN or infinite values", "Repair the file")
+    return value
+
+
+def _rigid(file: h5py.File, key: str) -> np.ndarray:
+    import torch
+
+    from roireg.geometry.se3 import is_rigid
+
+    matrix = _array(file, key, (4, 4))
+    if not is_rigid(torch.from_numpy(matrix)):
+        raise InputError(
+            f"{file.filename}:{key}", "it is not a rigid transform (rotation and translation)", "Correct the matrix"
+        )
+    return matrix
+
+
+def read_parameters(file: h5py.File) -> ProjectionParameters:
+    """The C-arm of a file.
+
+    Raises:
+        InputError: something is missing or not a camera.
+    """
+    parameters = ProjectionParameters(
+        extrinsic=_rigid(file, f"{PARAMETERS}/extrinsic"),
+        intrinsic=_array(file, f"{PARAMETERS}/intrinsic", (3, 3)),
+        rows=int(_positive(file, f"{PARAMETERS}/num-rows", ())),
+        columns=int(_positive(file, f"{PARAMETERS}/num-cols", ())),
+        row_spacing_mm=float(_positive(file, f"{PARAMETERS}/pixel-row-spacing", ())),
+        column_spacing_mm=float(_positive(file, f"{PARAMETERS}/pixel-col-spacing", ())),
+    )
+    try:
+        parameters.camera()
+    except ValueError as error:
+        where = f"{file.filename}:{PARAMETERS}/intrinsic"
+        raise InputError(where, str(error), "Correct the intrinsic matrix") from None
+    return parameters
+
+
+def read_ct(file: h5py.File, specimen: str) -> Ct:
+    """CT, labels and landmarks of a specimen.
+
+    Raises:
+        InputError: something is missing, of the wrong shape or not finite; the labels lie on another grid.
+    """
+    hu = _array(file, f"{specimen}/vol/pixels")
+    where = f"{file.filename}:{specimen}/vol/pixels"
+    if hu.ndim != 3:
+        raise InputError(where, f"its shape is {hu.shape}, not three-dimensional", "Write it as (z, y, x)")
+    if not np.isfinite(hu).all():
+        raise InputError(where, "it holds NaN or infinite values", "Repair the CT")
+    direction = _array(file, f"{specimen}/vol/dir-mat", (3, 3))
+    if np.abs(direction.T @ direction - np.eye(3)).max() > DIRECTION_TOLERANCE:
+        where = f"{file.filename}:{specimen}/vol/dir-mat"
+        raise InputError(where, "it is not an orthonormal matrix", "Write the axes of the grid as its columns")
+    spacing_mm = _positive(file, f"{specimen}/vol/spacing", (3,))
+    landmarks = _group(file, f"{specimen}/vol-landmarks")
+    return Ct(
+        hu=hu,
+        labels=_labels(file, specimen, hu.shape),
+        spacing_mm=spacing_mm,
+        origin_mm=_array(file, f"{specimen}/vol/origin", (3,)),
+        direction=direction,
+        label_names=_label_names(file, specimen),
+        landmarks_mm={key: _array(file, f"{specimen}/vol-landmarks/{key}", (3,)) for key in landmarks},
+    )
+
+
+def _labels(file: h5py.File, specimen: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The label ids, which must lie on the CT's grid."""
+    base = f"{specimen}/vol-seg/image"
+    labels = _array(file, f"{base}/pixels")
+    where, remedy = f"{file.filename}:{base}/pixels", "Resample the labels onto the grid of the CT"
+    if labels.shape != shape:
+        raise InputError(where, f"its shape {labels.shape} differs from the CT's {shape}", remedy)
+    for key, size in (("spacing", (3,)), ("origin", (3,)), ("dir-mat", (3, 3))):
+        if f"{base}/{key}" in file:
+            ours, theirs = _array(file, f"{base}/{key}", size), _array(file, f"{specimen}/vol/{key}", size)
+            if not np.allclose(ours, theirs, rtol=1e-3, atol=GRID_TOLERANCE_MM):
+                what = f"{ours.tolist()} differs from the CT's {theirs.tolist()}"
+                raise InputError(f"{file.filename}:{base}/{key}", what, remedy)
+    if not (np.isfinite(labels).all() and ((labels >= 0) & (labels <= 255) & (labels == np.round(labels))).all()):
+        raise InputError(where, "not all values are label ids (whole numbers from 0 to 255)", "Renumber the labels")
+    return labels
+
+
+def _label_names(file: h5py.File, specimen: str) -> dict[int, str]:
+    key = f"{specimen}/vol-seg/labels-def"
+    names = _group(file, key)
+    for name in names:
+        if not name.isdecimal():
+            raise InputError(f"{file.filename}:{key}/{name}", "its key is not a label id", "Name it by the id's number")
+    return {int(name): _text(names[name]) for name in names}
+
+
+def _text(item: h5py.Dataset) -> str:
+    value = item[()]
+    value = value.item() if isinstance(value, np.ndarray) else value
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def read_projection(file: h5py.File, specimen: str, name: str, parameters: ProjectionParameters) -> Projection:
+    """One X-ray with its ground truth.
+
+    Raises:
+        InputError: the image is missing, of the wrong size, not finite or constant; a pose is not rigid.
+    """
+    base = f"{specimen}/projections/{name}"
+    intensity = _array(file, f"{base}/image/pixels")
+    where = f"{file.filename}:{base}/image/pixels"
+    if intensity.shape != (parameters.rows, parameters.columns):
+        expected = (parameters.rows, parameters.columns)
+        raise InputError(where, f"its shape is {intensity.shape}, proj-params says {expected}", "Correct one of them")
+    if not np.isfinite(intensity).all():
+        raise InputError(where, "it holds NaN or infinite values", "Leave this X-ray out or repair it")
+    if intensity.min() == intensity.max():
+        raise InputError(where, f"every pixel is {intensity.min()}", "Leave this X-ray out: it shows nothing")
+    group = _get(file, base)
+    segmentation = None
+    if "gt-seg/pixels" in group:
+        segmentation = _array(file, f"{base}/gt-seg/pixels")
+        if segmentation.shape != intensity.shape:
+            raise InputError(
+                f"{file.filename}:{base}/gt-seg/pixels", "its shape differs from the image's", "Correct it"
+            )
+    landmarks = group.get("gt-landmarks", {})
+    poses = {key: _rigid(file, f"{base}/gt-poses/{key}") for key in POSES if f"gt-poses/{key}" in group}
+    if POSES[0] not in poses:
+        _get(file, f"{base}/gt-poses/{POSES[0]}")
+    return Projection(
+        name=name,
+        intensity=intensity,
+        segmentation=segmentation,
+        landmarks_px={key: _array(file, f"{base}/gt-landmarks/{key}", (2,)) for key in landmarks},
+        poses=poses,
+        rotate_180_for_up=bool(_array(file, f"{base}/rot-180-for-up", ())) if "rot-180-for-up" in group else False,
+    )
+
+
+def write_parameters(file: h5py.File, parameters: ProjectionParameters) -> None:
+    """Write the C-arm of a file."""
+    group = file.create_group(PARAMETERS)
+    group["extrinsic"], group["intrinsic"] = parameters.extrinsic, parameters.intrinsic
+    group["num-rows"], group["num-cols"] = parameters.rows, parameters.columns
+    group["pixel-row-spacing"] = parameters.row_spacing_mm
+    group["pixel-col-spacing"] = parameters.column_spacing_mm
+
+
+def write_specimen(file: h5py.File, name: str, ct: Ct, projections: Iterable[Projection]) -> None:
+    """Write one specimen with its X-rays, taken one at a time from `projections`."""
+    for key, pixels in (("vol", ct.hu), ("vol-seg/image", ct.labels)):
+        group = file.create_group(f"{name}/{key}")
+        group.create_dataset("pixels", data=pixels, compression="gzip", compression_opts=4, shuffle=True)
+        group["spacing"], group["origin"], group["dir-mat"] = ct.spacing_mm, ct.origin_mm, ct.direction
+    for label, text in ct.label_names.items():
+        file[f"{name}/vol-seg/labels-def/{label}"] = text
+    for landmark, position in ct.landmarks_mm.items():
+        file[f"{name}/vol-landmarks/{landmark}"] = position
+    for projection in projections:
+        group = file.create_group(f"{name}/projections/{projection.name}")
+        options = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+        group.create_dataset("image/pixels", data=projection.intensity, **options)
+        if projection.segmentation is not None:
+            group.create_dataset("gt-seg/pixels", data=projection.segmentation, **options)
+        for landmark, position in projection.landmarks_px.items():
+            group[f"gt-landmarks/{landmark}"] = position
+        for key, matrix in projection.poses.items():
+            group[f"gt-poses/{key}"] = matrix
+        group["rot-180-for-up"] = int(projection.rotate_180_for_up)

@@ -1,0 +1,1 @@
+"""Files that users bring: CTs, X-rays, label maps."""

@@ -1,0 +1,290 @@
+"""A CT from NIfTI, NRRD, MHA or a DICOM series, in the patient frame, with its labels."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+import torch
+import yaml
+from jaxtyping import Bool, Float, UInt8
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from roireg.data.specimen import label_mask
+from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume, attenuation_from_hu, box_center_mm
+from roireg.errors import InputError
+from roireg.geometry.se3 import translation
+
+logger = logging.getLogger("roireg")
+
+SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
+# A working grid about as fine as a pixel shows of the patient at 128 px.
+VOXEL_MM = 2.0
+EXTENT_MM = (30.0, 2500.0)
+# In Hounsfield units every CT of a patient holds air, or fat at the least, and bone.
+LEAST_HU, GREATEST_HU = -50.0, 150.0
+IMPOSSIBLE_HU = -5000.0
+UNEVEN_SHARE = 0.05
+SAME_GRID_MM = 0.01
+BONE_HU = 250.0
+LEAST_BONE_SHARE = 1e-4
+MAX_LABELS = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """A CT with what belongs to it.
+
+    Attributes:
+        name: of the file.
+        volume: attenuation in 1/mm on the working grid, LPS.
+        labels: `(z, y, x)` label ids on that grid, or None.
+        label_names: name by label id.
+        center_mm: the middle of the CT, or of the labels that were asked for, volume frame; poses turn about it.
+        reference_mm: points of dense bone, volume frame, at which errors are stated.
+        facts: what the files say, by name, for `inspect`.
+        warnings: what looks odd and may be right.
+    """
+
+    name: str
+    volume: Volume
+    labels: UInt8[Tensor, "D H W"] | None
+    label_names: dict[int, str]
+    center_mm: Float[Tensor, "3"]
+    reference_mm: Float[Tensor, "N 3"]
+    facts: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
+        """Voxels of any of the named labels.
+
+        Raises:
+            InputError: there are no labels, or none of that name.
+        """
+        if self.labels is None:
+            raise InputError(f"{key}: {', '.join(names)}", "the patient has no labels", "Give them with --labels")
+        return label_mask(self.labels, self.label_names, names, key)
+
+
+def read_patient(
+    ct: str | Path,
+    labels: str | Path | None = None,
+    label_names: str | Path | None = None,
+    center_on: Iterable[str] = (),
+    rescale: tuple[float, float] = (1.0, 0.0),
+    voxel_mm: float = VOXEL_MM,
+) -> Patient:
+    """A patient from files.
+
+    Args:
+        ct: a NIfTI, NRRD, MHA or MHD file, or a folder with one DICOM series, in Hounsfield units.
+        labels: an image of integers on the CT's grid.
+        label_names: a YAML file with the name of each id; without it they are called "label 1" and so on.
+        center_on: labels in whose middle poses turn; none for the middle of the CT.
+        rescale: slope and intercept that make Hounsfield units of what is stored.
+        voxel_mm: finer voxels are averaged to about this size.
+
+    Raises:
+        InputError: a file cannot be read, is not a CT in Hounsfield units, or labels lie on another grid.
+    """
+    image = read_image(ct)
+    spacing = np.array(image.GetSpacing())
+    frame = frame_of(image)
+    hu = sitk.GetArrayFromImage(image).astype(np.float32) * rescale[0] + rescale[1]
+    _check_extent(ct, hu.shape, spacing)
+    _check_units(ct, hu)
+    stored = None if labels is None else read_labels(labels, image, ct)
+    factors = tuple(int(max(voxel_mm // s, 1)) for s in spacing)
+    whole = Volume(torch.from_numpy(hu), torch.from_numpy(frame))
+    working = whole.block_means(factors)
+    volume = working.with_values(attenuation_from_hu(working.values, MU_WATER_PER_MM, MU_BONE_PER_MM))
+    ids = None if stored is None else torch.from_numpy(_at_blocks(stored, factors))
+    names = {} if ids is None else _names(label_names, ids)
+    mask = None if not tuple(center_on) else label_mask(ids, names, tuple(center_on), "--center-on")
+    facts = {
+        "voxels": " x ".join(map(str, image.GetSize())),
+        "spacing": " x ".join(f"{s:.3g}" for s in spacing) + " mm",
+        "axes": "".join(_axis_names(frame)) + " (direction in which the voxel indices grow)",
+        "extent": " x ".join(f"{n * s:.0f}" for n, s in zip(image.GetSize(), spacing, strict=True)) + " mm",
+        "values": f"{hu.min():.0f} to {hu.max():.0f} HU, median {np.median(hu):.0f}",
+        "middle (LPS)": ", ".join(f"{x:.1f}" for x in whole.center_mm.tolist()) + " mm",
+        "working grid": " x ".join(f"{s:.3g}" for s in volume.spacing_mm.tolist()) + " mm",
+        "ends at which the patient goes on": str(len(volume.truncated_faces)),
+    }
+    if names:
+        facts["labels"] = ", ".join(f"{label} {name}" for label, name in names.items())
+    return Patient(
+        name=Path(ct).name,
+        volume=volume,
+        labels=ids,
+        label_names=names,
+        center_mm=volume.center_mm if mask is None else box_center_mm(mask, volume),
+        reference_mm=reference_points_mm(working),
+        facts=facts,
+        warnings=_warnings(hu),
+    )
+
+
+def read_image(path: str | Path) -> sitk.Image:
+    """An image with its geometry, from a file or from a folder with a DICOM series.
+
+    Raises:
+        InputError: it is not there, is of no known kind, or is not three-dimensional.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(path, "there is no such file or folder", "Check the path")
+    try:
+        image = _read_series(path) if path.is_dir() else sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        fault = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
+        if "orthonormal" in str(error):
+            raise InputError(path, "its axes are not at right angles", "Resample it to an upright grid") from None
+        remedy = f"Give one of {', '.join(SUFFIXES)}, or a DICOM folder"
+        raise InputError(path, f"it cannot be read ({fault})", remedy) from None
+    if image.GetDimension() != 3 or min(image.GetSize()) < 2 or image.GetNumberOfComponentsPerPixel() != 1:
+        size = " x ".join(map(str, image.GetSize()))
+        raise InputError(path, f"it is not a volume ({size})", "Give a three-dimensional CT of one channel")
+    return image
+
+
+def frame_of(image: sitk.Image) -> Float[np.ndarray, "4 4"]:
+    """`volume_from_voxel`: mm (LPS, as ITK keeps it) from voxel indices `(x, y, z)`."""
+    frame = np.eye(4)
+    frame[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    frame[:3, 3] = image.GetOrigin()
+    return frame
+
+
+def _read_series(folder: Path) -> sitk.Image:
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise InputError(folder, "it holds no DICOM series", "Give the folder of the CT's slices, or a file")
+    if len(series) > 1:
+        raise InputError(folder, f"it holds {len(series)} DICOM series", "Leave one series in a folder of its own")
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
+    if len(files) > 1:
+        _check_slices(folder, files)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(files)
+    return reader.Execute()
+
+
+def _check_slices(folder: Path, files: Iterable[str]) -> None:
+    """ITK reads on where slices are missing or the gantry was tilted, and the geometry is wrong then."""
+    headers = [pydicom.dcmread(name, stop_before_pixels=True) for name in files]
+    if headers[0].get("Modality", "CT") != "CT":
+        raise InputError(folder, f"its modality is {headers[0].Modality}", "Give a CT")
+    positions = np.array([header.ImagePositionPatient for header in headers], dtype=float)
+    row, column = np.array(headers[0].ImageOrientationPatient, dtype=float).reshape(2, 3)
+    normal = np.cross(row, column)
+    gaps = np.diff(positions @ normal)
+    step = np.median(gaps)
+    if np.abs(gaps - step).max() > UNEVEN_SHARE * abs(step):
+        worst = int(np.abs(gaps - step).argmax())
+        fault = f"slices are {step:.3g} mm apart, but {gaps[worst]:.3g} mm after slice {worst + 1}"
+        raise InputError(folder, fault, "Export the series again: slices are missing, or two series are mixed")
+    sideways = np.abs(np.diff(positions, axis=0) - gaps[:, None] * normal).max()
+    if sideways > UNEVEN_SHARE * abs(step):
+        raise InputError(folder, "the gantry was tilted", "Resample it to an upright grid (dcm2niix does)")
+
+
+def _check_extent(path: str | Path, shape: tuple[int, ...], spacing: np.ndarray) -> None:
+    extent = np.array(shape[::-1]) * spacing
+    if extent.max() < EXTENT_MM[0] or extent.max() > EXTENT_MM[1]:
+        size = " x ".join(f"{x:.3g}" for x in extent)
+        raise InputError(path, f"it is {size} mm large", "Its spacing must be in millimetres: correct its header")
+
+
+def _check_units(path: str | Path, hu: np.ndarray) -> None:
+    low, high = float(np.nanmin(hu)), float(np.nanmax(hu))
+    held = f"its values go from {low:.4g} to {high:.4g}"
+    if not np.isfinite(hu).all():
+        raise InputError(path, "it holds NaN or infinite values", "Repair or re-export the CT")
+    if low < IMPOSSIBLE_HU:
+        return
+    if low >= LEAST_HU and high > 1000:
+        remedy = "If 1000 or 1024 was added, give --rescale 1 -1000 or --rescale 1 -1024"
+        raise InputError(path, f"{held}: nothing is as thin as air, so these are not Hounsfield units", remedy)
+    if low >= LEAST_HU or high < GREATEST_HU:
+        remedy = "Give the CT as the scanner made it, or --rescale SLOPE INTERCEPT"
+        raise InputError(path, f"{held}: a patient in Hounsfield units has air near -1000 and bone above 300", remedy)
+
+
+def read_labels(path: str | Path, ct: sitk.Image, ct_path: str | Path) -> UInt8[np.ndarray, "D H W"]:
+    """Label ids on the CT's grid.
+
+    Raises:
+        InputError: they lie on another grid, or are not integers from 0 to 255.
+    """
+    image = read_image(path)
+    corners = np.array([[x, y, z, 1] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=float)
+    corners[:, :3] *= np.array(ct.GetSize()) - 1
+    apart = np.abs((corners @ frame_of(image).T - corners @ frame_of(ct).T)[:, :3]).max()
+    if image.GetSize() != ct.GetSize() or apart > SAME_GRID_MM:
+        sizes = " x ".join(map(str, image.GetSize())), " x ".join(map(str, ct.GetSize()))
+        fault = f"it lies on another grid than {Path(ct_path).name} ({sizes[0]} voxels against {sizes[1]}"
+        fault += ")" if sizes[0] != sizes[1] else f", corners up to {apart:.3g} mm apart)"
+        raise InputError(path, fault, "Resample the labels to the CT with nearest neighbours, or segment this CT")
+    values = sitk.GetArrayFromImage(image)
+    if values.min() < 0 or values.max() > MAX_LABELS or np.any(values != np.rint(values)):
+        fault = f"its values go from {values.min():g} to {values.max():g}"
+        raise InputError(path, fault, f"Labels are integers from 0 to {MAX_LABELS}")
+    if not values.any():
+        raise InputError(path, "no voxel has a label", "Give a segmentation of this CT")
+    return values.astype(np.uint8)
+
+
+def _names(path: str | Path | None, labels: UInt8[Tensor, "D H W"]) -> dict[int, str]:
+    present = [label for label in torch.unique(labels).tolist() if label]
+    if path is None:
+        return {label: f"label {label}" for label in present}
+    try:
+        named = {int(label): str(name) for label, name in yaml.safe_load(Path(path).read_text()).items()}
+    except (OSError, yaml.YAMLError, AttributeError, ValueError):
+        raise InputError(path, "it does not name labels", "Write lines such as '1: left hemipelvis'") from None
+    return {label: named.get(label, f"label {label}") for label in present}
+
+
+def _at_blocks(labels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
+    """The label at the middle of each block of voxels."""
+    picks = [np.minimum(np.arange(0, n, f) + f // 2, n - 1) for n, f in zip(labels.shape, factors[::-1], strict=True)]
+    return np.ascontiguousarray(labels[np.ix_(*picks)])
+
+
+def reference_points_mm(hu: Volume, count: int = 16) -> Float[Tensor, "N 3"]:
+    """Middles of `count` pieces into which k-means divides the bone; of the CT where there is none.
+
+    Args:
+        hu: Hounsfield units.
+        count: how many.
+    """
+    voxels = (hu.values > BONE_HU).nonzero().flip(-1).to(torch.float64)
+    if len(voxels) < count:
+        return hu.center_mm[None]
+    points = voxels[:: max(len(voxels) // 20000, 1)] @ hu.volume_from_voxel[:3, :3].T + hu.volume_from_voxel[:3, 3]
+    middles, _ = kmeans2(points.numpy(), count, minit="++", rng=np.random.default_rng(0))
+    return torch.from_numpy(middles)
+
+
+def _axis_names(frame: np.ndarray) -> list[str]:
+    names = []
+    for axis in frame[:3, :3].T:
+        main = int(np.abs(axis).argmax())
+        names.append(("RL", "AP", "IS")[main][int(axis[main] > 0)])
+    return names
+
+
+def _warnings(hu: np.ndarray) -> tuple[str, ...]:
+    if (hu > BONE_HU).mean() < LEAST_BONE_SHARE:
+        return ("there is hardly any bone in it",)
+    return ()
+
+
+def expected_pose(patient: Patient) -> Float[Tensor, "4 4"]:
+    """`volume_from_rig` before anything is known: the C-arm's isocentre in the patient's middle."""
+    return translation(patient.center_mm)

@@ -1,0 +1,35 @@
+"""An X-ray from whatever file it is in."""
+
+from pathlib import Path
+
+from pydicom.misc import is_dicom
+
+from roireg.data.readers.xray_dicom import read_dicom_xray
+from roireg.data.readers.xray_picture import EXAMPLE, read_picture_xray
+from roireg.data.view import SIZE_PX, View
+from roireg.errors import InputError
+
+
+def read_xray(
+    path: str | Path, camera: str | Path | None = None, frame: int = 0, crop_px: int = 0, size_px: int = SIZE_PX
+) -> View:
+    """An X-ray from DICOM, or from a picture and its camera file.
+
+    Args:
+        path: the X-ray.
+        camera: a camera file (docs/own-data.md); with a DICOM file it stands in place of the tags.
+        frame: of a sequence, from 0.
+        crop_px: taken off each side.
+        size_px: longer side of the image that is registered.
+
+    Raises:
+        InputError: it cannot be read, is no X-ray, or nothing says how it was taken.
+    """
+    if not Path(path).is_file():
+        raise InputError(path, "there is no such file", "Check the path")
+    if camera is not None:
+        return read_picture_xray(path, camera, frame, crop_px, size_px)
+    if is_dicom(path):
+        return read_dicom_xray(path, frame, crop_px, size_px)
+    remedy = f"Write a camera file and give it with --camera; it holds lines such as\n{EXAMPLE}"
+    raise InputError(path, "a picture does not say how it was taken", remedy)

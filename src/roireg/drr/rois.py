@@ -1,0 +1,76 @@
+"""Regions of interest: named labels of the CT, as label maps of an image, as channels, and as boxes."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from roireg.data.specimen import Specimen
+from roireg.data.volume import Volume
+from roireg.drr import project_mask
+from roireg.geometry.camera import Camera
+
+BACKGROUND = 0
+KEY = "config: rois"
+
+
+def roi_map(mask: UInt8[Tensor, "H W"], label_names: dict[int, str], rois: Sequence[str]) -> UInt8[Tensor, "H W"]:
+    """From the dataset's label ids to ROI numbers: 0 for background and labels that are no ROI, r + 1 for `rois[r]`."""
+    numbers = {name.lower(): number for number, name in enumerate(rois, start=1)}
+    out = torch.zeros_like(mask)
+    for label, name in label_names.items():
+        out[mask == label] = numbers.get(name.lower(), BACKGROUND)
+    return out
+
+
+def roi_volumes(specimen: Specimen, rois: Sequence[str]) -> tuple[Volume, ...]:
+    """One volume per ROI, 1 in its voxels and 0 elsewhere, in the order of `rois`.
+
+    Raises:
+        InputError: the specimen has no label of that name.
+    """
+    frame = specimen.volume.volume_from_voxel
+    return tuple(Volume(specimen.label_mask([name], KEY).float(), frame) for name in rois)
+
+
+def project_rois(
+    volumes: Sequence[Volume], camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
+) -> UInt8[Tensor, "B H W"]:
+    """The ROIs' silhouettes as ROI numbers; where they overlap, the later ROI lies over the earlier one.
+
+    Args:
+        volumes: of `roi_volumes`.
+        camera: the detector.
+        pose: `volume_from_camera`, mm.
+        step_mm: distance of samples on the central ray; the renderer's default if not given.
+    """
+    out = torch.zeros(len(pose), camera.height, camera.width, dtype=torch.uint8)
+    for number, volume in enumerate(volumes, start=1):
+        out[project_mask(volume, camera, pose, step_mm)] = number
+    return out
+
+
+def roi_channels(numbers: UInt8[Tensor, "B H W"], count: int) -> Float[Tensor, "B R H W"]:
+    """One-hot maps of `count` ROIs, without background."""
+    return one_hot(numbers.long(), count + 1).movedim(-1, 1)[:, 1:].float()
+
+
+def roi_boxes_px(numbers: UInt8[Tensor, "B H W"], count: int) -> Float[Tensor, "B R 4"]:
+    """Bounding boxes `(left, top, right, bottom)`, indices of the outermost pixels; NaN for a ROI that is not there."""
+    channels = roi_channels(numbers, count) > 0
+    height, width = numbers.shape[-2:]
+    columns = torch.arange(width, dtype=torch.float32, device=numbers.device)
+    rows = torch.arange(height, dtype=torch.float32, device=numbers.device)
+    in_column, in_row = channels.any(-2), channels.any(-1)
+    box = torch.stack(
+        [
+            columns.where(in_column, torch.inf).amin(-1),
+            rows.where(in_row, torch.inf).amin(-1),
+            columns.where(in_column, -torch.inf).amax(-1),
+            rows.where(in_row, -torch.inf).amax(-1),
+        ],
+        dim=-1,
+    )
+    return box.where(channels.any(-1).any(-1)[..., None], torch.nan)

@@ -1,0 +1,299 @@
+"""Figures of anatomy: regions of interest and landmarks in 3D and in the X-ray, and masks of a segmenter."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import pyvista
+from jaxtyping import Bool, Float, UInt8
+from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Patch
+from matplotlib.patheffects import withStroke
+from skimage.measure import marching_cubes
+from torch import Tensor
+from vtkmodules.vtkCommonCore import vtkLogger
+
+from roireg.data.specimen import Specimen, Xray
+from roireg.drr.rois import KEY, project_rois, roi_map, roi_volumes
+from roireg.figures.style import panel
+from roireg.geometry.camera import project
+
+# Okabe and Ito's colours and a brown; in this order the bones that touch each other in the pelvis stay apart for the
+# colour-blind also where they are mixed with grey, and landmarks are dark on the light hemipelves.
+ROI_COLOURS = ("#D55E00", "#009E73", "#56B4E9", "#F0E442", "#E69F00", "#0072B2", "#CC79A7", "#7A4B1E")
+LANDMARK_COLOUR = "#3B0764"
+LANDMARK_RADIUS_MM = 4.0
+HIDDEN_OPACITY = 0.7
+FILL_OPACITY = 0.5
+HALO = [withStroke(linewidth=1.8, foreground="black")]
+SURFACE_DETAIL_MM = 1.5
+SMOOTHING_STEPS = 20
+MARGIN_MM = 20.0
+SCREENSHOT_PX = 1400
+CAMERA_DISTANCE_MM = 2000.0
+BAR_MM = 50
+PAGE_INCH = 7.0
+# VTK ends the process where it finds no OpenGL, so a child process tries first.
+PROBE = (
+    "from vtkmodules.vtkRenderingCore import vtkRenderWindow; import vtkmodules.vtkRenderingOpenGL2;"
+    "window = vtkRenderWindow(); window.SetOffScreenRendering(1); window.Render()"
+)
+
+logger = logging.getLogger("roireg")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What the 3D panel shows, and from where: an orthographic view.
+
+    Attributes:
+        surfaces: one a ROI, volume frame, mm; without points where the ROI has no voxel.
+        landmarks_mm: `(N, 3)`, volume frame.
+        axes: rows right, up and towards the viewer: unit vectors of the volume frame.
+    """
+
+    surfaces: tuple[pyvista.PolyData, ...]
+    landmarks_mm: Float[np.ndarray, "N 3"]
+    axes: Float[np.ndarray, "3 3"]
+
+    def box_mm(self) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+        """Lower and upper corner of all that is shown and a margin, along `axes`."""
+        points = np.concatenate([*(surface.points for surface in self.surfaces), self.landmarks_mm]) @ self.axes.T
+        return points.min(axis=0) - MARGIN_MM, points.max(axis=0) + MARGIN_MM
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedImage:
+    """An image and its masks, as ROI numbers: 0 for background, r + 1 for the r-th ROI.
+
+    Attributes:
+        image: `(H, W)` grey values.
+        truth: `(H, W)`, or None where there is none.
+        predicted: `(H, W)`, the segmenter's.
+        dice: mean over the ROIs, or None without truth.
+    """
+
+    image: Float[Tensor, "H W"]
+    truth: UInt8[Tensor, "H W"] | None
+    predicted: UInt8[Tensor, "H W"]
+    dice: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentationCase:
+    """One X-ray under one segmenter.
+
+    Attributes:
+        label: segmenter and rank, such as "U-Net, typical".
+        specimen, projection: keys of the X-ray in its dataset.
+        xray, drr: the X-ray, and the DRR at its pose.
+    """
+
+    label: str
+    specimen: str
+    projection: str
+    xray: SegmentedImage
+    drr: SegmentedImage
+
+
+def roi_colours(count: int) -> list[str]:
+    """A colour a ROI; beyond `ROI_COLOURS` they come again."""
+    return [ROI_COLOURS[index % len(ROI_COLOURS)] for index in range(count)]
+
+
+def roi_surface(mask: Bool[np.ndarray, "D H W"], volume_from_voxel: Float[np.ndarray, "4 4"]) -> pyvista.PolyData:
+    """The smoothed surface of a mask in mm, closed also where the mask touches the end of the grid.
+
+    Args:
+        mask: `(z, y, x)` voxels; if none is set, the surface has no points.
+        volume_from_voxel: mm from voxel indices `(x, y, z)`.
+    """
+    if not mask.any():
+        return pyvista.PolyData()
+    step = max(1, round(SURFACE_DETAIL_MM / np.linalg.norm(volume_from_voxel[:3, :3], axis=0).min()))
+    bounds = [(index.min(), index.max() + 1) for index in np.nonzero(mask)]
+    box = np.pad(mask[tuple(slice(*bound) for bound in bounds)], step).astype(np.float32)
+    corners, faces, _, _ = marching_cubes(box, 0.5, step_size=step, allow_degenerate=False)
+    voxels = (corners + [low - step for low, _ in bounds])[:, ::-1]
+    points = voxels @ volume_from_voxel[:3, :3].T + volume_from_voxel[:3, 3]
+    return pyvista.PolyData.from_regular_faces(points, faces).smooth_taubin(n_iter=SMOOTHING_STEPS)
+
+
+def view_axes(xray: Xray) -> Float[np.ndarray, "3 3"]:
+    """Rows right, up and towards the viewer, volume frame, for one who sees the patient as the X-ray shows him.
+
+    With `fx < 0` the image is seen from behind the detector, so the viewer stands there and not at the source.
+    """
+    rotation = xray.pose[:3, :3].numpy()
+    right = np.sign(float(xray.camera.intrinsics_px[0, 0])) * rotation[:, 0]
+    return np.stack([right, -rotation[:, 1], np.cross(right, -rotation[:, 1])])
+
+
+def make_scene(specimen: Specimen, xray: Xray, rois: Sequence[str]) -> Scene:
+    """The ROIs and the landmarks, seen as in the X-ray.
+
+    Raises:
+        InputError: the specimen has no label of a ROI's name.
+    """
+    frame = specimen.volume.volume_from_voxel.numpy()
+    surfaces = tuple(roi_surface(specimen.label_mask([roi], KEY).numpy(), frame) for roi in rois)
+    return Scene(surfaces, specimen.landmarks_mm.numpy(), view_axes(xray))
+
+
+def _screenshot(scene: Scene) -> UInt8[np.ndarray, "H W 3"]:
+    """The scene by VTK, filling its box exactly.
+
+    Raises:
+        RuntimeError: the machine cannot render.
+    """
+    if subprocess.run([sys.executable, "-c", PROBE], capture_output=True).returncode != 0:
+        raise RuntimeError("VTK finds no OpenGL (EGL or OSMesa)")
+    # Without an X server VTK warns and goes on with EGL; only errors are of use.
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)
+    lower, upper = scene.box_mm()
+    size, middle = (upper - lower)[:2], scene.axes.T @ ((lower + upper) / 2)
+    plotter = pyvista.Plotter(off_screen=True, window_size=np.round(SCREENSHOT_PX / size.max() * size).astype(int))
+    plotter.set_background("white")
+    for surface, colour in zip(scene.surfaces, roi_colours(len(scene.surfaces)), strict=True):
+        if surface.n_points:
+            plotter.add_mesh(surface, color=colour, smooth_shading=True, ambient=0.2, diffuse=0.85)
+    for landmark in scene.landmarks_mm:
+        plotter.add_mesh(pyvista.Sphere(radius=LANDMARK_RADIUS_MM, center=landmark), color=LANDMARK_COLOUR, ambient=0.5)
+    plotter.camera_position = [middle + CAMERA_DISTANCE_MM * scene.axes[2], middle, scene.axes[1]]
+    plotter.camera.parallel_projection = True
+    plotter.camera.parallel_scale = size[1] / 2
+    plotter.reset_camera_clipping_range()
+    with closing(plotter):
+        return plotter.screenshot(return_img=True)
+
+
+def _paint(axes: Axes, scene: Scene) -> None:
+    """The surfaces by matplotlib, from the farthest face to the nearest one."""
+    corners, colours = [], []
+    for surface, colour in zip(scene.surfaces, roi_colours(len(scene.surfaces)), strict=True):
+        faces = (surface.points @ scene.axes.T)[surface.regular_faces.reshape(-1, 3)]
+        normals = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
+        facing = np.abs(normals[:, 2:]) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+        corners.append(faces)
+        colours.append((0.35 + 0.65 * facing) * to_rgb(colour))
+    faces, colours = np.concatenate(corners), np.concatenate(colours)
+    order = np.argsort(faces[..., 2].mean(axis=1))
+    # Edges of the faces' own colours close the seams between them.
+    triangles = PolyCollection(faces[order, :, :2], facecolors=colours[order], edgecolors=colours[order])
+    axes.add_collection(triangles).set(linewidths=0.2, rasterized=True)
+
+
+def _scene_panel(axes: Axes, scene: Scene) -> None:
+    """The scene on axes in mm, y up."""
+    (left, bottom, _), (right, top, _) = scene.box_mm()
+    try:
+        axes.imshow(_screenshot(scene), extent=(left, right, bottom, top))
+    except RuntimeError as error:
+        logger.warning("3D panel drawn by matplotlib: %s", error)
+        _paint(axes, scene)
+    # A landmark behind a bone shines through it; one before it is a sphere of the same colour already.
+    for landmark in scene.landmarks_mm @ scene.axes.T:
+        axes.add_patch(Circle(landmark[:2], LANDMARK_RADIUS_MM, color=LANDMARK_COLOUR, lw=0, alpha=HIDDEN_OPACITY))
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def _annotate(axes: Axes, bar: float, text: str, lateral: float, colour: str) -> None:
+    """A bar of length `bar` with its text, bottom left; R and L of the patient: `lateral` > 0 if his left is right."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    end, level = left + 0.03 * (right - left) + bar, bottom + 0.03 * (top - bottom)
+    axes.plot([end - bar, end], [level, level], color=colour, linewidth=2, solid_capstyle="butt")
+    axes.annotate(text, (end, level), (4, 0), textcoords="offset points", color=colour, fontsize=7, va="center")
+    for x, side in zip((0.03, 0.97), "RL" if lateral > 0 else "LR", strict=True):
+        axes.text(x, 0.97, side, transform=axes.transAxes, color=colour, ha="center", va="top", weight="bold")
+
+
+def _fill(axes: Axes, numbers: UInt8[Tensor, "H W"], count: int) -> None:
+    colours = np.zeros((count + 1, 4))
+    colours[1:, :3], colours[1:, 3] = [to_rgb(colour) for colour in roi_colours(count)], FILL_OPACITY
+    axes.imshow(colours[numbers.numpy()], interpolation="nearest")
+
+
+def _outline(axes: Axes, numbers: UInt8[Tensor, "H W"], count: int) -> None:
+    for number, colour in enumerate(roi_colours(count), start=1):
+        inside = numbers == number
+        if bool(inside.any()) and not bool(inside.all()):
+            lines = axes.contour(inside.numpy().astype(float), levels=[0.5], colors=[colour], linewidths=1.0)
+            lines.set_path_effects(HALO)
+
+
+def figure1(specimen: Specimen, xray: Xray, rois: Sequence[str]) -> Figure:
+    """The paper's Figure 1: ROIs and landmarks in 3D, and in the X-ray, from the same side.
+
+    Where the X-ray has no mask, the right panel shows the silhouettes of the CT's labels at its true pose.
+
+    Args:
+        specimen: the patient.
+        xray: one of his X-rays.
+        rois: names of labels.
+
+    Raises:
+        InputError: the specimen has no label of a ROI's name.
+    """
+    if xray.mask is None:
+        numbers, source = project_rois(roi_volumes(specimen, rois), xray.camera, xray.pose[None])[0], "CT labels"
+    else:
+        numbers, source = roi_map(xray.mask, specimen.label_names, rois), "mask"
+    scene = make_scene(specimen, xray, rois)
+    figure = Figure(figsize=(PAGE_INCH, 0.57 * PAGE_INCH), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _scene_panel(left, scene)
+    left.set_title(f"{specimen.name}: CT labels and landmarks")
+    panel(right, xray.image)
+    right.set_title(f"X-ray {xray.name}: {source} and projected landmarks")
+    _fill(right, numbers, len(rois))
+    pixels = project(specimen.landmarks_mm, xray.camera, xray.pose).numpy()
+    inside = ((pixels > -0.5) & (pixels < np.array(numbers.shape[::-1]) - 0.5)).all(axis=1)
+    (marks,) = right.plot(*pixels[inside].T, "o", color=LANDMARK_COLOUR, ms=4, mec="white", mew=0.5, label="landmark")
+    _annotate(left, BAR_MM, f"{BAR_MM} mm", scene.axes[0, 0], "black")
+    bar_px = BAR_MM / xray.camera.pixel_spacing_mm[0]
+    _annotate(right, bar_px, f"{BAR_MM} mm on the detector", scene.axes[0, 0], "white")
+    for text in right.texts:
+        text.set_path_effects(HALO)
+    figure.legend(handles=[*_roi_handles(rois), marks], loc="outside lower center", ncols=4)
+    return figure
+
+
+def segmentation_figure(cases: Sequence[SegmentationCase], rois: Sequence[str], title: str) -> Figure:
+    """A line a case: the X-ray with its true outlines and with the segmenter's mask, and the DRR likewise.
+
+    Args:
+        cases: from top to bottom.
+        rois: names in the order of the ROI numbers.
+        title: of the whole figure.
+    """
+    figure = Figure(figsize=(PAGE_INCH, (PAGE_INCH / 4 + 0.1) * len(cases) + 0.6), layout="constrained")
+    grid = figure.subplots(len(cases), 4, squeeze=False)
+    for line, case in zip(grid, cases, strict=True):
+        for pair, (name, shown) in zip(line.reshape(2, 2), (("X-ray", case.xray), ("DRR", case.drr)), strict=True):
+            for axes in pair:
+                panel(axes, shown.image)
+            _fill(pair[1], shown.predicted, len(rois))
+            if shown.truth is None:
+                middle = pair[0].annotate("no true mask", (0.5, 0.5), xycoords="axes fraction", ha="center")
+                middle.set(color="white", backgroundcolor="black")
+            else:
+                _outline(pair[0], shown.truth, len(rois))
+            pair[0].set_title(f"{name}: truth")
+            dice = "no Dice" if shown.dice is None else f"mean Dice {shown.dice:.3f}"
+            pair[1].set_title(f"{name}: {dice}")
+        line[0].set_ylabel(f"{case.label}\n{case.specimen}/{case.projection}")
+    figure.suptitle(title)
+    figure.legend(handles=_roi_handles(rois), loc="outside lower center", ncols=min(len(rois), 6))
+    return figure
+
+
+def _roi_handles(rois: Sequence[str]) -> list[Patch]:
+    return [Patch(color=colour, label=roi) for roi, colour in zip(rois, roi_colours(len(rois)), strict=True)]

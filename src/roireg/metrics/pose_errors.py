@@ -1,0 +1,68 @@
+"""Errors of a registration, each with a name that says what it is."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.geometry.camera import Camera, project
+from roireg.geometry.se3 import invert, so3_log, transform_points
+
+LEGACY_FACTOR = 0.194
+
+
+def detector_points_mm(
+    points_mm: Float[Tensor, "N 3"], camera: Camera, pose: Float[Tensor, "4 4"]
+) -> Float[Tensor, "N 3"]:
+    """Where the points' projections lie on the detector of `pose`, in the camera frame."""
+    pixels = project(points_mm, camera, pose)
+    return torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=-1) @ camera.rays_mm().to(pixels).T
+
+
+def projection_distances_mm(
+    estimates: Float[Tensor, "*B 4 4"],
+    truths: Float[Tensor, "*B 4 4"],
+    camera: Camera,
+    landmarks_mm: Float[Tensor, "N 3"],
+) -> Float[Tensor, "*B"]:
+    """`mpd_mm` of many poses: mean distance of the landmarks' projections on the detector plane, the paper's "mTRE"."""
+    apart_px = project(landmarks_mm, camera, truths) - project(landmarks_mm, camera, estimates)
+    return (apart_px * apart_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean(-1)
+
+
+def registration_errors(
+    estimate: Float[Tensor, "4 4"],
+    truth: Float[Tensor, "4 4"],
+    camera: Camera,
+    landmarks_mm: Float[Tensor, "N 3"],
+    isocenter_mm: Float[Tensor, "3"],
+) -> dict[str, float]:
+    r"""Errors of an estimated pose.
+
+    Args:
+        estimate, truth: `volume_from_camera`, mm.
+        camera: the detector.
+        landmarks_mm: volume frame.
+        isocenter_mm: origin at which the translation error is taken, volume frame.
+
+    Returns:
+        `mpd_mm`: mean distance of the landmarks' projections on the detector plane; the paper's "mTRE".
+        `mrpd_mm`: mean 3D distance of the projected points, each on its own pose's detector.
+        `tre_mm`: mean 3D distance of the landmarks, moved rigidly.
+        `mpd_legacy`: `0.194 * mrpd_mm`, the figure of DiffPose's released code, too small by that factor.
+        `rotation_deg`: geodesic angle of $R^\top \hat R$.
+        `translation_mm`: distance of the isocentre's positions in the camera frame.
+    """
+    true_detector = transform_points(truth, detector_points_mm(landmarks_mm, camera, truth))
+    estimated_detector = transform_points(estimate, detector_points_mm(landmarks_mm, camera, estimate))
+    mrpd = (true_detector - estimated_detector).norm(dim=-1).mean()
+    moved = transform_points(invert(estimate), landmarks_mm) - transform_points(invert(truth), landmarks_mm)
+    isocenter = isocenter_mm[None]
+    offset = transform_points(invert(estimate), isocenter) - transform_points(invert(truth), isocenter)
+    return {
+        "mpd_mm": float(projection_distances_mm(estimate, truth, camera, landmarks_mm)),
+        "mrpd_mm": float(mrpd),
+        "tre_mm": float(moved.norm(dim=-1).mean()),
+        "mpd_legacy": LEGACY_FACTOR * float(mrpd),
+        "rotation_deg": float(torch.rad2deg(so3_log(truth[:3, :3].T @ estimate[:3, :3]).norm())),
+        "translation_mm": float(offset.norm()),
+    }

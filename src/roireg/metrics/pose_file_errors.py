@@ -1,0 +1,67 @@
+"""Errors of a pose file against one that holds the truth."""
+
+import json
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.data.writers.poses import StoredPose, read_pose
+from roireg.errors import InputError
+from roireg.metrics.pose_errors import registration_errors
+
+RAS_NAMES = ("RAS", "0")
+
+
+def pose_errors(estimate: str | Path, truth: str | Path, landmarks: str | Path | None) -> tuple[dict[str, float], str]:
+    """Errors as `registration_errors` defines them, and at which points they were taken.
+
+    Args:
+        estimate, truth: pose files of the same X-ray.
+        landmarks: 3D Slicer markups; without them the points of bone that the estimate's file holds.
+
+    Raises:
+        InputError: a file cannot be used, or the two are not of one detector.
+    """
+    found, true = read_pose(estimate), read_pose(truth)
+    if not _same_detector(found, true):
+        remedy = "Give the truth of this X-ray, with the camera of the same crop"
+        raise InputError(truth, f"its detector is not that of {estimate}", remedy)
+    if landmarks is not None:
+        points, told = read_markups(landmarks), f"landmarks of {Path(landmarks).name}"
+    elif found.entries.get("reference_mm"):
+        points = torch.tensor(found.entries["reference_mm"], dtype=torch.float64)
+        told = "points of bone that the X-ray shows"
+    else:
+        raise InputError(estimate, "it holds no reference points", "Give --landmarks")
+    center = found.entries.get("covariance", {}).get("center_mm", points.mean(0).tolist())
+    center_mm = torch.tensor(center, dtype=torch.float64)
+    return registration_errors(found.pose, true.pose, true.camera, points, center_mm), f"{told} ({len(points)})"
+
+
+def _same_detector(one: StoredPose, other: StoredPose) -> bool:
+    """The same rays to the corners, whatever the number of pixels."""
+    corners = []
+    for camera in (one.camera, other.camera):
+        ends = [[-0.5, -0.5, 1.0], [camera.width - 0.5, camera.height - 0.5, 1.0]]
+        corners.append(torch.tensor(ends, dtype=torch.float64) @ camera.rays_mm().T)
+    return bool((corners[0] - corners[1]).abs().max() < max(one.camera.pixel_spacing_mm))
+
+
+def read_markups(path: str | Path) -> Float[Tensor, "N 3"]:
+    """Control points of a 3D Slicer markups file, LPS, mm.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        markup = json.loads(Path(path).read_text())["markups"][0]
+        points = torch.tensor([point["position"] for point in markup["controlPoints"]], dtype=torch.float64)
+        points = points.reshape(-1, 3)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise InputError(path, f"it is no markups file ({error})", "Save landmarks as .mrk.json in 3D Slicer") from None
+    if len(points) == 0:
+        raise InputError(path, "it holds no points", "Place landmarks in 3D Slicer")
+    in_ras = markup.get("coordinateSystem", "LPS") in RAS_NAMES
+    return points * points.new_tensor([-1.0, -1.0, 1.0]) if in_ras else points

@@ -1,0 +1,199 @@
+"""Networks from a user's own CTs: DRRs need no annotation but the CT's labels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from roireg.data.readers.ct import Patient, expected_pose
+from roireg.data.specimen import Specimen, Xray
+from roireg.data.view import View
+from roireg.drr.rois import project_rois, roi_channels, roi_volumes
+from roireg.encode.model import load_encoder, save_encoder
+from roireg.encode.settings import checkpoint_beside as encoder_checkpoint
+from roireg.encode.settings import encoder_settings, material
+from roireg.encode.train import Run, train_encoder
+from roireg.errors import InputError
+from roireg.segment.batches import Fold
+from roireg.segment.examples import drr_examples
+from roireg.segment.model import Segmenter, load_segmenter, roi_numbers
+from roireg.segment.save import save_segmenter
+from roireg.segment.settings import checkpoint_beside as segmenter_checkpoint
+from roireg.segment.settings import training_settings
+from roireg.segment.train_unet import train_unet
+from roireg.segment.unet import UNetSettings
+from roireg.training.drrs import DrrPool, SynthesisSettings, settings_from_config, synthesize
+from roireg.training.loop import EpochRecord
+
+CPU = torch.device("cpu")
+
+
+def as_specimen(patient: Patient, view: View) -> Specimen:
+    """The patient as the workflow knows one: `T_PA` is where the view is expected, and its truth is not known."""
+    pa_pose = expected_pose(patient) @ view.rig_from_camera
+    labels = torch.zeros_like(patient.volume.values, dtype=torch.uint8) if patient.labels is None else patient.labels
+    return Specimen(
+        name=patient.name,
+        volume=patient.volume,
+        labels=labels,
+        label_names=patient.label_names,
+        landmark_names=tuple(str(index) for index in range(len(patient.reference_mm))),
+        landmarks_mm=patient.reference_mm,
+        isocenter_mm=patient.center_mm,
+        pa_pose=pa_pose,
+        xrays=(Xray(view.name, view.image, None, view.camera, pa_pose),),
+    )
+
+
+def synthesis_settings(config: dict[str, Any], drrs: int, rois: Sequence[str]) -> SynthesisSettings:
+    """The config's way of drawing DRRs; without ROIs every view will do."""
+    prepare = config["prepare"]
+    settings = settings_from_config(config["synthesize"], prepare["mu_water_per_mm"], prepare["mu_bone_per_mm"])
+    return replace(settings, count=drrs, min_roi_share=settings.min_roi_share if rois else 0.0)
+
+
+def drawn_pool(
+    specimen: Specimen,
+    rois: Sequence[str],
+    settings: SynthesisSettings,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> DrrPool:
+    """DRRs of one patient, as the camera of his X-ray sees him."""
+    drrs = []
+    for drr in synthesize(specimen, specimen.xrays[0].camera, rois, settings, None, seed):
+        drrs.append(drr)
+        progress(len(drrs), settings.count)
+    return DrrPool(*(torch.stack([getattr(drr, key) for drr in drrs]) for key in ("image", "rois", "pose")))
+
+
+def train_own_encoder(
+    path: str | Path,
+    patient: Patient,
+    view: View,
+    config: dict[str, Any],
+    name: str,
+    segmenter: str | Path | None,
+    rois: Sequence[str],
+    drrs: int,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> list[EpochRecord]:
+    """Train an encoder of this patient's pose and save it.
+
+    Args:
+        path: the model's file; a training that was cut off goes on from the checkpoint beside it.
+        patient: the CT.
+        view: an X-ray whose camera and position are those of the X-rays to come; its image is not looked at.
+        config: of the workflow.
+        name: of an entry of `encoders`.
+        segmenter: a model of `roireg train segmenter`, for an entry whose loss has a ROI term.
+        rois: its ROIs.
+        drrs: number of DRRs.
+        seed: of everything random.
+        progress: told of DRRs done, and of all.
+
+    Raises:
+        InputError: there is no such entry, or its loss needs a segmenter.
+    """
+    if name not in config["encoders"]:
+        raise InputError(f"config: encoders.{name}", "is not defined", f"Defined: {', '.join(config['encoders'])}")
+    entry = {**config["encoders"][name], "samples": "pool"}
+    network = None
+    if entry["loss"]["roi"] > 0:
+        if segmenter is None:
+            remedy = "Give one with --segmenter (roireg train segmenter), or take another --encoder"
+            raise InputError(f"config: encoders.{name}.loss.roi", "the loss needs a segmenter", remedy)
+        network = load_segmenter(segmenter, rois, CPU)
+    specimen = as_specimen(patient, view)
+    synthesis = synthesis_settings(config, drrs, rois)
+    pool = drawn_pool(specimen, rois, synthesis, seed, progress)
+    settings = {
+        "encoder": entry,
+        "recipe": config["recipes"][entry["recipe"]],
+        "augmentation": config["encoder_augmentation"],
+    }
+    run = Run(seed, name, patient.name)
+    data = material(specimen, entry, synthesis, list(rois), pool, network, None, run, CPU)
+    checkpoint = encoder_checkpoint(path, settings, "roireg", run, pool, data.validation)
+    built = encoder_settings(**settings)
+    encoder, history = train_encoder(data, built, run, checkpoint, CPU)
+    save_encoder(path, encoder, built.network)
+    checkpoint.path.unlink(missing_ok=True)
+    return history
+
+
+def train_own_segmenter(
+    path: str | Path,
+    patients: Sequence[Patient],
+    view: View,
+    config: dict[str, Any],
+    name: str,
+    rois: Sequence[str],
+    drrs: int,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> list[EpochRecord]:
+    """Train a U-Net on DRRs of patients with labels, and save it.
+
+    Args:
+        path: the model's file; a training that was cut off goes on from the checkpoint beside it.
+        patients: CTs with labels of the same names.
+        view: an X-ray whose camera and position are those of the X-rays to come.
+        config: of the workflow.
+        name: of an entry of `segment`, of type unet.
+        rois: names of labels.
+        drrs: number of DRRs of each patient.
+        seed: of everything random.
+        progress: told of DRRs done, and of all of a patient.
+
+    Raises:
+        InputError: a patient lacks a label, or the entry is no U-Net.
+    """
+    entry = config["segment"].get(name)
+    if entry is None or entry["type"] != "unet":
+        known = [key for key, value in config["segment"].items() if value["type"] == "unet"]
+        raise InputError(f"config: segment.{name}", "is no U-Net", f"U-Nets: {', '.join(known)}")
+    for patient in patients:
+        patient.label_mask(rois, f"{patient.name}: --roi")
+    synthesis = synthesis_settings(config, drrs, rois)
+    pools = [drawn_pool(as_specimen(patient, view), rois, synthesis, seed, progress) for patient in patients]
+    sources = [drr_examples(pools)]
+    settings = {
+        "segmenter": entry,
+        "recipe": config["recipes"][entry["recipe"]],
+        "augmentation": config["augmentation"],
+    }
+    fold = Fold(seed, name, "none")
+    checkpoint = segmenter_checkpoint(path, settings, "roireg", fold, sources)
+    architecture = UNetSettings(entry["image_size_px"], tuple(entry["widths"]))
+    network, history = train_unet(
+        architecture, list(rois), sources, training_settings(**settings), fold, checkpoint, CPU
+    )
+    save_segmenter(path, "unet", asdict(architecture), list(rois), network)
+    checkpoint.path.unlink(missing_ok=True)
+    return history
+
+
+def estimated_rig_pose(model: str | Path, view: View) -> torch.Tensor:
+    """`volume_from_rig` (mm) as an encoder of this patient reads it from an X-ray.
+
+    Raises:
+        InputError: the file is no encoder, or was trained for another camera.
+    """
+    pose = load_encoder(model, CPU).estimate(view.image, view.camera)
+    return pose @ torch.linalg.inv(view.rig_from_camera)
+
+
+def roi_overlap(segmenter: Segmenter, patient: Patient, view: View, pose: torch.Tensor) -> float:
+    """Mean Dice, over the ROIs that either shows, of a segmenter's map of the X-ray and the labels at a pose."""
+    specimen = as_specimen(patient, view)
+    count = len(segmenter.rois)
+    projected = roi_channels(project_rois(roi_volumes(specimen, segmenter.rois), view.camera, pose[None]), count)[0]
+    found = roi_channels(roi_numbers(segmenter.probabilities(view.image[None])), count)[0]
+    both = (projected * found).sum(dim=(1, 2))
+    sizes = projected.sum(dim=(1, 2)) + found.sum(dim=(1, 2))
+    shown = sizes > 0
+    return float((2 * both[shown] / sizes[shown]).mean()) if bool(shown.any()) else 0.0

@@ -1,0 +1,193 @@
+"""DRRs of a specimen at random poses about T_PA, with ROI maps: training data without annotation (paper, 2.1)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from roireg.data.images import scaled
+from roireg.data.specimen import COMPRESSION, Specimen
+from roireg.data.volume import Volume, attenuation_from_hu
+from roireg.drr import render
+from roireg.drr.rois import project_rois, roi_volumes
+from roireg.errors import InputError
+from roireg.files import atomic_path
+from roireg.geometry.camera import Camera
+from roireg.geometry.poses import perturb
+from roireg.seeds import generator
+
+TRIES = 1000
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class SynthesisSettings:
+    """How DRRs are drawn.
+
+    Attributes:
+        count: DRRs of a specimen.
+        rotation_sd_deg, translation_sd_mm: standard deviations of the twist about the isocentre, camera axes x (across
+            the image), y (down) and z (along the central ray).
+        bone_contrast: range of the factor on the attenuation of bone, uniform (DiffPose: 1 to 10).
+        bone_above_per_mm: what attenuates more is bone.
+        min_roi_share: least share of the pixels that ROIs must cover; other poses are drawn again.
+        continued_share: share of the DRRs in which tissue goes on beyond the ends of the CT, as in an X-ray.
+        continued_mm: how far it goes on.
+    """
+
+    count: int
+    rotation_sd_deg: tuple[float, float, float]
+    translation_sd_mm: tuple[float, float, float]
+    bone_contrast: tuple[float, float]
+    bone_above_per_mm: float
+    min_roi_share: float
+    continued_share: float
+    continued_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Drr:
+    """A synthetic X-ray: image in [0, 1], ROI numbers, `volume_from_camera`, and the factor on bone."""
+
+    image: Float[Tensor, "H W"]
+    rois: UInt8[Tensor, "H W"]
+    pose: Float[Tensor, "4 4"]
+    bone_contrast: float
+
+
+@dataclass(frozen=True, eq=False)
+class DrrPool:
+    """All DRRs of a specimen, stacked."""
+
+    images: Float[Tensor, "N H W"]
+    rois: UInt8[Tensor, "N H W"]
+    poses: Float[Tensor, "N 4 4"]
+
+
+def settings_from_config(synthesize: dict, mu_water_per_mm: float, mu_bone_per_mm: float) -> SynthesisSettings:
+    """Settings from the config's `synthesize`, and the attenuation that `prepare` gave to water and bone."""
+    bone_hu = torch.tensor([float(synthesize["bone_above_hu"])])
+    return SynthesisSettings(
+        count=synthesize["drrs_per_specimen"],
+        rotation_sd_deg=tuple(synthesize["rotation_sd_deg"]),
+        translation_sd_mm=tuple(synthesize["translation_sd_mm"]),
+        bone_contrast=tuple(synthesize["bone_contrast"]),
+        bone_above_per_mm=float(attenuation_from_hu(bone_hu, mu_water_per_mm, mu_bone_per_mm)),
+        min_roi_share=synthesize["min_roi_share"],
+        continued_share=synthesize["continued_share"],
+        continued_mm=synthesize["continued_mm"],
+    )
+
+
+def camera_twist(twist: Float[Tensor, "*B 6"], pose: Float[Tensor, "4 4"]) -> Float[Tensor, "*B 6"]:
+    """Twists given along the camera's axes, along the volume's axes as `perturb` takes them."""
+    camera_from_volume = pose[:3, :3].T
+    return torch.cat([twist[..., :3] @ camera_from_volume, twist[..., 3:] @ camera_from_volume], dim=-1)
+
+
+def drawn_pose(specimen: Specimen, settings: SynthesisSettings, rng: np.random.Generator) -> Float[Tensor, "4 4"]:
+    """`Exp([r, t]) T_PA` with normal r and t (paper, 2.1), about the isocentre."""
+    spread = np.concatenate([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm])
+    twist = camera_twist(torch.from_numpy(rng.normal(size=6) * spread), specimen.pa_pose)
+    return perturb(specimen.pa_pose, twist, specimen.isocenter_mm)
+
+
+class Synthesizer:
+    """DRRs of one specimen as one camera sees them, each a function of the generator that it is drawn with.
+
+    Args:
+        specimen: the patient.
+        camera: the detector.
+        rois: labels of the CT; where they overlap in a DRR, later ones lie over earlier ones.
+        settings: how DRRs are drawn.
+        step_mm: sampling of the renderer, or None for its default.
+        device: where DRRs are rendered; they come back to the CPU, where ROIs are projected.
+
+    Raises:
+        InputError: the specimen lacks a ROI.
+    """
+
+    def __init__(
+        self,
+        specimen: Specimen,
+        camera: Camera,
+        rois: Sequence[str],
+        settings: SynthesisSettings,
+        step_mm: float | None,
+        device: torch.device = CPU,
+    ) -> None:
+        self.specimen, self.camera, self.settings, self.step_mm = specimen, camera, settings, step_mm
+        self._device = device
+        self._masks = roi_volumes(specimen, rois)
+        self._scanned = self._bodies(specimen.volume)
+        self._continued = self._bodies(specimen.volume.continued(settings.continued_mm))
+
+    def draw(self, rng: np.random.Generator) -> Drr:
+        """A DRR at a random pose.
+
+        Raises:
+            InputError: no pose shows enough of the ROIs.
+        """
+        pose, numbers = self._view(rng)
+        factor = rng.uniform(*self.settings.bone_contrast)
+        body, bone = self._continued if rng.uniform() < self.settings.continued_share else self._scanned
+        # Line integrals add, so a contrast costs no volume of its own.
+        there = pose[None].to(self._device)
+        integrals = render(body, self.camera, there, self.step_mm)
+        integrals = integrals + (factor - 1) * render(bone, self.camera, there, self.step_mm)
+        return Drr(scaled(integrals)[0].cpu(), numbers, pose, factor)
+
+    def _bodies(self, volume: Volume) -> tuple[Volume, Volume]:
+        """The whole body, and its bone."""
+        volume = volume.to(self._device)
+        return volume, volume.with_values(volume.values.where(volume.values > self.settings.bone_above_per_mm, 0))
+
+    def _view(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
+        for _ in range(TRIES):
+            pose = drawn_pose(self.specimen, self.settings, rng)
+            numbers = project_rois(self._masks, self.camera, pose[None])[0]
+            if (numbers > 0).float().mean() >= self.settings.min_roi_share:
+                return pose, numbers
+        share = f"{self.settings.min_roi_share:.0%}"
+        raise InputError(
+            "config: synthesize",
+            f"{self.specimen.name}: none of {TRIES} poses shows ROIs on {share} of the image",
+            "Lower the standard deviations or `min_roi_share`",
+        )
+
+
+def synthesize(
+    specimen: Specimen,
+    camera: Camera,
+    rois: Sequence[str],
+    settings: SynthesisSettings,
+    step_mm: float | None,
+    seed: int,
+) -> Iterator[Drr]:
+    """The DRRs of a specimen's pool, one at a time; see `Synthesizer` for arguments and errors."""
+    synthesizer = Synthesizer(specimen, camera, rois, settings, step_mm)
+    for index in range(settings.count):
+        yield synthesizer.draw(generator(seed, "drr", specimen.name, str(index)))
+
+
+def write_pool(path: str | Path, drrs: Sequence[Drr], camera: Camera, rois: Sequence[str]) -> None:
+    """Write DRRs as `image`, `rois`, `pose`, `bone_contrast` (first axis N) with their camera, whole or not at all."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["rois"] = list(rois)
+        file.create_dataset("image", data=torch.stack([drr.image for drr in drrs]).numpy(), **COMPRESSION)
+        file.create_dataset("rois", data=torch.stack([drr.rois for drr in drrs]).numpy(), **COMPRESSION)
+        file["pose"] = torch.stack([drr.pose for drr in drrs]).numpy()
+        file["bone_contrast"] = np.array([drr.bone_contrast for drr in drrs])
+        file["intrinsics_px"] = camera.intrinsics_px.numpy()
+        file["pixel_spacing_mm"] = camera.pixel_spacing_mm
+
+
+def read_pool(path: str | Path) -> DrrPool:
+    """Read what `write_pool` wrote."""
+    with h5py.File(path, "r") as file:
+        return DrrPool(*(torch.from_numpy(file[key][()]) for key in ("image", "rois", "pose")))

@@ -1,0 +1,111 @@
+"""Methods that tables ask for by the dozen: entries made from a few words of the config, all else alike."""
+
+from typing import Any
+
+from roireg.tables.comparison import Cell, Pair
+
+# The ROI term of a method without one.
+NO_ROI = "none"
+# The similarity of an optimizer that brings its own.
+OWN = "own"
+
+
+def seeded(name: str, added: int) -> str:
+    """A name, or name@n for the same with n added to the seed."""
+    return f"{name}@{added}" if added else name
+
+
+def seed_parts(name: str) -> tuple[str, int]:
+    """Name and added seed: the reverse of `seeded`."""
+    plain, _, added = name.partition("@")
+    return plain, int(added or 0)
+
+
+def table3_pairs(config: dict[str, Any]) -> dict[str, Pair]:
+    """Methods of Table 3, without and with the ROI term, by similarity."""
+    table = config["tables"]["table3"]
+    return {
+        name: Pair(
+            tuple(seeded(f"table3.{name}", n) for n in table["seeds"]),
+            tuple(seeded(f"table3.{name}+{table['roi']}", n) for n in table["seeds"]),
+        )
+        for name in table["similarities"]
+    }
+
+
+def ablation_cells(config: dict[str, Any]) -> list[Cell]:
+    """Rows of the ablation: every ROI term under every weight map and optimizer that it goes with.
+
+    A row with a ROI term is compared with the one without, under the same weights; one without is compared with the
+    one of the first weights; and the first one of an optimizer with that of the first optimizer.
+    """
+    table = config["tables"]["ablation"]
+    cells: list[Cell] = []
+    for optimizer in table["optimizers"]:
+        for weights in table["weights"]:
+            for roi in _rois_of(config, optimizer):
+                names = _cell_names(config, optimizer, weights, roi)
+                cells.append(Cell(optimizer, weights, roi, names, _reference(config, optimizer, weights, roi)))
+    return cells
+
+
+def _rois_of(config: dict[str, Any], optimizer: str) -> list[str]:
+    """No ROI term, then those of the table that go with an optimizer."""
+    table, terms = config["tables"]["ablation"], config["roi_terms"]
+    any_term = config["optimizers"][optimizer]["type"] != "gauss_newton"
+    return [NO_ROI, *(roi for roi in table["rois"] if any_term or terms[roi]["type"] == "mask")]
+
+
+def _cell_names(config: dict[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...]:
+    name = f"ablation.{optimizer}.{weights}.{roi}"
+    return tuple(seeded(name, n) for n in config["tables"]["ablation"]["seeds"])
+
+
+def _reference(config: dict[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...] | None:
+    table = config["tables"]["ablation"]
+    first_optimizer, first_weights = table["optimizers"][0], next(iter(table["weights"]))
+    if roi != NO_ROI:
+        return _cell_names(config, optimizer, weights, NO_ROI)
+    if weights != first_weights:
+        return _cell_names(config, optimizer, first_weights, NO_ROI)
+    if optimizer != first_optimizer:
+        return _cell_names(config, first_optimizer, first_weights, NO_ROI)
+    return None
+
+
+def grid_methods(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Entries of `methods` for Table 3 and the ablation."""
+    methods = {}
+    table = config["tables"]["table3"]
+    shared = {"optimizer": table["optimizer"], "weights": table["weights"], "xrays": table["xrays_per_specimen"]}
+    for similarity, pair in table3_pairs(config).items():
+        for names, roi in ((pair.without, NO_ROI), (pair.changed, table["roi"])):
+            for name, seed in zip(names, table["seeds"], strict=True):
+                start = seeded(table["init"], seed)
+                methods[name] = {"label": name, "init": start, "similarity": similarity, "roi": roi, **shared}
+    table = config["tables"]["ablation"]
+    for cell in ablation_cells(config):
+        own = config["optimizers"][cell.optimizer]["type"] == "gauss_newton"
+        for name, seed in zip(cell.methods, table["seeds"], strict=True):
+            methods[name] = {
+                "label": name,
+                "init": seeded(table["init"], seed),
+                "similarity": OWN if own else table["similarity"],
+                "roi": cell.roi,
+                "optimizer": cell.optimizer,
+                "weights": table["weights"][cell.weights],
+                "xrays": table["xrays_per_specimen"],
+            }
+    return methods
+
+
+def grid_starts(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Entries of `initial_poses` for the seeds of those tables: another encoder's poses, or other random numbers."""
+    starts = {}
+    for table in (config["tables"]["table3"], config["tables"]["ablation"]):
+        entry = config["initial_poses"].get(table["init"])
+        for seed in table["seeds"]:
+            if seed and entry:
+                changed = {"encoder": seeded(entry["encoder"], seed)} if entry["type"] == "encoder" else {}
+                starts[seeded(table["init"], seed)] = {**entry, **changed}
+    return starts

@@ -1,0 +1,136 @@
+"""Multi-start: it finds a start without knowing the truth, the same one for the same seed, and its time counts."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from test_gauss_newton import SETTINGS, mpd_mm, problem
+from volumes import phantom_specimen
+
+from roireg.data.specimen import Specimen
+from roireg.geometry.poses import perturb
+from roireg.register import run
+from roireg.register.initial import PaSettings, PerturbationSettings, start_pose
+from roireg.register.levels import level
+from roireg.register.multi_start import MultiStartSettings, multi_start
+from roireg.register.quadratic import objective
+from roireg.register.run import MethodSettings, register_specimen, settings_of
+from roireg.register.weights import WeightSettings
+from roireg.seeds import generator
+
+DOUBLE = {"dtype": torch.float64}
+MANY = MultiStartSettings(
+    starts=100,
+    keep=6,
+    iterations=6,
+    rotation_sd_deg=8.0,
+    translation_sd_mm=20.0,
+    size_px=20,
+    local_sigma_px=5.0,
+)
+FAR = torch.tensor([0.12, -0.15, 0.1, 25.0, -20.0, 30.0], **DOUBLE)
+
+
+def patient() -> Specimen:
+    """One X-ray, and a reference view far from it."""
+    one = phantom_specimen(1)
+    return replace(one, pa_pose=perturb(one.xrays[0].pose, FAR, one.isocenter_mm))
+
+
+def started(one: Specimen, settings: MultiStartSettings, seed: int = 0) -> torch.Tensor:
+    return multi_start([problem(one, step_mm=None)], one.pa_pose, one.isocenter_mm, settings, generator(seed, "test"))
+
+
+def method(start) -> MethodSettings:
+    return MethodSettings(
+        name="multi",
+        init="multi_start",
+        similarity="own",
+        roi="none",
+        optimizer="gauss_newton",
+        start=start,
+        weights=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
+        search=SETTINGS,
+        regions=None,
+        step_mm=None,
+    )
+
+
+def test_it_starts_near_the_truth_although_the_reference_view_is_far():
+    one = patient()
+    assert mpd_mm(one, one.pa_pose) > 25
+    assert mpd_mm(one, started(one, MANY)) < 3
+
+
+def test_gauss_newton_from_there_finds_the_pose():
+    (result,) = register_specimen(patient(), method(MANY), seed=0)
+    assert result.row["init_mpd_mm"] < 3
+    assert result.row["mpd_mm"] < 0.1
+    assert result.row["similarity"] == "own"
+
+
+def test_the_same_seed_gives_the_same_start_and_another_one_another():
+    one = patient()
+    first, again, other = (started(one, MANY, seed) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_refinement_and_more_starts_pay():
+    one = patient()
+    coarse = level(problem(one, step_mm=None), MANY.size_px, MANY.local_sigma_px)
+    few, many, refined = (
+        float(objective(coarse, started(one, settings)[None]))
+        for settings in (
+            replace(MANY, starts=3, keep=1, iterations=1),
+            replace(MANY, keep=1, iterations=1),
+            MANY,
+        )
+    )
+    assert refined < many < few
+
+
+def test_without_spread_it_is_the_refined_reference_view():
+    one = patient()
+    narrow = replace(MANY, rotation_sd_deg=0.0, translation_sd_mm=0.0, starts=2, keep=5)
+    end = started(one, narrow)
+    assert not torch.equal(end, one.pa_pose)
+    assert torch.equal(end, started(one, narrow, seed=1))
+
+
+def test_its_time_counts(monkeypatch):
+    clock = iter(range(100))
+    ticks = []
+
+    def slow_start(*arguments):
+        ticks.append(next(clock))
+        return start_pose(*arguments)
+
+    monkeypatch.setattr(run, "start_pose", slow_start)
+    monkeypatch.setattr(run.time, "perf_counter", lambda: float(len(ticks)))
+    (result,) = register_specimen(patient(), method(MANY), seed=0)
+    # One call warms up, the second lies between the two readings of the clock.
+    assert len(ticks) == 2
+    assert result.row["seconds"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"type": "pa"}, PaSettings()),
+        ({"type": "perturbed", "rotation_sd_deg": 3.0, "translation_sd_mm": 10.0}, PerturbationSettings(3.0, 10.0)),
+        ({"type": "multi_start", **vars(MANY)}, MANY),
+    ],
+)
+def test_an_entry_of_the_config_becomes_settings(entry, expected):
+    assert settings_of(entry, run.START_TYPES) == expected
+
+
+def test_lists_of_the_config_become_tuples():
+    entry = {"type": "gauss_newton", **vars(SETTINGS), "levels_px": list(SETTINGS.levels_px)}
+    assert settings_of(entry, run.OPTIMIZER_TYPES) == SETTINGS
+
+
+def test_settings_with_a_key_too_many_are_refused():
+    with pytest.raises(TypeError, match="decay"):
+        settings_of({"type": "gauss_newton", **vars(SETTINGS), "decay": 1}, run.OPTIMIZER_TYPES)

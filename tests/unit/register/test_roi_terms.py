@@ -1,0 +1,304 @@
+"""What regions of interest bring to a registration: a Dice term, and weights."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from volumes import general_pose, phantom_specimen
+
+from roireg.data.images import scaled
+from roireg.data.results import read_traces
+from roireg.data.specimen import Specimen
+from roireg.data.volume import Volume
+from roireg.drr import render
+from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
+from roireg.geometry.poses import perturb
+from roireg.metrics.pose_errors import registration_errors
+from roireg.metrics.similarity import dice, similarity
+from roireg.register.adam import AdamSettings
+from roireg.register.initial import PerturbationSettings
+from roireg.register.levels import Problem
+from roireg.register.objective import image_objective
+from roireg.register.roi import (
+    DiceSettings,
+    MaskSettings,
+    ProjectedMaps,
+    RoiSettings,
+    cropped,
+    roi_term,
+    roi_weights,
+    segmenter_names,
+)
+from roireg.register.run import (
+    MethodSettings,
+    Where,
+    guided_by,
+    regions_from_config,
+    register_specimen,
+    write_traces,
+)
+from roireg.register.weights import WeightSettings
+from roireg.segment.model import Segmenter
+from roireg.segment.unet import UNet, UNetSettings
+
+DOUBLE = {"dtype": torch.float64}
+ROIS = ("upper", "lower")
+ALL_PIXELS = WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0)
+
+
+def two_bones(xrays: int = 1) -> Specimen:
+    """The phantom with its dense part divided in two ROIs."""
+    patient = phantom_specimen(xrays)
+    labels = patient.labels.clone()
+    labels[20:] *= 2
+    return replace(patient, labels=labels, label_names={1: "upper", 2: "lower"})
+
+
+class TrueMaps(nn.Module):
+    """Stands for a trained network: it knows the ROIs of the images that it was given."""
+
+    def __init__(self, known: list[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.known = known
+        self.boxes: list[Tensor] = []
+
+    def probabilities(self, image: Tensor, boxes_px: Tensor | None = None) -> Tensor:
+        if boxes_px is not None:
+            self.boxes.append(boxes_px)
+        distances = torch.stack([(image - scaled(known[None])).abs().mean() for known, _ in self.known])
+        return 0.8 * self.known[int(distances.argmin())][1]
+
+
+def true_maps(patient: Specimen) -> Segmenter:
+    volumes = roi_volumes(patient, ROIS)
+    known = [
+        (xray.image, roi_channels(project_rois(volumes, xray.camera, xray.pose[None]), len(ROIS)))
+        for xray in patient.xrays
+    ]
+    return Segmenter(ROIS, TrueMaps(known))
+
+
+def unet() -> Segmenter:
+    torch.manual_seed(0)
+    network = UNet(UNetSettings(32, (4, 4, 4)), len(ROIS)).eval().requires_grad_(False)
+    return Segmenter(ROIS, network)
+
+
+def projected(patient: Specimen, **changes) -> DiceSettings:
+    settings = DiceSettings(ROIS, ROIS, "true", "projected", {"true": true_maps(patient)}, weight=0.5, size_px=40)
+    return replace(settings, **changes)
+
+
+def method(regions, measure: str = "mncc") -> MethodSettings:
+    return MethodSettings(
+        name="test",
+        init="perturbed",
+        similarity=measure,
+        roi="test",
+        optimizer="adam",
+        start=PerturbationSettings(3.0, 8.0),
+        weights=ALL_PIXELS,
+        search=AdamSettings(60, 7.5e-3, 3.0, 25, 0.8),
+        regions=regions,
+        step_mm=None,
+    )
+
+
+def test_projected_maps_are_the_silhouettes_with_later_rois_over_earlier_ones():
+    patient = two_bones()
+    xray = patient.xrays[0]
+    maps = ProjectedMaps(patient, ROIS, xray.camera, torch.device("cpu"))(xray.image[None], xray.pose[None])
+    silhouettes = roi_channels(project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None]), 2)
+    assert bool(((maps >= 0) & (maps.sum(1, keepdim=True) <= 1 + 1e-6)).all())
+    assert silhouettes.sum((-2, -1)).min() > 50
+    assert float(dice(silhouettes, maps)) > 0.85
+    # Between voxels a label falls off linearly, half a voxel beyond the silhouette of its nearest voxels.
+    assert float(maps[silhouettes.sum(1, keepdim=True).expand_as(maps) == 0].sum()) < 0.1 * float(maps.sum())
+
+
+def test_the_gradient_of_a_projected_dice_is_that_of_finite_differences():
+    patient = two_bones()
+    xray = patient.xrays[0]
+    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
+    start = perturb(xray.pose, torch.tensor([0.03, -0.02, 0.04, 4.0, -3.0, 6.0], **DOUBLE), patient.isocenter_mm)
+
+    def score(twist: Tensor) -> Tensor:
+        pose = perturb(start, twist, patient.isocenter_mm)
+        return term.dice(xray.image[None], pose[None], None).sum()
+
+    twist = torch.zeros(6, **DOUBLE, requires_grad=True)
+    (gradient,) = torch.autograd.grad(score(twist), twist)
+    for axis, size in enumerate([2e-3] * 3 + [0.5] * 3):
+        step = size * torch.eye(6, **DOUBLE)[axis]
+        slope = float(score(step) - score(-step)) / (2 * size)
+        assert float(gradient[axis]) == pytest.approx(slope, rel=0.15, abs=0.02 * float(gradient.abs().max()))
+
+
+def test_a_cropped_volume_casts_the_same_shadow():
+    patient = two_bones()
+    xray, volume = patient.xrays[0], roi_volumes(patient, ROIS)[0]
+    small = cropped(volume)
+    assert small.values.numel() < 0.7 * volume.values.numel()
+    step_mm = 0.5
+    whole, part = (render(one, xray.camera, xray.pose[None], step_mm) for one in (volume, small))
+    assert float((whole - part).abs().max()) < 0.02 * float(whole.max())
+    assert cropped(Volume(torch.zeros(3, 4, 5), torch.eye(4, **DOUBLE))).values.shape == (1, 1, 1)
+
+
+@pytest.mark.parametrize("moving", ["projected", "unet"])
+def test_terms_add_up_to_the_objective_and_are_stored(tmp_path, moving):
+    patient = two_bones()
+    settings = projected(patient, moving=moving)
+    settings = replace(settings, segmenters={**settings.segmenters, "unet": unet()})
+    (result,) = register_specimen(patient, method(settings), seed=0)
+    terms = result.trace.terms
+    assert set(terms) == {"similarity", "roi"}
+    torch.testing.assert_close(terms["similarity"] + terms["roi"], result.trace.objective)
+    assert 0 < float(terms["roi"].min()) < float(terms["roi"].max()) <= 0.5
+    write_traces(tmp_path / "traces.h5", [result])
+    stored = read_traces(tmp_path / "traces.h5")["000"]
+    assert set(stored.terms) == set(terms)
+    for name, values in terms.items():
+        assert torch.equal(torch.from_numpy(stored.terms[name]), values)
+
+
+def test_the_roi_term_alone_leads_to_the_pose():
+    patient = two_bones()
+    flat = replace(patient, xrays=tuple(replace(xray, image=xray.image) for xray in patient.xrays))
+    settings = projected(patient, weight=1e3)
+    (result,) = register_specimen(flat, method(settings), seed=0)
+    assert result.row["mpd_mm"] < 0.3 * result.row["init_mpd_mm"]
+    assert float(result.trace.terms["roi"][0]) > 100 * float(result.trace.terms["similarity"][0])
+
+
+def test_weight_zero_is_a_registration_without_rois():
+    patient = two_bones()
+    (without,) = register_specimen(patient, method(None), seed=0)
+    (weightless,) = register_specimen(patient, method(projected(patient, weight=0.0)), seed=0)
+    assert torch.equal(without.trace.poses, weightless.trace.poses)
+    assert "roi" not in without.trace.terms
+
+
+def test_a_dice_is_of_the_rois_that_count_only():
+    patient = two_bones()
+    xray = patient.xrays[0]
+    everything = projected(patient)
+    lower = replace(everything, used=("lower",))
+    assert lower.channels == [1]
+    term = roi_term(patient, [xray], xray.pose[None], lower)
+    assert term.fixed.shape[1] == 1
+    silhouettes = roi_channels(project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None]), 2)
+    assert torch.equal(term.fixed[0, 0], silhouettes[0, 1])
+
+
+def test_pixels_that_do_not_count_are_left_out_of_the_dice():
+    patient = two_bones()
+    xray = patient.xrays[0]
+    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
+    away = perturb(xray.pose, torch.tensor([0.0, 0, 0, 15, 0, 0], **DOUBLE), patient.isocenter_mm)[None]
+    pixels = torch.ones(1, 40, 40)
+    everywhere = float(term.dice(xray.image[None], away, None))
+    assert float(term.dice(xray.image[None], away, pixels)) == pytest.approx(everywhere)
+    pixels[:, :, :20] = 0
+    half = float(dice(term.fixed[..., 20:], term.moving(xray.image[None], away)[..., 20:]))
+    assert float(term.dice(xray.image[None], away, pixels)) == pytest.approx(half, rel=1e-5)
+    assert half != pytest.approx(everywhere, abs=1e-3)
+
+
+@pytest.mark.parametrize("boxes", ["projected", "true"])
+def test_prompted_segmenters_get_one_box_for_x_ray_and_drrs(boxes):
+    patient = two_bones()
+    xray = patient.xrays[0]
+    prompted = true_maps(patient)
+    segmenters = {"true": true_maps(patient), "prompted": prompted}
+    settings = DiceSettings(ROIS, ROIS, "prompted", boxes, segmenters, moving="prompted")
+    initial = perturb(xray.pose, torch.tensor([0.0, 0, 0, 20, 10, 0], **DOUBLE), patient.isocenter_mm)
+    term = roi_term(patient, [xray], initial[None], settings)
+    term.dice(xray.image[None], initial[None], None)
+    at = xray.pose if boxes == "true" else initial
+    expected = roi_boxes_px(project_rois(roi_volumes(patient, ROIS), xray.camera, at[None]), 2)
+    assert len(prompted.network.boxes) == 2
+    for used in prompted.network.boxes:
+        assert torch.equal(used, expected)
+
+
+def test_masks_weigh_what_lies_outside_the_rois():
+    patient = two_bones()
+    xray = patient.xrays[0]
+    settings = MaskSettings(ROIS, ROIS, "true", "projected", {"true": true_maps(patient)}, outside=0.25)
+    weights = roi_weights(patient, [xray], xray.pose[None], settings)
+    shown = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None])[0] > 0
+    at_size = weights(xray.camera, general_pose(patient.volume).expand(3, 4, 4))
+    assert at_size.shape == (3, 40, 40)
+    assert torch.equal(at_size[1], torch.where(shown, 1.0, 0.25))
+    small = weights(xray.camera.resized(20, 20), xray.pose[None])
+    assert small.shape == (1, 20, 20)
+    assert float(small.mean()) == pytest.approx(float(at_size[0].mean()), abs=0.02)
+
+
+def test_what_lies_outside_a_mask_does_not_matter():
+    patient = two_bones()
+    xray = patient.xrays[0]
+    settings = MaskSettings(ROIS, ROIS, "true", "projected", {"true": true_maps(patient)}, outside=0.0)
+    outside = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None])[0] == 0
+    spoiled = xray.image.where(
+        ~outside, xray.image.max() * torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
+    )
+    (clean,) = register_specimen(patient, method(settings, "global_ncc"), seed=0)
+    other = replace(patient, xrays=(replace(xray, image=spoiled),))
+    (noisy,) = register_specimen(other, method(settings, "global_ncc"), seed=0)
+    torch.testing.assert_close(noisy.trace.poses, clean.trace.poses)
+    assert clean.row["mpd_mm"] < 0.3 * clean.row["init_mpd_mm"]
+
+
+@pytest.mark.parametrize("measure", ["mncc", "mse"])
+def test_with_its_roi_term_the_objective_is_least_near_the_truth(measure):
+    patient = two_bones()
+    xray = patient.xrays[0]
+    problem = Problem(xray.image, xray.camera, patient.volume, None, None)
+    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
+    objective = image_objective([problem], similarity(measure), term)
+    best = sum(objective(xray.pose[None]).values())
+    for twist in torch.eye(6, **DOUBLE) * torch.tensor([0.08] * 3 + [15.0, 15.0, 30.0], **DOUBLE):
+        for sign in (-1, 1):
+            pose = perturb(xray.pose, sign * twist, patient.isocenter_mm)
+            assert registration_errors(pose, xray.pose, xray.camera, patient.landmarks_mm, patient.isocenter_mm)
+            assert float(sum(objective(pose[None]).values())) > float(best)
+
+
+def test_a_term_knows_the_segmenters_that_it_needs():
+    entry = {"type": "dice", "fixed": "m", "moving": "u", "boxes": "u", "rois": [], "weight": 0.1, "size_px": 64}
+    term = regions_from_config(entry, list(ROIS))
+    assert term == DiceSettings(ROIS, ROIS, "m", "u", {}, moving="u", weight=0.1, size_px=64)
+    assert segmenter_names(term) == ["m", "u"]
+    mask = regions_from_config(
+        {"type": "mask", "fixed": "u", "boxes": "projected", "rois": ["lower"], "outside": 0.0}, list(ROIS)
+    )
+    assert isinstance(mask, RoiSettings)
+    assert mask.used == ("lower",)
+    assert segmenter_names(mask) == ["u"]
+    assert guided_by(method(mask), {"u": unet()}).regions.segmenters.keys() == {"u"}
+    with pytest.raises(ValueError, match="needs the segmenters u"):
+        guided_by(method(mask), {"m": unet()})
+    with pytest.raises(ValueError, match="has no ROI term"):
+        guided_by(method(None), {"u": unet()})
+
+
+def rois_by(kind: str):
+    """A ROI term of each kind, by an untrained network."""
+    common = {"rois": ROIS, "used": ROIS, "fixed": "net", "boxes": "projected", "segmenters": {"net": unet()}}
+    if kind == "mask":
+        return MaskSettings(**common, outside=0.2)
+    return DiceSettings(**common, moving="projected" if kind == "projected" else "net", weight=0.3, size_px=24)
+
+
+@pytest.mark.parametrize("kind", ["unet", "projected", "mask"])
+def test_roi_terms_of_xrays_registered_together_are_those_of_each_alone(kind):
+    patient = two_bones(2)
+    settings = replace(method(rois_by(kind)), search=AdamSettings(15, 7.5e-3, 3.0, 25, 0.8))
+    alone = list(register_specimen(patient, settings, seed=0))
+    together = list(register_specimen(patient, settings, 0, Where(torch.device("cpu"), 2)))
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(other.trace.poses, one.trace.poses, rtol=0, atol=1e-2)
+        torch.testing.assert_close(other.trace.objective, one.trace.objective, rtol=0, atol=1e-4)

@@ -1,0 +1,128 @@
+"""Table 3: pairs on the same X-rays, differences, counts, and the paper's figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from roireg.metrics.statistics import paired_change
+from roireg.tables.comparison import Pair
+from roireg.tables.table3 import PAPER_TABLE3, TABLE3_NOTES, table3
+from roireg.workflow.comparisons import grid_methods, grid_starts, seed_parts, seeded, table3_pairs
+
+WITHOUT_MM = {("P01", "000"): 5.0, ("P01", "001"): 0.5, ("P02", "000"): 8.0, ("P02", "001"): 3.0}
+WITH_MM = {("P01", "000"): 0.8, ("P01", "001"): 0.55, ("P02", "000"): 9.0, ("P02", "001"): 0.9}
+PAIRS = {"ssim": Pair(("plain",), ("guided",)), "mncc": Pair(("guided",), ("plain",))}
+
+
+def registrations(method: str, mpd_mm: dict[tuple[str, str], float]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "specimen": specimen,
+            "projection": projection,
+            "method": method,
+            "init": "ours",
+            "init_mpd_mm": 12.0,
+            "mpd_mm": error,
+            "mpd_legacy": 0.2 * error,
+            "tre_mm": 2 * error,
+            "rotation_deg": error / 4,
+            "translation_mm": error + 1,
+            "seconds": 3.0,
+        }
+        for (specimen, projection), error in mpd_mm.items()
+    )
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    # In another order, so that only a join by name pairs them.
+    return pd.concat([registrations("plain", WITHOUT_MM), registrations("guided", WITH_MM).iloc[::-1]])
+
+
+def test_the_change_is_of_the_same_x_rays(rows):
+    change = paired_change(rows[rows["method"] == "plain"], rows[rows["method"] == "guided"], seed=0)
+    differences = np.array([WITH_MM[key] - WITHOUT_MM[key] for key in WITHOUT_MM])
+    assert change["difference_median"] == pytest.approx(np.median(differences))
+    assert (change["better"], change["worse"]) == (2, 1)
+    assert differences.min() <= change["difference_ci_low"] <= change["difference_ci_high"] <= differences.max()
+    assert 0 < change["paired_p"] <= 1
+
+
+def test_a_missing_x_ray_is_no_pair(rows):
+    with pytest.raises(ValueError, match="same X-rays"):
+        paired_change(rows[rows["method"] == "plain"], rows[rows["method"] == "guided"].iloc[1:], seed=0)
+
+
+def test_rows_are_the_similarities_with_both_methods_and_the_papers_figures(rows):
+    table = table3(rows, PAIRS, seed=0)
+    assert list(table.numbers["similarity"]) == ["ssim", "mncc"]
+    ssim, mncc = table.numbers.to_dict("records")
+    assert (ssim["srr_1mm_without"], ssim["srr_1mm_with"]) == (0.25, 0.75)
+    assert (mncc["srr_1mm_without"], mncc["srr_1mm_with"]) == (0.75, 0.25)
+    assert ssim["difference_median"] == -mncc["difference_median"]
+    shown = table.shown.to_dict("records")[0]
+    assert shown["Similarity"] == "SSIM"
+    assert shown["SRR - / +"] == "25% / 75%"
+    assert shown["better / worse"] == "2 / 1"
+    assert shown["paper - / +"] == "13.62 ± 8.63 / 5.55 ± 5.14"
+    assert shown["paper - / + "] == "2% / 10%"
+    assert shown["difference mm"].startswith("-1.02 (")
+    assert "– / –" in table.text.splitlines()[3]
+    assert any("negative where ROIs help" in note for note in TABLE3_NOTES)
+
+
+def test_the_papers_table_has_its_seven_similarities():
+    assert list(PAPER_TABLE3) == ["local_ncc", "global_ncc", "gradient_ncc", "ssim", "mse", "mae", "psnr"]
+
+
+WEIGHTS = {"coverage": True, "exclude": ["femur"], "exclude_margin_mm": 1.0}
+TABLE3 = {
+    "similarities": ["ssim", "mse"],
+    "init": "ours",
+    "roi": "unet",
+    "optimizer": "adam",
+    "weights": WEIGHTS,
+    "seeds": [0, 2],
+    "xrays_per_specimen": 3,
+}
+NO_ABLATION = {"optimizers": [], "init": "ours", "seeds": [0]}
+STARTS = {"ours": {"type": "encoder", "encoder": "net"}, "perturbed": {"type": "perturbed", "rotation_sd_deg": 1.0}}
+
+
+def test_methods_of_a_pair_differ_in_the_roi_term_only():
+    config = {"initial_poses": STARTS, "tables": {"table3": TABLE3, "ablation": NO_ABLATION}}
+    pairs, methods = table3_pairs(config), grid_methods(config)
+    assert list(pairs) == ["ssim", "mse"]
+    assert set(methods) == {name for pair in pairs.values() for name in (*pair.without, *pair.changed)}
+    for similarity, pair in pairs.items():
+        for without, with_rois, init in zip(pair.without, pair.changed, ("ours", "ours@2"), strict=True):
+            shared = {key: value for key, value in methods[without].items() if key not in ("label", "roi")}
+            assert (methods[without]["roi"], methods[with_rois]["roi"]) == ("none", "unet")
+            assert shared == {key: value for key, value in methods[with_rois].items() if key not in ("label", "roi")}
+            assert shared == {
+                "init": init,
+                "similarity": similarity,
+                "optimizer": "adam",
+                "weights": WEIGHTS,
+                "xrays": 3,
+            }
+
+
+def test_a_seed_is_another_training_of_the_encoder_or_other_random_numbers():
+    config = {"initial_poses": STARTS, "tables": {"table3": TABLE3, "ablation": NO_ABLATION}}
+    assert grid_starts(config) == {"ours@2": {"type": "encoder", "encoder": "net@2"}}
+    config["tables"]["table3"] = {**TABLE3, "init": "perturbed"}
+    assert grid_starts(config) == {"perturbed@2": STARTS["perturbed"]}
+    assert seed_parts("ours@2") == ("ours", 2)
+    assert seed_parts(seeded("ours", 0)) == ("ours", 0)
+
+
+def test_seeds_of_a_start_are_paired_by_the_start():
+    without, with_rois = registrations("plain", WITHOUT_MM), registrations("guided", WITH_MM)
+    other = [table.assign(init="ours@1", mpd_mm=table["mpd_mm"] + 1) for table in (without, with_rois)]
+    one, two = (
+        paired_change(without, with_rois, 0),
+        paired_change(pd.concat([without, other[0]]), pd.concat([other[1], with_rois]), 0),
+    )
+    assert (two["better"], two["worse"]) == (2 * one["better"], 2 * one["worse"])
+    assert two["difference_median"] == pytest.approx(one["difference_median"])
