@@ -18,7 +18,7 @@ from roireg.data.readers.ct import Patient, reference_points_mm
 from roireg.data.view import View, prepared, without_borders
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.demo.anatomy import LABEL_NAMES, load_anatomy
-from roireg.demo.dataset import PHOTONS, expose, label_volumes, pelvis_center_mm, specimen_bodies
+from roireg.demo.dataset import PHOTONS, expose, pelvis_center_mm, specimen_bodies
 from roireg.demo.source import download
 from roireg.demo.specimens import Specimen, make_specimens
 from roireg.demo.views import View as Exposure
@@ -83,7 +83,7 @@ def cases(folder: Path) -> Iterator[Case]:
     parameters = carm(768, 768, 0.388, 1020.0)
     camera = parameters.camera()
     for specimen in make_specimens(load_anatomy(*files), SPECIMENS, SEED):
-        bodies, center = specimen_bodies(specimen), pelvis_center_mm(label_volumes(specimen))
+        bodies, center = specimen_bodies(specimen), pelvis_center_mm(specimen)
         patient = as_patient(specimen)
         landmarks = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
         for index in range(XRAYS):

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 
 BASE = Path(workflow.basedir)
 SOURCE = BASE / "src"
@@ -98,6 +99,44 @@ def labels_of(methods):
     return {name: config["methods"][name]["label"] for name in methods}
 
 
+def filled(paths, wildcards):
+    """Paths of the condition that a job is of."""
+    if not CONDITIONS:
+        return paths
+    return expand(paths, condition=wildcards.condition, allow_missing=True)
+
+
+def out(wildcards):
+    """The results folder of the condition that a job is of."""
+    return OUT.format(condition=wildcards.condition) if CONDITIONS else OUT
+
+
+def everywhere(paths):
+    """Paths of all conditions, for targets."""
+    return expand(paths, condition=CONDITIONS) if CONDITIONS else paths
+
+
+def demo_settings(wildcards):
+    """The demo's settings, with those that its condition changes."""
+    demo = copy.deepcopy(config["demo"])
+    if CONDITIONS:
+        update_config(demo, CONDITIONS[wildcards.condition])
+    return demo
+
+
+def condition_notes(wildcards):
+    """What the tables of a condition say of it."""
+    if not CONDITIONS:
+        return []
+    settings = demo_settings(wildcards)
+    below = (
+        f"CTs reach {settings['ct_below_landmarks_mm']:g} mm below the lowest landmark"
+    )
+    return [
+        f"Condition {wildcards.condition}: {below}; the same X-rays in all conditions of the same views."
+    ]
+
+
 def segmenters_of(kind):
     """A pattern of the names of segmenters of one kind; of nothing if there are none."""
     names = [
@@ -126,7 +165,7 @@ def training_data(wildcards):
         "drrs": rules.synthesize_drrs.output,
     }
     return {
-        kind: expand(files[kind], specimen=others)
+        kind: expand(filled(files[kind], wildcards), specimen=others)
         for kind in config["segment"][wildcards.segmenter]["train_on"]
     }
 
@@ -150,11 +189,11 @@ def encoder_data(wildcards):
     encoder = config["encoders"][seed_parts(wildcards.encoder)[0]]
     data = {}
     if encoder["samples"] == "pool":
-        data["pool"] = f"{OUT}/drrs/{wildcards.specimen}.h5"
+        data["pool"] = f"{out(wildcards)}/drrs/{wildcards.specimen}.h5"
     if encoder["loss"]["roi"] > 0:
         segmenter = encoder["segmenter"]
         data["segmenter"] = (
-            f"{OUT}/segmenters/{segmenter}/{wildcards.specimen}/model.safetensors"
+            f"{out(wildcards)}/segmenters/{segmenter}/{wildcards.specimen}/model.safetensors"
         )
     return data
 
@@ -175,17 +214,19 @@ def segmenters_for(methods):
     )
 
 
-def networks_for(methods, specimen):
+def networks_for(methods, wildcards):
     """Files of the networks of methods of one start: an encoder's estimates, and segmenters that have not seen the specimen."""
     start = config["initial_poses"][config["methods"][methods[0]]["init"]]
     files = {
         "segmenters": [
-            f"{OUT}/segmenters/{name}/{specimen}/model.safetensors"
+            f"{out(wildcards)}/segmenters/{name}/{wildcards.specimen}/model.safetensors"
             for name in segmenters_for(methods)
         ]
     }
     if start["type"] == "encoder":
-        files["estimates"] = f"{OUT}/encoders/{start['encoder']}/{specimen}/poses.csv"
+        files["estimates"] = (
+            f"{out(wildcards)}/encoders/{start['encoder']}/{wildcards.specimen}/poses.csv"
+        )
     return files
 
 
@@ -215,12 +256,13 @@ def xrays_together(methods):
     return 1 if needs_vit_b(methods) else config["registration"]["xrays_together"]
 
 
-def parts_of(kind, suffix, method, specimen):
+def parts_of(kind, suffix, wildcards):
     """Files of the jobs that share a specimen's X-rays."""
+    method, specimen = wildcards.method, wildcards.specimen
     limit = config["methods"][method].get("xrays")
     count = min(XRAYS[specimen], limit or XRAYS[specimen])
     return [
-        f"{OUT}/parts/{kind}/{method}/{specimen}.{part}.{suffix}"
+        f"{out(wildcards)}/parts/{kind}/{method}/{specimen}.{part}.{suffix}"
         for part in part_names(count, config["registration"]["xrays_per_job"])
     ]
 
@@ -312,7 +354,9 @@ except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 
 DATASET = config["dataset"]["name"]
-OUT = f"results/{DATASET}"
+# Conditions of the demo under which everything is done; without any, results lie in results/{dataset}/ itself.
+CONDITIONS = config["conditions"]
+OUT = f"results/{DATASET}/{{condition}}" if CONDITIONS else f"results/{DATASET}"
 LOGS = f"{OUT}/logs"
 BENCHMARKS = f"{OUT}/benchmarks"
 ENVIRONMENT = "../envs/roireg.yaml"
@@ -324,6 +368,7 @@ PART = ".{part}" if SHARED else ""
 
 
 wildcard_constraints:
+    condition="|".join(map(re.escape, CONDITIONS)) or "(?!)",
     specimen=r"[^/]+",
     method=r"[^/]+",
     segmenter=r"[^/]+",

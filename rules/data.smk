@@ -68,9 +68,11 @@ rule make_demo_dataset:
         runtime=60,
         gpu=0,
     params:
-        specimens=config["demo"]["specimens"],
-        xrays_per_specimen=config["demo"]["xrays_per_specimen"],
-        seed=config["demo"]["seed"],
+        demo=lambda wildcards: {
+            key: value
+            for key, value in demo_settings(wildcards).items()
+            if key != "sdist"
+        },
         code=code("make_demo_dataset"),
     script:
         "../workflow_scripts/make_demo_dataset.py"
@@ -109,4 +111,8 @@ rule prepare_specimen:
 
 rule data:
     input:
-        expand(rules.prepare_specimen.output, specimen=SPECIMENS),
+        everywhere(
+            expand(
+                rules.prepare_specimen.output, specimen=SPECIMENS, allow_missing=True
+            )
+        ),

@@ -7,11 +7,11 @@ Reads nothing but the config. Writes results/{dataset}/estimate.md.
 rule estimate:
     """Core-hours, GPU-hours and disk of the run, from steps measured here."""
     output:
-        f"{OUT}/estimate.md",
+        f"results/{DATASET}/estimate.md",
     log:
-        f"{LOGS}/estimate.log",
+        f"results/{DATASET}/logs/estimate.log",
     benchmark:
-        f"{BENCHMARKS}/estimate.tsv"
+        f"results/{DATASET}/benchmarks/estimate.tsv"
     conda:
         ENVIRONMENT
     threads: 1

@@ -13,7 +13,9 @@ CAPTURE_RANGE = config["figures"]["capture_range"]
 rule figure1:
     """Figure 1: bones and landmarks in 3D beside the 2D mask."""
     input:
-        specimen=expand(rules.prepare_specimen.output, specimen=SPECIMENS[0]),
+        specimen=expand(
+            rules.prepare_specimen.output, specimen=SPECIMENS[0], allow_missing=True
+        ),
     output:
         png=report(
             f"{OUT}/figures/figure1.png",
@@ -82,11 +84,14 @@ rule segmentations:
 rule figure4:
     """Figure 4: landmarks under each method's estimate and under the truth."""
     input:
-        specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
+        specimens=expand(
+            rules.prepare_specimen.output, specimen=SPECIMENS, allow_missing=True
+        ),
         registrations=expand(
             REGISTRATIONS,
             method=FIGURE_METHODS,
             specimen=SPECIMENS,
+            allow_missing=True,
         ),
     output:
         png=report(
@@ -118,16 +123,20 @@ rule figure4:
 rule figure5:
     """Figure 5: segmentations and landmarks in 3D of one patient."""
     input:
-        specimen=expand(rules.prepare_specimen.output, specimen=CASE),
+        specimen=expand(
+            rules.prepare_specimen.output, specimen=CASE, allow_missing=True
+        ),
         dice=expand(
             rules.segment_dice.output.dice,
             segmenter=CASE_STUDY["segmenters"],
             specimen=CASE,
+            allow_missing=True,
         ),
         registrations=expand(
             REGISTRATIONS,
             method=CASE_STUDY["methods"],
             specimen=CASE,
+            allow_missing=True,
         ),
     output:
         png=report(
@@ -166,6 +175,7 @@ rule errors:
             REGISTRATIONS,
             method=TABLE1_METHODS,
             specimen=SPECIMENS,
+            allow_missing=True,
         ),
     output:
         png=report(
@@ -201,6 +211,7 @@ rule capture_range:
             REGISTRATIONS,
             method=CAPTURE_RANGE["methods"],
             specimen=SPECIMENS,
+            allow_missing=True,
         ),
     output:
         png=report(
@@ -234,7 +245,9 @@ rule capture_range:
 rule convergence:
     """Objective and error by iteration."""
     input:
-        traces=expand(TRACES, method=FIGURE_METHODS, specimen=SPECIMENS),
+        traces=expand(
+            TRACES, method=FIGURE_METHODS, specimen=SPECIMENS, allow_missing=True
+        ),
     output:
         png=report(
             f"{OUT}/figures/convergence.png",
@@ -276,6 +289,7 @@ rule learning_curves:
                 for seed in LEARNING_CURVES["seeds"]
             ],
             specimen=SPECIMENS,
+            allow_missing=True,
         ),
     output:
         png=report(
@@ -312,11 +326,17 @@ rule learning_curves:
 
 rule figures:
     input:
-        rules.figure1.output,
-        expand(rules.segmentations.output, segmenter=TABLE2_SEGMENTERS),
-        rules.learning_curves.output if LEARNING_CURVES["encoders"] else [],
-        rules.figure4.output,
-        rules.figure5.output if CASE_STUDY["methods"] else [],
-        rules.errors.output,
-        rules.capture_range.output if CAPTURE_RANGE["methods"] else [],
-        rules.convergence.output,
+        everywhere(rules.figure1.output),
+        everywhere(
+            expand(
+                rules.segmentations.output,
+                segmenter=TABLE2_SEGMENTERS,
+                allow_missing=True,
+            )
+        ),
+        everywhere(rules.learning_curves.output) if LEARNING_CURVES["encoders"] else [],
+        everywhere(rules.figure4.output),
+        everywhere(rules.figure5.output) if CASE_STUDY["methods"] else [],
+        everywhere(rules.errors.output),
+        everywhere(rules.capture_range.output) if CAPTURE_RANGE["methods"] else [],
+        everywhere(rules.convergence.output),

@@ -8,12 +8,8 @@ results/{dataset}/traces/{method}/{specimen}.h5.
 rule gather:
     """One method's registrations of one specimen, put together."""
     input:
-        registrations=lambda wildcards: parts_of(
-            "registrations", "csv", wildcards.method, wildcards.specimen
-        ),
-        traces=lambda wildcards: parts_of(
-            "traces", "h5", wildcards.method, wildcards.specimen
-        ),
+        registrations=lambda wildcards: parts_of("registrations", "csv", wildcards),
+        traces=lambda wildcards: parts_of("traces", "h5", wildcards),
     output:
         registrations=REGISTRATIONS,
         traces=TRACES,

@@ -13,7 +13,7 @@ PAIRED = rf"table3\.[a-z_]+(\+{re.escape(PAIR_ROI)})?(@\d+)?"
 rule register:
     """One method on all X-rays of one specimen, or a part of them."""
     input:
-        unpack(lambda wildcards: networks_for([wildcards.method], wildcards.specimen)),
+        unpack(lambda wildcards: networks_for([wildcards.method], wildcards)),
         specimen=rules.prepare_specimen.output,
     output:
         registrations=[f"{JOBS}/registrations/{{method}}/{{specimen}}{PART}.csv"],
@@ -57,7 +57,7 @@ rule register:
 # Both methods of a row of Table 3 in one job: few X-rays each, and what they load takes as long as they do.
 use rule register as register_pair with:
     input:
-        unpack(lambda wildcards: networks_for(pair_of(wildcards), wildcards.specimen)),
+        unpack(lambda wildcards: networks_for(pair_of(wildcards), wildcards)),
         specimen=rules.prepare_specimen.output,
     output:
         registrations=[
@@ -93,4 +93,11 @@ use rule register as register_pair with:
 
 rule registrations:
     input:
-        expand(REGISTRATIONS, method=config["methods"], specimen=SPECIMENS),
+        everywhere(
+            expand(
+                REGISTRATIONS,
+                method=config["methods"],
+                specimen=SPECIMENS,
+                allow_missing=True,
+            )
+        ),

@@ -12,27 +12,27 @@ REPORT_TRAININGS = report_trainings()
 rule report_html:
     """Tables, figures, X-rays, run times, versions and settings on one page."""
     input:
-        specimens=expand(rules.prepare_specimen.output, specimen=SPECIMENS),
-        tables=list(REPORT_TABLES.values()),
-        figures=[path for path, _ in REPORT_FIGURES.values()],
-        registrations=expand(
-            REGISTRATIONS,
-            method=TABLE1_METHODS,
-            specimen=SPECIMENS,
+        specimens=everywhere(
+            expand(
+                rules.prepare_specimen.output, specimen=SPECIMENS, allow_missing=True
+            )
         ),
-        traces=expand(TRACES, method=TABLE1_METHODS, specimen=SPECIMENS),
+        tables=[path for _, path in REPORT_TABLES],
+        figures=[path for _, path, _ in REPORT_FIGURES],
+        registrations=[path for _, path in report_files(REGISTRATIONS)],
+        traces=[path for _, path in report_files(TRACES)],
         metrics=[path for _, path in REPORT_TRAININGS],
     output:
         report(
-            f"{OUT}/report.html",
+            f"results/{DATASET}/report.html",
             caption="../report/every_xray.rst",
             category="X-rays",
             labels={"content": "tables, figures, and a gallery of X-rays"},
         ),
     log:
-        f"{LOGS}/report_html.log",
+        f"results/{DATASET}/logs/report_html.log",
     benchmark:
-        f"{BENCHMARKS}/report_html.tsv"
+        f"results/{DATASET}/benchmarks/report_html.tsv"
     conda:
         ENVIRONMENT
     threads: 1
@@ -43,13 +43,11 @@ rule report_html:
     params:
         title=DATASET,
         labels=labels_of(TABLE1_METHODS),
-        tables=list(REPORT_TABLES),
-        figures=[(title, text) for title, (_, text) in REPORT_FIGURES.items()],
-        traces=[
-            f"{method}/{specimen}"
-            for method in TABLE1_METHODS
-            for specimen in SPECIMENS
-        ],
+        tables=[title for title, _ in REPORT_TABLES],
+        figures=[(title, text) for title, _, text in REPORT_FIGURES],
+        # Conditions, if there are any, are told apart by the names of specimens: condition/specimen.
+        specimens=shown_specimens(),
+        registrations=[specimen for specimen, _ in report_files(REGISTRATIONS)],
         trainings=[label for label, _ in REPORT_TRAININGS],
         xrays_per_specimen=config["report"]["xrays_per_specimen"],
         settings=SETTINGS,

@@ -1,43 +1,75 @@
 """What the report holds, by title."""
 
 
+def of_conditions(path):
+    """A path in each condition, by the words with which titles of that condition begin."""
+    if not CONDITIONS:
+        return {"": path}
+    return {
+        f"{name}: ": expand(path, condition=name, allow_missing=True)[0]
+        for name in CONDITIONS
+    }
+
+
+def shown_specimens():
+    """Names of specimens as the report shows them, in the order of its files."""
+    return [
+        f"{prefix}{specimen}" for prefix in of_conditions(OUT) for specimen in SPECIMENS
+    ]
+
+
+def report_files(pattern):
+    """Name of the specimen as the report shows it, and path, of a file for each method of Table 1 and specimen."""
+    return [
+        (f"{prefix}{specimen}", path.format(method=method, specimen=specimen))
+        for prefix, path in of_conditions(pattern).items()
+        for method in TABLE1_METHODS
+        for specimen in SPECIMENS
+    ]
+
+
 def report_tables():
-    """Markdown tables by title."""
-    shown = {"Table 1: methods": rules.table1.output.md}
+    """Titles of the Markdown tables, and their paths."""
+    tables = {"Table 1: methods": rules.table1.output.md}
     if TABLE2_SEGMENTERS:
-        shown["Table 2: segmenters"] = rules.table2.output.md
+        tables["Table 2: segmenters"] = rules.table2.output.md
     if TABLE3_PAIRS:
-        shown["Table 3: similarities with and without ROIs"] = rules.table3.output.md
+        tables["Table 3: similarities with and without ROIs"] = rules.table3.output.md
     if ABLATION:
-        shown["Ablation: ROI terms and weights"] = rules.ablation.output.md
-    return shown
+        tables["Ablation: ROI terms and weights"] = rules.ablation.output.md
+    return [
+        (prefix + title, path)
+        for title, pattern in tables.items()
+        for prefix, path in of_conditions(pattern).items()
+    ]
 
 
 def report_figures():
-    """PNG figures by title, with their captions."""
-    shown = {"Figure 1": (rules.figure1.output.png, "figure1")}
-    shown["Figure 4"] = (rules.figure4.output.png, "figure4")
+    """Titles of the PNG figures, their paths, and their captions."""
+    figures = {"Figure 1": (rules.figure1.output.png, "figure1")}
+    figures["Figure 4"] = (rules.figure4.output.png, "figure4")
     if CASE_STUDY["methods"]:
-        shown["Figure 5"] = (rules.figure5.output.png, "figure5")
-    shown["Errors"] = (rules.errors.output.png, "errors")
+        figures["Figure 5"] = (rules.figure5.output.png, "figure5")
+    figures["Errors"] = (rules.errors.output.png, "errors")
     if CAPTURE_RANGE["methods"]:
-        shown["Capture range"] = (rules.capture_range.output.png, "capture_range")
-    shown["Convergence"] = (rules.convergence.output.png, "convergence")
+        figures["Capture range"] = (rules.capture_range.output.png, "capture_range")
+    figures["Convergence"] = (rules.convergence.output.png, "convergence")
     if LEARNING_CURVES["encoders"]:
-        shown["Learning curves"] = (
+        figures["Learning curves"] = (
             rules.learning_curves.output.png,
             "learning_curves",
         )
     for name in TABLE2_SEGMENTERS:
-        path = rules.segmentations.output.png.format(segmenter=name)
-        shown[f"Segmentations: {config['segment'][name]['label']}"] = (
-            path,
-            "segmentations",
-        )
-    return {
-        title: (path, (BASE / "report" / f"{name}.rst").read_text())
-        for title, (path, name) in shown.items()
-    }
+        path = expand(
+            rules.segmentations.output.png, segmenter=name, allow_missing=True
+        )[0]
+        label = config["segment"][name]["label"]
+        figures[f"Segmentations: {label}"] = (path, "segmentations")
+    return [
+        (prefix + title, path, (BASE / "report" / f"{name}.rst").read_text())
+        for title, (pattern, name) in figures.items()
+        for prefix, path in of_conditions(pattern).items()
+    ]
 
 
 def report_trainings():
@@ -51,7 +83,8 @@ def report_trainings():
         for name in encoders_of(TABLE1_METHODS)
     ]
     return [
-        (label, f"{folder}/{specimen}/metrics.json")
-        for label, folder in segmenters + encoders
+        (prefix + label, f"{folder}/{specimen}/metrics.json")
+        for label, pattern in segmenters + encoders
+        for prefix, folder in of_conditions(pattern).items()
         for specimen in SPECIMENS
     ]

@@ -16,6 +16,7 @@ rule table1:
             REGISTRATIONS,
             method=TABLE1_METHODS,
             specimen=SPECIMENS,
+            allow_missing=True,
         ),
     output:
         csv=report(
@@ -39,7 +40,7 @@ rule table1:
         gpu=0,
     params:
         labels=labels_of(TABLE1_METHODS),
-        notes=config["tables"]["notes"],
+        notes=lambda wildcards: config["tables"]["notes"] + condition_notes(wildcards),
         seed=config["seed"],
         code=code("table1"),
     script:
@@ -53,6 +54,7 @@ rule table2:
             rules.segment_dice.output.dice,
             segmenter=TABLE2_SEGMENTERS,
             specimen=SPECIMENS,
+            allow_missing=True,
         ),
     output:
         csv=report(
@@ -76,7 +78,7 @@ rule table2:
         gpu=0,
     params:
         segmenters=described(TABLE2_SEGMENTERS),
-        notes=config["tables"]["notes"],
+        notes=lambda wildcards: config["tables"]["notes"] + condition_notes(wildcards),
         seed=config["seed"],
         code=code("table2"),
     script:
@@ -94,6 +96,7 @@ rule table3:
                 for name in (*pair.without, *pair.changed)
             ],
             specimen=SPECIMENS,
+            allow_missing=True,
         ),
     output:
         csv=report(
@@ -117,7 +120,7 @@ rule table3:
         gpu=0,
     params:
         pairs={name: vars(pair) for name, pair in TABLE3_PAIRS.items()},
-        notes=config["tables"]["notes"],
+        notes=lambda wildcards: config["tables"]["notes"] + condition_notes(wildcards),
         seed=config["seed"],
         code=code("table3"),
     script:
@@ -131,6 +134,7 @@ rule ablation:
             REGISTRATIONS,
             method=[name for cell in ABLATION for name in cell.methods],
             specimen=SPECIMENS,
+            allow_missing=True,
         ),
     output:
         csv=report(
@@ -154,7 +158,7 @@ rule ablation:
         gpu=0,
     params:
         cells=[vars(cell) for cell in ABLATION],
-        notes=config["tables"]["notes"],
+        notes=lambda wildcards: config["tables"]["notes"] + condition_notes(wildcards),
         seed=config["seed"],
         code=code("ablation"),
     script:
@@ -163,7 +167,7 @@ rule ablation:
 
 rule tables:
     input:
-        rules.table1.output,
-        rules.table2.output if TABLE2_SEGMENTERS else [],
-        rules.table3.output if TABLE3_PAIRS else [],
-        rules.ablation.output if ABLATION else [],
+        everywhere(rules.table1.output),
+        everywhere(rules.table2.output) if TABLE2_SEGMENTERS else [],
+        everywhere(rules.table3.output) if TABLE3_PAIRS else [],
+        everywhere(rules.ablation.output) if ABLATION else [],

@@ -4,13 +4,17 @@ from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.demo.dataset import make_dataset
+    from roireg.demo.views import view_settings
 
+    demo = snakemake.params.demo
     make_dataset(
         snakemake.input.ct,
         snakemake.input.labels,
         snakemake.output[0],
-        specimens=snakemake.params.specimens,
-        xrays_per_specimen=snakemake.params.xrays_per_specimen,
-        seed=snakemake.params.seed,
+        specimens=demo["specimens"],
+        xrays_per_specimen=demo["xrays_per_specimen"],
+        seed=demo["seed"],
+        ct_below_landmarks_mm=demo["ct_below_landmarks_mm"],
+        views=view_settings(demo["views"]),
         progress=progress,
     )

@@ -4,8 +4,10 @@ from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads) as logger:
     import json
+    from dataclasses import replace
     from pathlib import Path
 
+    import pandas as pd
     import yaml
 
     from roireg.data.results import read_registrations, read_traces
@@ -15,12 +17,17 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     from roireg.report.page import figure_section, page, run_times, table_section
 
     params, inputs = snakemake.params, snakemake.input
-    rows = read_registrations(inputs.registrations)
+    files = zip(params.registrations, inputs.registrations, inputs.traces, strict=True)
+    parts, traces = [], {}
+    for name, registrations, trace in files:
+        parts.append(read_registrations([registrations]).assign(specimen=name))
+        traces[name, parts[-1]["method"].iloc[0]] = trace
+    rows = pd.concat(parts, ignore_index=True)
     gallery = Gallery()
-    traces = dict(zip(params.traces, inputs.traces, strict=True))
-    for path in progress(inputs.specimens, len(inputs.specimens), "specimen"):
-        specimen = read_specimen(path)
-        of_methods = {method: read_traces(traces[f"{method}/{specimen.name}"]) for method in params.labels}
+    named = list(zip(params.specimens, inputs.specimens, strict=True))
+    for name, path in progress(named, len(named), "specimen"):
+        specimen = replace(read_specimen(path), name=name)
+        of_methods = {method: read_traces(traces[name, method]) for method in params.labels}
         own = rows[rows["specimen"] == specimen.name]
         own = own[own["projection"].isin(from_best_to_worst(own, params.xrays_per_specimen))]
         add_specimen(gallery, specimen, own, of_methods, params.labels)

@@ -6,9 +6,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from roireg.data.deepfluoro import POSES, Ct, Projection, ProjectionParameters, write_parameters, write_specimen
-from roireg.data.volume import Volume, box_center_mm
+from roireg.data.volume import Volume
 from roireg.demo.anatomy import (
     FEMURS,
     LABEL_NAMES,
@@ -17,9 +18,10 @@ from roireg.demo.anatomy import (
     RIGHT_FEMUR,
     RIGHT_HEMIPELVIS,
     load_anatomy,
+    points_mm,
 )
 from roireg.demo.specimens import Specimen, make_specimens
-from roireg.demo.views import View, carm, draw_aperture, draw_instruments, draw_view
+from roireg.demo.views import View, ViewSettings, carm, draw_aperture, draw_instruments, draw_view
 from roireg.drr import project_mask
 from roireg.files import atomic_path
 from roireg.geometry.camera import Camera, project
@@ -45,6 +47,8 @@ PHOTONS = 1e5
 SCATTER_TO_PRIMARY = 0.3
 SCATTER_SIGMA_MM = 40.0
 BLUR_SIGMA_MM = 0.2
+
+NEAR_PA = ViewSettings()
 
 PAINT_ORDER = (3, 4, 1, 2, 5, 6)
 MASK_STEP_MM = 1.0
@@ -87,10 +91,17 @@ def label_volumes(specimen: Specimen) -> dict[int, Volume]:
     }
 
 
-def pelvis_center_mm(masks: dict[int, Volume]) -> np.ndarray:
-    """`(3,)` point on which the C-arm is centred: the middle of the bounding box of both hemipelves."""
-    left, right = masks[LEFT_HEMIPELVIS], masks[RIGHT_HEMIPELVIS]
-    return box_center_mm((left.values + right.values) > 0, left).numpy()
+def pelvis_center_mm(specimen: Specimen) -> Float[np.ndarray, "3"]:
+    """Point on which the C-arm is centred: the middle of the box around both hemipelves down to the lowest landmark.
+
+    It is found in the patient, not in the scan: X-rays must not depend on how far the scan reaches.
+    """
+    truth = specimen.truth
+    lowest_mm = min(position[2] for position in specimen.landmarks_mm.values())
+    voxels = np.argwhere(np.isin(truth.labels, (LEFT_HEMIPELVIS, RIGHT_HEMIPELVIS)))
+    points = points_mm(voxels, truth.volume_from_voxel)
+    points = points[points[:, 2] >= lowest_mm]
+    return (points.min(axis=0) + points.max(axis=0)) / 2
 
 
 def segmentation(masks: dict[int, Volume], view: View, camera: Camera) -> np.ndarray:
@@ -126,7 +137,12 @@ def chosen(rng: np.random.Generator, count: int, share: float) -> set[int]:
 
 
 def projections(
-    specimen: Specimen, parameters: ProjectionParameters, count: int, seed: int, photons: float
+    specimen: Specimen,
+    parameters: ProjectionParameters,
+    count: int,
+    seed: int,
+    photons: float,
+    views: ViewSettings,
 ) -> Iterator[Projection]:
     """X-rays of a specimen with their ground truth, one at a time."""
     camera = parameters.camera()
@@ -134,13 +150,13 @@ def projections(
     extrinsic = torch.from_numpy(parameters.extrinsic)
     names = list(specimen.landmarks_mm)
     points = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
-    center = pelvis_center_mm(masks)
+    center = pelvis_center_mm(specimen)
     rng = generator(seed, specimen.name, "choices")
     upside_down, equipped = chosen(rng, count, UPSIDE_DOWN_SHARE), chosen(rng, count, INSTRUMENT_SHARE)
     for index in range(count):
         name = f"{index:03d}"
         rng = generator(seed, specimen.name, name)
-        view = draw_view(rng, camera, center, specimen.landmarks_mm, index in upside_down)
+        view = draw_view(rng, camera, center, specimen.landmarks_mm, index in upside_down, views)
         instruments = draw_instruments(rng, center) if index in equipped else []
         positions = project(points, camera, view.pose).numpy()
         stored = (view.pose, view.femur_poses[LEFT_FEMUR], view.femur_poses[RIGHT_FEMUR])
@@ -166,6 +182,8 @@ def make_dataset(
     pixel_mm: float = 0.388,
     source_to_detector_mm: float = 1020.0,
     photons: float = PHOTONS,
+    ct_below_landmarks_mm: float = 4.0,
+    views: ViewSettings = NEAR_PA,
     progress: Callable[[Iterator[Projection], int, str], Iterator[Projection]] | None = None,
 ) -> None:
     """Write the demo data set; the file is there whole or not at all.
@@ -177,18 +195,21 @@ def make_dataset(
         seed: the same seed gives the same data.
         rows, columns, pixel_mm, source_to_detector_mm: the detector.
         photons: per unattenuated pixel.
+        ct_below_landmarks_mm: how far the CTs reach below the lowest landmark. The X-rays do not depend on it.
+        views: how exposures are distributed.
         progress: passes a specimen's X-rays through, given their number and what they are, as
             `roireg.workflow.job.progress`.
 
     Raises:
-        InputError: the input files are not what they should be.
+        InputError: the input files are not what they should be, the patient ends before the CT would, or no exposure
+            shows enough landmarks.
     """
     source = load_anatomy(ct, labels)
     parameters = carm(rows, columns, pixel_mm, source_to_detector_mm)
     with atomic_path(out) as temporary, h5py.File(temporary, "w") as file:
         write_parameters(file, parameters)
-        for specimen in make_specimens(source, specimens, seed):
-            xrays = projections(specimen, parameters, xrays_per_specimen, seed, photons)
+        for specimen in make_specimens(source, specimens, seed, ct_below_landmarks_mm):
+            xrays = projections(specimen, parameters, xrays_per_specimen, seed, photons, views)
             if progress is not None:
                 xrays = progress(xrays, xrays_per_specimen, f"{specimen.name} X-ray")
             write_specimen(file, specimen.name, specimen_ct(specimen), xrays)

@@ -15,10 +15,11 @@ from roireg.demo.continuation import AIR_HU, extend
 from roireg.demo.landmarks import find_landmarks, mirrored_name
 from roireg.demo.names import specimen_names
 from roireg.demo.warp import FIELD_SPACING_MM, Warp, identity_warp, random_warp, resample
+from roireg.errors import InputError
 from roireg.seeds import generator
 
 FINE_SPACING_MM = 1.5
-CONTINUED_MM = 140.0
+SUPERIOR_MM, INFERIOR_MM = 140.0, 180.0
 DISPLACEMENT_SD_MM = 7.0
 SMOOTHNESS_MM = 45.0
 SCALE_RANGE = 0.06
@@ -29,7 +30,6 @@ IMPLANT_HU = 3000.0
 CT_NOISE_HU = 12.0
 CT_RANGE_HU = (-1024, 3071)
 LATTICE_FRACTION = (0.25, 0.75)
-BELOW_LANDMARKS_MM = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +137,12 @@ def scan(truth: Anatomy, bottom_mm: float, top_mm: float, rng: np.random.Generat
 
 
 def make_specimen(
-    source: Anatomy, continued: Anatomy, landmarks_mm: dict[str, np.ndarray], index: int, seed: int
+    source: Anatomy,
+    continued: Anatomy,
+    landmarks_mm: dict[str, np.ndarray],
+    index: int,
+    seed: int,
+    ct_below_landmarks_mm: float,
 ) -> Specimen:
     """Specimen number `index`: 0 is the source itself, every second one is mirrored.
 
@@ -147,6 +152,10 @@ def make_specimen(
         landmarks_mm: of the source.
         index: from 0.
         seed: of the data set.
+        ct_below_landmarks_mm: how far the scan reaches below the lowest landmark.
+
+    Raises:
+        InputError: the patient ends before that.
     """
     name = specimen_names(index + 1)[index]
     rng = generator(seed, name)
@@ -161,13 +170,18 @@ def make_specimen(
     top = (source.volume_from_voxel[:3, 3] + source.upper_corner_mm) / 2
     top[2] = source.upper_corner_mm[2]
     top_mm = warp.specimen_from_source(top[None])[0, 2]
-    bottom_mm = min(position[2] for position in landmarks.values()) - BELOW_LANDMARKS_MM
+    lowest_mm = min(position[2] for position in landmarks.values())
+    bottom_mm = lowest_mm - ct_below_landmarks_mm
+    end_mm = truth.volume_from_voxel[2, 3]
+    if bottom_mm < end_mm:
+        what = f"{ct_below_landmarks_mm:g} mm, and {name} ends {lowest_mm - end_mm:.0f} mm below its lowest landmark"
+        raise InputError("config: demo.ct_below_landmarks_mm", what, "Make it smaller")
     return Specimen(name, truth, scan(truth, bottom_mm, top_mm, rng), landmarks, warp)
 
 
-def make_specimens(source: Anatomy, count: int, seed: int) -> Iterator[Specimen]:
-    """`count` specimens, one at a time."""
+def make_specimens(source: Anatomy, count: int, seed: int, ct_below_landmarks_mm: float) -> Iterator[Specimen]:
+    """`count` specimens, one at a time; see `make_specimen`."""
     landmarks = find_landmarks(source)
-    continued = extend(source, CONTINUED_MM, CONTINUED_MM)
+    continued = extend(source, SUPERIOR_MM, INFERIOR_MM)
     for index in range(count):
-        yield make_specimen(source, continued, landmarks, index, seed)
+        yield make_specimen(source, continued, landmarks, index, seed, ct_below_landmarks_mm)

@@ -1,22 +1,23 @@
 """What differs from exposure to exposure: pose, bent hips, instruments, collimator; and the C-arm that all share."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from roireg.data.deepfluoro import ProjectionParameters
 from roireg.demo.anatomy import LEFT_FEMUR, RIGHT_FEMUR
+from roireg.errors import InputError
 from roireg.geometry.camera import Camera, project, rotate_image_180
-from roireg.geometry.poses import pa_pose, perturb
+from roireg.geometry.poses import camera_twist, pa_pose, perturb
 from roireg.geometry.se3 import invert, se3_exp
 from roireg.simulation.xray_formation import Aperture, Cylinder
 
 ISOCENTER_SHARE = 0.72
-ROTATION_SD_DEG, ROTATION_MAX_DEG = 10.0, 28.0
-TRANSLATION_SD_MM, TRANSLATION_MAX_MM = 25.0, 60.0
 FEMUR_SD_DEG, FEMUR_MAX_DEG = 8.0, 24.0
-MIN_VISIBLE_LANDMARKS = 8
 POSE_TRIES = 1000
 
 EXTRINSIC_TWIST = (0.3, -1.1, 0.2, 120.0, -45.0, 310.0)
@@ -29,6 +30,34 @@ INSTRUMENT_REACH_MM = 60.0
 APERTURE_SHARE = (0.98, 1.06)
 APERTURE_EXPONENT = (5.0, 40.0)
 APERTURE_SHIFT_SHARE = 0.015
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """How exposures are distributed: a normal twist about the posterior-anterior pose, cut off at a limit.
+
+    Triples are along the camera's axes in that pose: x across the image, y down, z along the central ray; a rotation is
+    about the middle of the pelvis.
+
+    Attributes:
+        mean_rotation_deg, mean_translation_mm: mean of the twist; with zeros it is the posterior-anterior pose.
+        rotation_sd_deg, translation_sd_mm: standard deviations.
+        rotation_max_deg, translation_max_mm: largest distance from the mean.
+        min_visible_landmarks: exposures that show fewer of the 14 landmarks are drawn again.
+    """
+
+    mean_rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    mean_translation_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    rotation_sd_deg: tuple[float, float, float] = (10.0, 10.0, 10.0)
+    rotation_max_deg: tuple[float, float, float] = (28.0, 28.0, 28.0)
+    translation_sd_mm: tuple[float, float, float] = (25.0, 25.0, 25.0)
+    translation_max_mm: tuple[float, float, float] = (60.0, 60.0, 60.0)
+    min_visible_landmarks: int = 8
+
+
+def view_settings(entry: dict[str, Any]) -> ViewSettings:
+    """Settings from the config's `demo.views`."""
+    return ViewSettings(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +86,27 @@ def carm(rows: int, columns: int, pixel_mm: float, source_to_detector_mm: float)
     return ProjectionParameters(extrinsic, intrinsic, rows, columns, pixel_mm, pixel_mm)
 
 
-def truncated_normal(rng: np.random.Generator, sd: float, limit: float, count: int) -> np.ndarray:
-    """`(count,)` centred normal values within `+-limit`."""
-    out = rng.normal(0, sd, count)
+def truncated_normal(
+    rng: np.random.Generator, sd: Float[np.ndarray, "N"], limit: Float[np.ndarray, "N"]
+) -> Float[np.ndarray, "N"]:
+    """Centred normal values of the given standard deviations, each within plus and minus its limit."""
+    out = rng.normal(0, sd)
     while (outside := np.abs(out) > limit).any():
-        out[outside] = rng.normal(0, sd, outside.sum())
+        out[outside] = rng.normal(0, sd[outside])
     return out
+
+
+def draw_twist(rng: np.random.Generator, settings: ViewSettings, pa: Float[Tensor, "4 4"]) -> Float[Tensor, "6"]:
+    """A random twist (rad, mm) of the camera about `pa`, along the volume's axes as `perturb` takes it."""
+
+    def along_volume(values: tuple[float, float, float]) -> Float[np.ndarray, "3"]:
+        """Spreads along the camera's axes, along the volume's: in the posterior-anterior pose both are parallel."""
+        return pa[:3, :3].abs().numpy() @ np.array(values)
+
+    turn = truncated_normal(rng, along_volume(settings.rotation_sd_deg), along_volume(settings.rotation_max_deg))
+    shift = truncated_normal(rng, along_volume(settings.translation_sd_mm), along_volume(settings.translation_max_mm))
+    mean = torch.tensor([*np.deg2rad(settings.mean_rotation_deg), *settings.mean_translation_mm], dtype=torch.float64)
+    return camera_twist(mean, pa) + torch.from_numpy(np.concatenate([np.deg2rad(turn), shift]))
 
 
 def articulated(pose: torch.Tensor, rotation_rad: np.ndarray, head_mm: np.ndarray) -> torch.Tensor:
@@ -84,28 +128,28 @@ def draw_view(
     center_mm: np.ndarray,
     landmarks_mm: dict[str, np.ndarray],
     upside_down: bool,
+    settings: ViewSettings,
 ) -> View:
     """A random exposure about the posterior-anterior one through a point, with enough landmarks in sight.
 
     Raises:
-        ValueError: no such view was found; the detector is too small for the patient.
+        InputError: no such view was found.
     """
     center = torch.from_numpy(center_mm)
     points = torch.from_numpy(np.stack(list(landmarks_mm.values())))
     start = pa_pose(center, ISOCENTER_SHARE * camera.source_to_detector_mm)
     for _ in range(POSE_TRIES):
-        rotation = np.deg2rad(truncated_normal(rng, ROTATION_SD_DEG, ROTATION_MAX_DEG, 3))
-        shift = truncated_normal(rng, TRANSLATION_SD_MM, TRANSLATION_MAX_MM, 3)
-        pose = perturb(start, torch.from_numpy(np.concatenate([rotation, shift])), center)
+        pose = perturb(start, draw_twist(rng, settings, start), center)
         if upside_down:
             pose = rotate_image_180(camera, pose)[1]
-        if visible(project(points, camera, pose), camera) >= MIN_VISIBLE_LANDMARKS:
+        if visible(project(points, camera, pose), camera) >= settings.min_visible_landmarks:
             break
     else:
-        raise ValueError(f"no view in {POSE_TRIES} shows {MIN_VISIBLE_LANDMARKS} landmarks; use a larger detector")
+        what = f"none of {POSE_TRIES} random exposures shows {settings.min_visible_landmarks} landmarks"
+        raise InputError("config: demo.views", what, "Lower the spreads, or `min_visible_landmarks`")
     femur_poses = {}
     for label, head in ((LEFT_FEMUR, "FH-l"), (RIGHT_FEMUR, "FH-r")):
-        turn = np.deg2rad(truncated_normal(rng, FEMUR_SD_DEG, FEMUR_MAX_DEG, 3))
+        turn = np.deg2rad(truncated_normal(rng, np.full(3, FEMUR_SD_DEG), np.full(3, FEMUR_MAX_DEG)))
         femur_poses[label] = articulated(pose, turn, landmarks_mm[head])
     return View(pose, femur_poses, upside_down)
 

@@ -49,3 +49,9 @@ def carm_pose(
     orbit = isocenter_mm.new_tensor([0, 0, math.radians(primary_deg), 0, 0, 0], dtype=torch.float64)
     at_zero = pa_pose(isocenter_mm, source_to_isocenter_mm)
     return perturb(perturb(at_zero, turn, isocenter_mm), orbit, isocenter_mm)
+
+
+def camera_twist(twist: Float[Tensor, "*B 6"], pose: Float[Tensor, "4 4"]) -> Float[Tensor, "*B 6"]:
+    """Twists given along the camera's axes, along the volume's axes as `perturb` takes them."""
+    camera_from_volume = pose[:3, :3].T
+    return torch.cat([twist[..., :3] @ camera_from_volume, twist[..., 3:] @ camera_from_volume], dim=-1)

@@ -18,7 +18,7 @@ from roireg.drr.rois import project_rois, roi_volumes
 from roireg.errors import InputError
 from roireg.files import atomic_path
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import perturb
+from roireg.geometry.poses import camera_twist, perturb
 from roireg.seeds import generator
 
 TRIES = 1000
@@ -82,12 +82,6 @@ def settings_from_config(synthesize: dict, mu_water_per_mm: float, mu_bone_per_m
         continued_share=synthesize["continued_share"],
         continued_mm=synthesize["continued_mm"],
     )
-
-
-def camera_twist(twist: Float[Tensor, "*B 6"], pose: Float[Tensor, "4 4"]) -> Float[Tensor, "*B 6"]:
-    """Twists given along the camera's axes, along the volume's axes as `perturb` takes them."""
-    camera_from_volume = pose[:3, :3].T
-    return torch.cat([twist[..., :3] @ camera_from_volume, twist[..., 3:] @ camera_from_volume], dim=-1)
 
 
 def drawn_pose(specimen: Specimen, settings: SynthesisSettings, rng: np.random.Generator) -> Float[Tensor, "4 4"]:
