@@ -22,7 +22,7 @@ from roireg.demo.dataset import PHOTONS, expose, pelvis_center_mm, specimen_bodi
 from roireg.demo.source import download
 from roireg.demo.specimens import Specimen, make_specimens
 from roireg.demo.views import View as Exposure
-from roireg.demo.views import carm, draw_instruments, draw_view
+from roireg.demo.views import ViewSettings, carm, draw_instruments, draw_view
 from roireg.geometry.poses import carm_pose, perturb
 from roireg.geometry.se3 import invert, transform_points
 from roireg.metrics.pose_errors import registration_errors
@@ -31,6 +31,8 @@ from roireg.register.weights import WeightSettings, weight_map
 from roireg.seeds import generator
 
 SEED, SPECIMENS, XRAYS = 1, 6, 8
+# The CT ends within the X-rays, as the demo's does.
+CT_BELOW_LANDMARKS_MM = 4.0
 CROP_PX, SIZE_PX = 25, 128
 SOURCE_SHARE = 0.72
 # What a C-arm's display says of its angles.
@@ -82,13 +84,13 @@ def cases(folder: Path) -> Iterator[Case]:
         download(*files)
     parameters = carm(768, 768, 0.388, 1020.0)
     camera = parameters.camera()
-    for specimen in make_specimens(load_anatomy(*files), SPECIMENS, SEED):
+    for specimen in make_specimens(load_anatomy(*files), SPECIMENS, SEED, CT_BELOW_LANDMARKS_MM):
         bodies, center = specimen_bodies(specimen), pelvis_center_mm(specimen)
         patient = as_patient(specimen)
         landmarks = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
         for index in range(XRAYS):
             rng = generator(SEED, "own study", specimen.name, str(index))
-            first = draw_view(rng, camera, center, specimen.landmarks_mm, False)
+            first = draw_view(rng, camera, center, specimen.landmarks_mm, False, ViewSettings())
             second = turned(first, rng.choice([-1, 1]) * rng.uniform(*SECOND_DEG), center)
             instruments = draw_instruments(rng, center) if index % 3 == 2 else []
             expected = carm_pose(

@@ -14,7 +14,12 @@ SOURCE = BASE / "src"
 SCRIPTS = BASE / "workflow_scripts"
 sys.path.insert(0, str(SOURCE))
 
-from roireg.workflow.config import check_grids, check_references, check_schema
+from roireg.workflow.config import (
+    check_conditions,
+    check_grids,
+    check_references,
+    check_schema,
+)
 from roireg.demo.names import specimen_names as demo_specimen_names
 from roireg.errors import InputError
 from roireg.workflow.comparisons import (
@@ -343,6 +348,7 @@ try:
     config["methods"].update(grid_methods(config))
     config["initial_poses"].update(grid_starts(config))
     check_references(config)
+    check_conditions(config)
     check_licence(config)
     SPECIMENS = specimens_of(config["dataset"], config["demo"])
     # Unless jobs share X-rays, nobody needs to know how many there are.

@@ -120,6 +120,18 @@ def check_references(config: dict[str, Any]) -> None:
             raise InputError(f"config: {section}.{key}", f"{low} is more than {high}", "Give the smaller one first")
 
 
+def check_conditions(config: dict[str, Any]) -> None:
+    """Check that conditions, which change the demo, are asked for of the demo.
+
+    Raises:
+        InputError: the dataset is another one.
+    """
+    dataset = config["dataset"]
+    if config["conditions"] and (dataset["path"] is not None or dataset["source"] != "demo"):
+        what = "conditions change the demo, and the dataset is another one"
+        raise InputError("config: conditions", what, "Leave them out, or set dataset.source to demo")
+
+
 def check_grids(config: dict[str, Any]) -> None:
     """Check the names by which Table 3 and the ablation ask for methods.
 

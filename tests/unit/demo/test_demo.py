@@ -27,7 +27,7 @@ from roireg.demo.dataset import (
     specimen_bodies,
 )
 from roireg.demo.landmarks import LANDMARKS, femoral_head, find_landmarks, fit_sphere
-from roireg.demo.views import View, articulated, carm, draw_view
+from roireg.demo.views import View, ViewSettings, articulated, carm, draw_twist, draw_view, view_settings
 from roireg.demo.warp import jacobian_determinant, random_warp
 from roireg.drr import coverage, project_mask, render
 from roireg.errors import InputError
@@ -363,7 +363,7 @@ def test_an_articulated_femur_turns_about_its_head():
     landmarks = {name: ORIGIN_MM + 20.0 * np.array(np.unravel_index(k, (3, 3, 3))) for k, name in enumerate(LANDMARKS)}
     camera = carm(96, 96, 3.104, 1020.0).camera()
     center = np.mean(list(landmarks.values()), axis=0)
-    view = draw_view(np.random.default_rng(0), camera, center, landmarks, False)
+    view = draw_view(np.random.default_rng(0), camera, center, landmarks, False, ViewSettings())
     head = landmarks["FH-l"]
     shaft = head + np.array([20.0, 0.0, -90.0])
     points = torch.from_numpy(np.stack([head, shaft]))
@@ -383,10 +383,10 @@ def test_the_femur_itself_moves_by_the_rotation_given():
 def test_bending_a_hip_changes_the_image_at_that_femur_only(patient):
     continued = extend(patient, 60.0, 60.0)
     landmarks = find_landmarks(patient)
-    specimen = specimens.make_specimen(patient, continued, landmarks, 0, 0)
+    specimen = specimens.make_specimen(patient, continued, landmarks, 0, 0, 4.0)
     camera = carm(96, 96, 3.104, 1020.0).camera()
     bodies, masks = specimen_bodies(specimen), label_volumes(specimen)
-    start = pa_pose(torch.from_numpy(pelvis_center_mm(masks)), 734.0)
+    start = pa_pose(torch.from_numpy(pelvis_center_mm(specimen)), 734.0)
     straight = View(start, {5: start, 6: start}, False)
     bent = View(start, {5: articulated(start, np.array([0.0, 0.35, 0.0]), landmarks["FH-l"]), 6: start}, False)
     images, femurs = [], []
@@ -525,3 +525,64 @@ def test_an_interrupted_run_leaves_no_file(files, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make_dataset(*files, tmp_path / "demo.h5", specimens=1, xrays_per_specimen=1, progress=interrupt, **DETECTOR)
     assert not list(tmp_path.iterdir())
+
+
+# conditions
+
+
+def test_a_longer_ct_shows_more_of_the_patient_and_the_xrays_are_the_same(files, dataset, tmp_path):
+    path = tmp_path / "longer.h5"
+    options = {"specimens": 2, "xrays_per_specimen": 3, "seed": 5, **DETECTOR}
+    make_dataset(*files, path, ct_below_landmarks_mm=40.0, **options)
+    compared = 0
+    for (name, short, _, one), (other_name, long, _, other) in zip(read(dataset), read(path), strict=True):
+        compared += 1
+        assert (name, one.name) == (other_name, other.name)
+        np.testing.assert_array_equal(one.intensity, other.intensity)
+        np.testing.assert_array_equal(one.poses["cam-to-pelvis-vol"], other.poses["cam-to-pelvis-vol"])
+        lowest = min(position[2] for position in long.landmarks_mm.values())
+        for ct, below_mm in ((short, 4.0), (long, 40.0)):
+            # The lattice of a CT is shifted at random by less than one of its voxels of 3 mm.
+            assert 0 <= lowest - below_mm - ct.volume_from_voxel()[2, 3] + 4.5 <= 4.5
+        assert long.hu.shape[0] > short.hu.shape[0]
+    assert compared == 6
+
+
+def test_a_ct_cannot_reach_beyond_the_patient(files, tmp_path):
+    with pytest.raises(InputError, match=r"ct_below_landmarks_mm: 400 mm, and demo-01 ends .* Make it smaller"):
+        make_dataset(*files, tmp_path / "demo.h5", ct_below_landmarks_mm=400.0, **DETECTOR)
+    assert not list(tmp_path.iterdir())
+
+
+def test_exposures_have_the_mean_and_the_spread_that_the_settings_give_along_the_cameras_axes():
+    entry = {
+        "mean_rotation_deg": [4.0, -3.0, 2.0],
+        "mean_translation_mm": [15.0, 10.0, -5.0],
+        "rotation_sd_deg": [12.0, 6.0, 3.0],
+        "rotation_max_deg": [90.0, 90.0, 3.0],
+        "translation_sd_mm": [70.0, 50.0, 90.0],
+        "translation_max_mm": [500.0, 500.0, 90.0],
+        "min_visible_landmarks": 0,
+    }
+    settings = view_settings(entry)
+    pa = pa_pose(torch.zeros(3, dtype=torch.float64), 700.0)
+    rng = np.random.default_rng(0)
+    twists = torch.stack([draw_twist(rng, settings, pa) for _ in range(4000)])
+    # From the volume's axes to the camera's.
+    along = torch.cat([twists[:, :3] @ pa[:3, :3], twists[:, 3:] @ pa[:3, :3]], dim=1)
+    along[:, :3] = torch.rad2deg(along[:, :3])
+    mean, sd = along.mean(0).numpy(), along.std(0).numpy()
+    np.testing.assert_allclose(mean, [4, -3, 2, 15, 10, -5], atol=5)
+    np.testing.assert_allclose(sd[[0, 1, 3, 4]], [12, 6, 70, 50], rtol=0.05)
+    # A normal that is cut off at one standard deviation has 0.54 of it.
+    np.testing.assert_allclose(sd[[2, 5]], [0.54 * 3, 0.54 * 90], rtol=0.05)
+    assert (along[:, 2] - 2).abs().max() <= 3 + 1e-9
+    assert (along[:, 5] + 5).abs().max() <= 90 + 1e-9
+
+
+def test_an_exposure_that_no_pose_allows_is_an_error():
+    landmarks = {name: ORIGIN_MM + 400.0 * np.array([k, 0.0, 0.0]) for k, name in enumerate(LANDMARKS)}
+    camera = carm(96, 96, 3.104, 1020.0).camera()
+    settings = ViewSettings(min_visible_landmarks=14)
+    with pytest.raises(InputError, match="none of 1000 random exposures shows 14 landmarks"):
+        draw_view(np.random.default_rng(0), camera, ORIGIN_MM, landmarks, False, settings)

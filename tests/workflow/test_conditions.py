@@ -1,0 +1,69 @@
+"""Conditions of the demo: everything is done for each, in folders of their own, and one report shows all."""
+
+import json
+import re
+
+import numpy as np
+
+from roireg.data.specimen import read_specimen
+
+CONDITIONS = {"conditions": {"covered": {"ct_below_landmarks_mm": 90}, "truncated": {"ct_below_landmarks_mm": 4}}}
+# What needs no network.
+SMALL = {
+    "dataset": {"name": "both"},
+    "tables": {
+        "table1": {"methods": ["diffdrr", "multi_start+gn"]},
+        "table2": {"segmenters": []},
+        "table3": {"similarities": []},
+        "ablation": {"optimizers": []},
+    },
+    "figures": {
+        "methods": ["multi_start+gn"],
+        "case_study": {"methods": []},
+        "capture_range": {"methods": []},
+        "learning_curves": {"encoders": []},
+    },
+}
+
+
+def test_each_condition_has_its_results_and_one_report_shows_all(fresh):
+    result = fresh.run(overlays=(SMALL, CONDITIONS))
+    assert result.status == 0, result.output
+    out = fresh.folder / "results/both"
+    lowest = {}
+    images = {}
+    for condition in CONDITIONS["conditions"]:
+        specimen = read_specimen(out / condition / "specimens/demo-01.h5")
+        lowest[condition] = float(specimen.volume.volume_from_voxel[2, 3])
+        images[condition] = specimen.xrays[0].image.numpy()
+        table = (out / condition / "tables/table1.md").read_text()
+        below = CONDITIONS["conditions"][condition]["ct_below_landmarks_mm"]
+        assert f"Condition {condition}: CTs reach {below} mm below the lowest landmark" in table
+    assert lowest["truncated"] - lowest["covered"] > 80
+    np.testing.assert_array_equal(images["covered"], images["truncated"])
+    page = (out / "report.html").read_text()
+    for title in ("covered: Table 1: methods", "truncated: Table 1: methods", "covered: Figure 4"):
+        assert title in page
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
+    shown = {(entry["specimen"], entry["method"]) for entry in data["entries"]}
+    assert shown == {
+        (f"{condition}: {specimen}", method)
+        for condition in ("covered", "truncated")
+        for specimen in ("demo-01", "demo-02")
+        for method in ("diffdrr", "multi_start+gn")
+    }
+    assert "Nothing to be done" in fresh.run(overlays=(SMALL, CONDITIONS)).output
+    one_more = {"conditions": {"half": {"ct_below_landmarks_mm": 40}}}
+    jobs = fresh.run("-n", overlays=(SMALL, CONDITIONS, one_more)).jobs
+    assert jobs["make_demo_dataset"] == 1
+    assert jobs["register"] == 4
+    changed = {"conditions": {"covered": {"ct_below_landmarks_mm": 80}}}
+    jobs = fresh.run("-n", overlays=(SMALL, CONDITIONS, changed)).jobs
+    assert jobs["prepare_specimen"] == 2
+
+
+def test_conditions_are_the_demos(fresh):
+    overlay = {"dataset": {"source": "deepfluoro", "specimens": ["a"]}, "deepfluoro": {"accept_license": True}}
+    result = fresh.run("-n", overlays=(overlay, CONDITIONS))
+    assert result.status == 1
+    assert "config: conditions: conditions change the demo, and the dataset is another one" in result.output
