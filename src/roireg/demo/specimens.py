@@ -19,7 +19,7 @@ from roireg.errors import InputError
 from roireg.seeds import generator
 
 FINE_SPACING_MM = 1.5
-SUPERIOR_MM, INFERIOR_MM = 140.0, 180.0
+SUPERIOR_MM, INFERIOR_MM = 140.0, 230.0
 DISPLACEMENT_SD_MM = 7.0
 SMOOTHNESS_MM = 45.0
 SCALE_RANGE = 0.06
