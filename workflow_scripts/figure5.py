@@ -4,13 +4,13 @@ from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.data.results import read_dice, read_registrations
-    from roireg.data.specimen import read_specimen
+    from roireg.data.records import read_specimen
     from roireg.figures.figure5 import case_study
     from roireg.figures.style import save_figure
 
     params, inputs = snakemake.params, snakemake.input
     figure = case_study(
-        read_specimen(inputs.specimen[0]),
+        *read_specimen(inputs.specimen[0]),
         read_dice(inputs.dice),
         params.segmenters,
         read_registrations(inputs.registrations),

@@ -5,13 +5,13 @@ from roireg.workflow.job import job
 with job(snakemake.log[0], snakemake.threads) as logger:
     from roireg.data.deepfluoro import open_dataset
     from roireg.data.prepare import PrepareSettings, prepare_specimen
-    from roireg.data.specimen import write_specimen
+    from roireg.data.records import write_specimen
 
     options = snakemake.params.prepare
     settings = PrepareSettings(**{**options, "isocenter": tuple(options["isocenter"])})
     with open_dataset(snakemake.input.dataset) as file:
-        specimen = prepare_specimen(file, snakemake.wildcards.specimen, settings)
+        patient, xrays = prepare_specimen(file, snakemake.wildcards.specimen, settings)
     logger.info(
-        "%s: %d X-rays, CT grid shifted by %g voxels", specimen.name, len(specimen.xrays), settings.ct_shift_voxels
+        "%s: %d X-rays, CT grid shifted by %g voxels", patient.name, len(xrays), settings.ct_shift_voxels
     )
-    write_specimen(snakemake.output[0], specimen)
+    write_specimen(snakemake.output[0], patient, xrays)

@@ -11,7 +11,7 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     import yaml
 
     from roireg.data.results import read_registrations, read_traces
-    from roireg.data.specimen import read_specimen
+    from roireg.data.records import read_specimen
     from roireg.files import atomic_path
     from roireg.report.gallery import Gallery, add_specimen, from_best_to_worst
     from roireg.report.page import figure_section, page, run_times, table_section
@@ -26,11 +26,11 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     gallery = Gallery()
     named = list(zip(params.specimens, inputs.specimens, strict=True))
     for name, path in progress(named, len(named), "specimen"):
-        specimen = replace(read_specimen(path), name=name)
+        patient, xrays = read_specimen(path)
         of_methods = {method: read_traces(traces[name, method]) for method in params.labels}
-        own = rows[rows["specimen"] == specimen.name]
+        own = rows[rows["specimen"] == name]
         own = own[own["projection"].isin(from_best_to_worst(own, params.xrays_per_specimen))]
-        add_specimen(gallery, specimen, own, of_methods, params.labels)
+        add_specimen(gallery, replace(patient, name=name), xrays, own, of_methods, params.labels)
     tables = [
         table_section(title, Path(path).read_text()) for title, path in zip(params.tables, inputs.tables, strict=True)
     ]

@@ -5,7 +5,7 @@ from roireg.workflow.job import job, progress
 with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger:
     import pandas as pd
 
-    from roireg.data.specimen import read_specimen
+    from roireg.data.records import read_specimen
     from roireg.files import write_csv
     from roireg.segment.evaluate import dice_rows, segment_specimen, write_segmented
     from roireg.segment.model import load_segmenter
@@ -13,11 +13,11 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
 
     params, output = snakemake.params, snakemake.output
     device = job_device(snakemake.resources.gpu, "training.gpu")
-    specimen = read_specimen(snakemake.input.specimen[0])
+    patient, xrays = read_specimen(snakemake.input.specimen[0])
     segmenter = load_segmenter(snakemake.input.model, params.rois, device)
-    found = segment_specimen(specimen, segmenter, params.render["step_mm"], device)
-    results = list(progress(found, 2 * len(specimen.xrays), "image"))
-    rows = pd.DataFrame(dice_rows(results, specimen.name, snakemake.wildcards.segmenter, params.rois))
+    found = segment_specimen(patient, xrays, segmenter, params.render["step_mm"], device)
+    results = list(progress(found, 2 * len(xrays), "image"))
+    rows = pd.DataFrame(dice_rows(results, patient.name, snakemake.wildcards.segmenter, params.rois))
     logger.info("mean Dice: %s", rows.groupby("image")["dice"].mean().round(3).to_dict())
     write_segmented(output.maps, results)
     write_csv(output.dice, rows)

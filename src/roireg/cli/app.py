@@ -21,7 +21,7 @@ from roireg.cli.common import (
     XrayOption,
     err,
     load_patient,
-    load_views,
+    load_xrays,
     one_line_errors,
     out,
     table,
@@ -87,10 +87,10 @@ def register(
         from roireg.report.result_files import write_result
 
         patient = load_patient(ct, labels, label_names, center_on, rescale)
-        views = load_views(xray, camera, frame, crop, size, mirror)
-        start = initial_rig_pose(views[0], initial, encoder)
+        xrays = load_xrays(xray, camera, frame, crop, size, mirror)
+        start = initial_rig_pose(xrays[0], initial, encoder)
         with err.status("compiling and searching"):
-            result = register_xrays(patient, views, exclude or (), initial=start, seed=seed, report=err.print)
+            result = register_xrays(patient, xrays, exclude or (), initial=start, seed=seed, report=err.print)
         if segmenter is not None:
             result = check_rois(patient, result, segmenter, roi or [])
         folders = write_result(output, patient, result, gif)
@@ -120,7 +120,7 @@ def inspect(
     from roireg.cli.tell import tell_ct, tell_hdf5, tell_xray
 
     with one_line_errors():
-        from roireg.data.readers.ct import expected_pose
+        from roireg.data.xray import expected_pose
         from roireg.data.readers.file_types import Kind, kind_of
         from roireg.data.writers.poses import read_pose
         from roireg.figures.overlay import write_overlay
@@ -131,20 +131,20 @@ def inspect(
             for path, kind in kinds.items()
             if kind is Kind.CT
         ]
-        xrays = [path for path, kind in kinds.items() if kind is Kind.XRAY]
-        views = load_views(xrays, camera, frame, crop, size, mirror) if xrays else []
+        pictures = [path for path, kind in kinds.items() if kind is Kind.XRAY]
+        xrays = load_xrays(pictures, camera, frame, crop, size, mirror) if pictures else []
         for patient in patients:
             tell_ct(patient)
-        for view in views:
-            tell_xray(view)
+        for xray in xrays:
+            tell_xray(xray)
         for path, kind in kinds.items():
             if kind is Kind.HDF5:
                 tell_hdf5(path)
-        if len(patients) == 1 and len(views) == 1:
-            patient, view = patients[0], views[0]
-            at = expected_pose(patient) @ view.rig_from_camera if pose is None else read_pose(pose).pose
+        if len(patients) == 1 and len(xrays) == 1:
+            patient, xray = patients[0], xrays[0]
+            at = expected_pose(patient, xray) if pose is None else read_pose(pose).pose
             where = "where the geometry puts the patient" if pose is None else f"at {pose}"
-            write_overlay(output, patient, view, at, f"{patient.name} and {view.name}, {where}")
+            write_overlay(output, patient, xray, at, f"{patient.name} and {xray.name}, {where}")
             out.print(f"overlay {where}: {output}", markup=False)
 
 

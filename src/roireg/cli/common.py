@@ -14,8 +14,8 @@ from rich.table import Table
 from roireg.errors import InputError
 
 if TYPE_CHECKING:
-    from roireg.data.readers.ct import Patient
-    from roireg.data.view import View
+    from roireg.data.patient import Patient
+    from roireg.data.xray import Xray
 
 # Results go to the standard output, what is being done to the error output.
 out, err = Console(), Console(stderr=True, highlight=False)
@@ -70,9 +70,9 @@ def load_patient(
     return patient
 
 
-def load_views(
+def load_xrays(
     xrays: Sequence[Path], cameras: Sequence[Path] | None, frame: int, crop: int, size: int, mirror: bool
-) -> list["View"]:
+) -> list["Xray"]:
     """The X-rays, each with its camera file if there is one."""
     from roireg.data.readers.xray import read_xray
 
@@ -82,11 +82,11 @@ def load_views(
     if len(given) != len(xrays):
         fault = f"{len(given)} camera files for {len(xrays)} X-rays"
         raise InputError("--camera", fault, "Give one for all, or one for each in the order of the X-rays")
-    views = [read_xray(xray, camera, frame, crop, size) for xray, camera in zip(xrays, given, strict=True)]
-    views = [view.mirrored() if mirror else view for view in views]
-    for view in views:
-        warn(view.name, view.warnings)
-    return views
+    found = [read_xray(path, camera, frame, crop, size) for path, camera in zip(xrays, given, strict=True)]
+    found = [xray.mirrored() if mirror else xray for xray in found]
+    for xray in found:
+        warn(xray.name, xray.warnings)
+    return found
 
 
 def warn(name: str, warnings: Sequence[str]) -> None:

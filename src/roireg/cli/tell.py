@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from roireg.cli.common import out, table
-from roireg.data.readers.ct import Patient
-from roireg.data.view import View
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
 from roireg.register.patient import Result
 
 COLOURS = {"trusted": "green", "check": "yellow", "failed": "red"}
@@ -16,11 +16,11 @@ def tell_ct(patient: Patient) -> None:
     table(f"CT {patient.name}", ["what", "value"], [[name, value] for name, value in patient.facts.items()])
 
 
-def tell_xray(view: View) -> None:
+def tell_xray(xray: Xray) -> None:
     """An X-ray's geometry, and where each number comes from."""
-    size = f"{view.camera.width} x {view.camera.height} px of {view.camera.pixel_spacing_mm[0]:.3g} mm"
-    rows = [[fact.name, fact.value, fact.source] for fact in view.facts]
-    table(f"X-ray {view.name}", ["what", "value", "from"], [*rows, ["as it is registered", size, ""]])
+    size = f"{xray.camera.width} x {xray.camera.height} px of {xray.camera.pixel_spacing_mm[0]:.3g} mm"
+    rows = [[fact.name, fact.value, fact.source] for fact in xray.facts]
+    table(f"X-ray {xray.name}", ["what", "value", "from"], [*rows, ["as it is registered", size, ""]])
 
 
 def tell_hdf5(path: Path) -> None:
@@ -44,14 +44,14 @@ def tell_hdf5(path: Path) -> None:
 
 def tell_result(result: Result, folders: Sequence[Path]) -> None:
     """The verdict, its reasons, what is uncertain, and where the files are."""
-    for one, folder in zip(result.views, folders, strict=True):
+    for one, folder in zip(result.xrays, folders, strict=True):
         grade, sd = one.verdict.grade, one.spread
         out.print(f"[bold {COLOURS[grade]}]{grade}[/] ", end="")
-        out.print(f"{one.view.name}: {'; '.join(one.verdict.reasons)}", markup=False, soft_wrap=True)
+        out.print(f"{one.xray.name}: {'; '.join(one.verdict.reasons)}", markup=False, soft_wrap=True)
         turns = ", ".join(f"{angle:.2f}" for angle in sd.rotation_deg)
         where = f"{sd.across_mm:.2f} mm across, {sd.down_mm:.2f} mm down, {sd.depth_mm:.2f} mm in depth"
         out.print(f"  predicted sd: {where}; {turns}° about these axes", markup=False, soft_wrap=True)
         out.print(f"  {folder}/: pose.json, pose.txt, pose.tfm, points.mrk.json, overlay.png", markup=False)
-    if len(result.views) == 1:
+    if len(result.xrays) == 1:
         out.print("  depth is what one view sees least of; a second view from the side helps", markup=False)
     out.print(f"{result.seconds:.1f} s", markup=False)

@@ -20,7 +20,7 @@ from roireg.cli.common import (
     default_config,
     err,
     load_patient,
-    load_views,
+    load_xrays,
     one_line_errors,
     out,
 )
@@ -84,8 +84,8 @@ def encoder(
         if epochs is not None and entry in settings["encoders"]:
             settings["encoders"][entry]["epochs"] = epochs
         patient = load_patient(ct, labels, label_names, center_on, rescale)
-        view = load_views([xray], camera, frame, crop, size, mirror)[0]
-        history = train_own_encoder(output, patient, view, settings, entry, segmenter, roi or [], drrs, seed, _drawing)
+        like = load_xrays([xray], camera, frame, crop, size, mirror)[0]
+        history = train_own_encoder(output, patient, like, settings, entry, segmenter, roi or [], drrs, seed, _drawing)
         last = history[-1].measures
         found, start = last["validation_mpd_mm"], last["pa_validation_mpd_mm"]
         out.print(f"{output}: median mpd {found:.1f} mm on new DRRs ({start:.1f} mm without it)", markup=False)
@@ -122,6 +122,6 @@ def segmenter(
         if epochs is not None and entry in settings["segment"]:
             settings["segment"][entry]["epochs"] = epochs
         patients = [load_patient(one, own, label_names, (), rescale) for one, own in zip(ct, labels, strict=True)]
-        view = load_views([xray], camera, frame, crop, size, mirror)[0]
-        history = train_own_segmenter(output, patients, view, settings, entry, roi, drrs, seed, _drawing)
+        like = load_xrays([xray], camera, frame, crop, size, mirror)[0]
+        history = train_own_segmenter(output, patients, like, settings, entry, roi, drrs, seed, _drawing)
         out.print(f"{output}: loss {history[0].loss:.3f} to {history[-1].loss:.3f}", markup=False)

@@ -11,15 +11,17 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from roireg.data import deepfluoro
-from roireg.data.specimen import Specimen, Xray, label_mask
+from roireg.data.patient import Patient, find_bone_points_mm, label_mask
+from roireg.data.preprocess import RAW_INTENSITY, cut_out, preprocess, preprocess_labels
+from roireg.data.xray import Xray
 from roireg.data.volume import Volume, attenuation_from_hu, box_center_mm
 from roireg.errors import InputError
 from roireg.geometry.camera import rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro
 from roireg.geometry.poses import pa_pose
 
-BLUR_SIGMA_PX = 1.0
-BLUR_RADIUS_PX = 2
+# A patient is kept as finely as it is stored; points of bone are looked for on a grid of about this size.
+BONE_GRID_MM = 2.0
 
 
 @dataclass(frozen=True)
@@ -35,48 +37,21 @@ class PrepareSettings:
     mu_bone_per_mm: float
 
 
-class ConstantImage(ValueError):
-    """What is left of an image after the crop shows nothing."""
-
-
-def preprocess_intensity(intensity: np.ndarray, crop_px: int, size_px: int) -> Float[Tensor, "H W"]:
-    """Log attenuation in [0, 1] from raw intensity, as DiffPose does it.
-
-    Crop, Gaussian blur 5x5 of sigma 1, `ln I0 - ln I`, per-image min-max, area resampling. I0 is the image's largest
-    value; it drops out in the min-max.
-
-    Args:
-        intensity: `(rows, columns)` raw values, integers or floats; not positive ones count as the smallest positive.
-        crop_px: pixels taken off each side (the collimator's edge).
-        size_px: height and width of the result.
-    """
-    cropped = intensity[crop_px : intensity.shape[0] - crop_px, crop_px : intensity.shape[1] - crop_px]
-    if cropped.max() <= 0 or cropped.min() == cropped.max():
-        raise ConstantImage(f"within the crop of {crop_px} px every pixel is {cropped.max()}")
-    floor = cropped[cropped > 0].min()
-    blurred = ndimage.gaussian_filter(
-        np.maximum(cropped, floor).astype(np.float64), BLUR_SIGMA_PX, radius=BLUR_RADIUS_PX
-    )
-    log = torch.from_numpy(np.log(blurred.max()) - np.log(blurred))
-    small = interpolate(log[None, None], size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)
-    small = small[0, 0]
-    return ((small - small.min()) / (small.max() - small.min())).float()
-
-
-def preprocess_segmentation(segmentation: np.ndarray, crop_px: int, size_px: int) -> UInt8[Tensor, "H W"]:
-    """Label ids at the preprocessed size, by nearest pixel centre."""
-    cropped = segmentation[crop_px : segmentation.shape[0] - crop_px, crop_px : segmentation.shape[1] - crop_px]
-    as_tensor = torch.from_numpy(cropped.astype(np.uint8))[None, None]
-    return interpolate(as_tensor, size=(size_px, size_px), mode="nearest-exact")[0, 0]
-
-
 def prepare_xray(
-    projection: deepfluoro.Projection, parameters: deepfluoro.ProjectionParameters, settings: PrepareSettings
+    where: str,
+    projection: deepfluoro.Projection,
+    parameters: deepfluoro.ProjectionParameters,
+    settings: PrepareSettings,
 ) -> Xray:
     """An X-ray upright, cropped and resampled, with the camera and pose that belong to it.
 
+    Args:
+        where: of the projection in its file, for errors.
+        projection, parameters: as stored.
+        settings: how images are prepared.
+
     Raises:
-        InputError: the crop leaves nothing of the image.
+        InputError: the crop leaves nothing of the image, or what is left shows nothing.
     """
     camera = parameters.camera()
     if 2 * settings.crop_px >= min(camera.height, camera.width) - 1:
@@ -86,24 +61,28 @@ def prepare_xray(
     pose = pose_from_deepfluoro(
         torch.from_numpy(projection.poses["cam-to-pelvis-vol"]), torch.from_numpy(parameters.extrinsic)
     )
-    intensity, segmentation = projection.intensity, projection.segmentation
+    intensity, labels = projection.intensity, projection.segmentation
     if projection.rotate_180_for_up:
         camera, pose = rotate_image_180(camera, pose)
         intensity = intensity[::-1, ::-1]
-        segmentation = None if segmentation is None else segmentation[::-1, ::-1]
-    size = settings.image_size_px
-    mask = None if segmentation is None else preprocess_segmentation(segmentation, settings.crop_px, size)
+        labels = None if labels is None else labels[::-1, ::-1]
+    rows, columns = (slice(settings.crop_px, n - settings.crop_px) for n in (camera.height, camera.width))
+    part, window = cut_out(intensity, rows, columns, camera)
+    image, small = preprocess(f"{where}/image/pixels", part, window, RAW_INTENSITY, settings.image_size_px)
+    source_mm = settings.source_to_isocenter * camera.source_to_detector_mm
     return Xray(
         name=projection.name,
-        image=preprocess_intensity(intensity, settings.crop_px, size),
-        mask=mask,
-        camera=camera.cropped(settings.crop_px).resized(size, size),
-        pose=pose,
+        image=image,
+        camera=small,
+        # No device states the position: the posterior-anterior pose is all that is known of it.
+        rig_from_camera=pa_pose(torch.zeros(3, dtype=torch.float64), source_mm),
+        labels=None if labels is None else preprocess_labels(labels[rows, columns], small.height, small.width),
+        true_pose=pose,
     )
 
 
-def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> Specimen:
-    """Everything that later stages need of one specimen.
+def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> tuple[Patient, tuple[Xray, ...]]:
+    """A specimen as a patient and X-rays, in the order of their names: all that later stages need.
 
     Raises:
         InputError: the specimen is not in the file, or what is there cannot be used.
@@ -130,32 +109,25 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> S
     isocenter = _isocenter(volume, ct, labels, settings)
     names = deepfluoro.projection_names(file, name)
     projections = (deepfluoro.read_projection(file, name, key, parameters) for key in names)
-    source_mm = settings.source_to_isocenter * parameters.camera().source_to_detector_mm
-    return Specimen(
+    patient = Patient(
         name=name,
         volume=volume,
         labels=labels,
         label_names=ct.label_names,
+        center_mm=isocenter,
+        bone_points_mm=_bone_points_mm(hu, volume),
         landmark_names=landmark_names,
         landmarks_mm=torch.from_numpy(landmarks),
-        isocenter_mm=isocenter,
-        pa_pose=pa_pose(isocenter, source_mm),
-        xrays=tuple(_prepared(file, name, projection, parameters, settings) for projection in projections),
     )
+    xrays = tuple(
+        prepare_xray(f"{file.filename}:{name}/projections/{one.name}", one, parameters, settings) for one in projections
+    )
+    return patient, xrays
 
 
-def _prepared(
-    file: h5py.File,
-    specimen: str,
-    projection: deepfluoro.Projection,
-    parameters: deepfluoro.ProjectionParameters,
-    settings: PrepareSettings,
-) -> Xray:
-    try:
-        return prepare_xray(projection, parameters, settings)
-    except ConstantImage as error:
-        where = f"{file.filename}:{specimen}/projections/{projection.name}/image/pixels"
-        raise InputError(where, str(error), "Leave this X-ray out, or change `prepare.crop_px`") from None
+def _bone_points_mm(hu: Float[Tensor, "D H W"], volume: Volume) -> Float[Tensor, "N 3"]:
+    factors = tuple(int(max(BONE_GRID_MM // spacing, 1)) for spacing in volume.spacing_mm.tolist())
+    return find_bone_points_mm(volume.with_values(hu).block_means(factors))
 
 
 def _isocenter(volume: Volume, ct: deepfluoro.Ct, labels: Tensor, settings: PrepareSettings) -> Float[Tensor, "3"]:

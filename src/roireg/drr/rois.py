@@ -7,7 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from roireg.data.specimen import Specimen
+from roireg.data.patient import Patient
 from roireg.data.volume import Volume
 from roireg.drr import project_mask
 from roireg.geometry.camera import Camera
@@ -25,14 +25,14 @@ def roi_map(mask: UInt8[Tensor, "H W"], label_names: dict[int, str], rois: Seque
     return out
 
 
-def roi_volumes(specimen: Specimen, rois: Sequence[str]) -> tuple[Volume, ...]:
+def roi_volumes(patient: Patient, rois: Sequence[str]) -> tuple[Volume, ...]:
     """One volume per ROI, 1 in its voxels and 0 elsewhere, in the order of `rois`.
 
     Raises:
-        InputError: the specimen has no label of that name.
+        InputError: the patient has no label of that name.
     """
-    frame = specimen.volume.volume_from_voxel
-    return tuple(Volume(specimen.label_mask([name], KEY).float(), frame) for name in rois)
+    frame = patient.volume.volume_from_voxel
+    return tuple(Volume(patient.label_mask([name], KEY).float(), frame) for name in rois)
 
 
 def project_rois(

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from roireg.data.specimen import Specimen
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray, expected_pose
 from roireg.encode.augment import AugmentSettings
 from roireg.encode.losses import NO_SIMILARITY, ImageTerms, LossSettings
 from roireg.encode.model import PoseFrame, network_settings
@@ -31,7 +32,8 @@ def encoder_settings(encoder: dict[str, Any], recipe: dict[str, Any], augmentati
 
 
 def material(
-    specimen: Specimen,
+    patient: Patient,
+    xray: Xray,
     entry: dict[str, Any],
     synthesis: SynthesisSettings,
     rois: list[str],
@@ -44,7 +46,8 @@ def material(
     """What an encoder of this entry is trained with.
 
     Args:
-        specimen: the patient.
+        patient: the CT and its labels.
+        xray: one like those to come: its camera and stated position count, its image does not.
         entry: of `encoders` in the config.
         synthesis: how DRRs are drawn.
         rois: names of the ROIs that a DRR must show.
@@ -57,25 +60,25 @@ def material(
     settings = network_settings(entry["network"])
     loss = LossSettings(**entry["loss"])
     size, batch_size = settings.image_size_px, entry["batch_size"]
-    full = specimen.xrays[0].camera
+    full, pa = xray.camera, expected_pose(patient, xray)
     camera = full.resized(size, size)
     unit = torch.tensor([*synthesis.rotation_sd_deg, *synthesis.translation_sd_mm], dtype=torch.float64)
     unit[:3] = torch.deg2rad(unit[:3])
     # On the CPU, whatever the device: a training that was cut off knows itself by these images.
-    validation = Synthesizer(specimen, camera, rois, synthesis, step_mm)
+    validation = Synthesizer(patient, camera, pa, rois, synthesis, step_mm)
     if pool is None:
-        draw = draw_online(Synthesizer(specimen, camera, rois, synthesis, step_mm, device), batch_size)
+        draw = draw_online(Synthesizer(patient, camera, pa, rois, synthesis, step_mm, device), batch_size)
     else:
         draw = draw_from_pool(at_size(pool, size), batch_size, entry["epochs"], entry["stages"])
     images = None
     if loss.roi > 0 or loss.similarity != NO_SIMILARITY:
         compared = full.resized(loss.image_size_px, loss.image_size_px).to(device)
         # As an X-ray shows the patient: without the dark band where the CT ends, whose edge would outweigh the bones.
-        volume = specimen.volume.continued(synthesis.continued_mm)
+        volume = patient.volume.continued(synthesis.continued_mm)
         images = ImageTerms(volume.to(device), compared, step_mm, segmenter)
     return Material(
-        specimen=specimen,
-        frame=PoseFrame(specimen.pa_pose, specimen.isocenter_mm, unit, camera),
+        error_points_mm=patient.error_points_mm,
+        frame=PoseFrame(pa, patient.center_mm, unit, camera),
         draw=draw,
         validation=rendered(validation, run.generator("validation"), VALIDATION_DRRS),
         images=images,

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.specimen import Specimen
 from roireg.encode.augment import AugmentSettings, changed, drawn_turns, image_changes, turned
 from roireg.encode.losses import ImageTerms, LossSettings, geodesic_loss, reconstruction_terms, total
 from roireg.encode.model import PoseEncoder, PoseFrame
@@ -48,14 +47,14 @@ class Material:
     """What an encoder is trained with.
 
     Attributes:
-        specimen: the patient; its X-rays are not looked at.
+        error_points_mm: points at which errors of the learning curve are taken, volume frame.
         frame: in which the network's output is a pose; its camera has the size of the network's images.
         draw: batches of DRRs.
         validation: DRRs that are not trained on, for the learning curve.
         images: the terms that render, or None if the loss has none.
     """
 
-    specimen: Specimen
+    error_points_mm: Float[Tensor, "N 3"]
     frame: PoseFrame
     draw: Draw
     validation: DrrSet
@@ -99,8 +98,8 @@ def train_encoder(
             sums[name] += float(value.detach()) / settings.length.batches_per_epoch
         return total(terms, settings.loss)
 
-    drrs, landmarks_mm = material.validation, material.specimen.landmarks_mm
-    pa_mm = projection_distances_mm(material.frame.pa_pose, drrs.poses, material.frame.camera, landmarks_mm)
+    drrs, points_mm = material.validation, material.error_points_mm
+    pa_mm = projection_distances_mm(material.frame.pa_pose, drrs.poses, material.frame.camera, points_mm)
 
     def measure(epoch: int) -> dict[str, float]:
         means = {name: sums.pop(name) for name in list(sums)}
@@ -118,4 +117,4 @@ def validation_errors_mm(encoder: PoseEncoder, material: Material) -> Float[Tens
     drrs, frame = material.validation, material.frame
     poses = encoder.frame.poses(encoder.network(drrs.images.to(encoder.frame.pa_pose.device)).twist).cpu()
     encoder.network.train()
-    return projection_distances_mm(poses, drrs.poses, frame.camera, material.specimen.landmarks_mm)
+    return projection_distances_mm(poses, drrs.poses, frame.camera, material.error_points_mm)

@@ -31,13 +31,13 @@ def run_costs(
         logger: is told what is measured.
     """
     rois, size_px = list(settings["rois"]), settings["prepare"]["image_size_px"]
-    patient = stand_in(rois, size_px, VOXELS)
+    patient, xray = stand_in(rois, size_px, VOXELS)
     attenuation = (settings["prepare"]["mu_water_per_mm"], settings["prepare"]["mu_bone_per_mm"])
     synthesis = settings_from_config(settings["synthesize"], *attenuation)
     costs, segmenters = [], {}
     for name, part in plan["segmenters"].items():
         logger.info("measuring a batch of %s", name)
-        step = segmenter_step(part["settings"], rois, patient, device)
+        step = segmenter_step(part["settings"], rois, xray, device)
         segmenters[name] = Segmenter(tuple(rois), step.network.eval().requires_grad_(False))
         costs.append(
             _training(f"train_{part['settings']['segmenter']['type']}", name, part, "segmenter", step, settings)
@@ -46,7 +46,7 @@ def run_costs(
         logger.info("measuring a batch of the encoder %s", name)
         entry = part["settings"]["encoder"]
         segmenter = segmenters[part["segmenter"]] if entry["loss"]["roi"] > 0 else None
-        step = encoder_step(part["settings"], synthesis, rois, patient, segmenter, device)
+        step = encoder_step(part["settings"], synthesis, rois, patient, xray, segmenter, device)
         costs.append(_training("train_encoder", name, part, "encoder", step, settings))
     measured: dict[str, float] = {}
     for name, part in plan["methods"].items():
@@ -58,7 +58,7 @@ def run_costs(
         if kind not in measured:
             logger.info("measuring a registration by %s", name)
             where = device if gpu else torch.device("cpu")
-            measured[kind] = registration_step(part["settings"], rois, patient, segmenters, where)
+            measured[kind] = registration_step(part["settings"], rois, patient, xray, segmenters, where)
         iterates = optimizer["iterations"] + 1 if by_adam else 1
         costs.append(
             Cost(

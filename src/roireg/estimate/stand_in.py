@@ -1,22 +1,24 @@
 """A patient who is none, as large as the data to come: time needs no anatomy."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from roireg.data.images import scaled
-from roireg.data.specimen import Specimen, Xray
+from roireg.data.patient import Patient
 from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume
+from roireg.data.xray import SOURCE_TO_ISOCENTER_FRACTION, Xray, expected_pose
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import pa_pose
 
 # DeepFluoro: CTs of 1 mm, and a detector of 298 mm at 1020 mm (1536 px of 0.194 mm).
-SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM, SOURCE_TO_ISOCENTER = 360.0, 298.0, 1020.0, 0.72
+SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM = 360.0, 298.0, 1020.0
 
 
-def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
+def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> tuple[Patient, Xray]:
     """A ball of water with one ball of bone for each ROI, and one X-ray of it.
 
     Args:
@@ -40,19 +42,22 @@ def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
     focal_px, middle_px = SOURCE_TO_DETECTOR_MM / pixel_mm, (image_size_px - 1) / 2
     intrinsics = [[-focal_px, 0.0, middle_px], [0.0, focal_px, middle_px], [0.0, 0.0, 1.0]]
     camera = Camera(torch.tensor(intrinsics, dtype=torch.float64), image_size_px, image_size_px, (pixel_mm, pixel_mm))
-    pose = pa_pose(volume.center_mm, SOURCE_TO_ISOCENTER * SOURCE_TO_DETECTOR_MM)
     landmarks = volume.center_mm + torch.tensor([[60.0, 0, 0], [0, 60, 0], [0, 0, 60]], dtype=torch.float64)
-    patient = Specimen(
+    patient = Patient(
         name="stand-in",
         volume=volume,
         labels=labels,
         label_names=dict(enumerate(rois, start=1)),
+        center_mm=volume.center_mm,
+        bone_points_mm=landmarks,
         landmark_names=("a", "b", "c"),
         landmarks_mm=landmarks,
-        isocenter_mm=volume.center_mm,
-        pa_pose=pose,
-        xrays=(),
     )
-    mask = project_rois(roi_volumes(patient, rois), camera, pose[None])[0]
+    rig_from_camera = pa_pose(
+        torch.zeros(3, dtype=torch.float64), SOURCE_TO_ISOCENTER_FRACTION * SOURCE_TO_DETECTOR_MM
+    )
+    blank = Xray("000", torch.zeros(image_size_px, image_size_px), camera, rig_from_camera)
+    pose = expected_pose(patient, blank)
+    labels = project_rois(roi_volumes(patient, rois), camera, pose[None])[0]
     image = scaled(render(volume, camera, pose[None]))[0]
-    return Specimen(**{**vars(patient), "xrays": (Xray("000", image, mask, camera, pose),)})
+    return patient, replace(blank, image=image, labels=labels, true_pose=pose)

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from roireg.data.results import Estimate
-from roireg.data.specimen import Specimen
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray, expected_pose
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder
 from roireg.register.adam import AdamSettings
@@ -45,20 +46,19 @@ def _nowhere(folder: str) -> Checkpoint:
     return Checkpoint(Path(folder) / "checkpoint.pt", "", every_seconds=float("inf"))
 
 
-def segmenter_step(settings: dict[str, Any], rois: Sequence[str], patient: Specimen, device: torch.device) -> Step:
+def segmenter_step(settings: dict[str, Any], rois: Sequence[str], xray: Xray, device: torch.device) -> Step:
     """A batch of a segmenter's training, after a first one that loads what it needs.
 
     Args:
         settings: `segmenter`, `recipe` and `augmentation`, entries of the config.
         rois: names.
-        patient: whose X-ray and mask are learned.
+        xray: with the labels that are learned.
         device: where.
     """
     entry = settings["segmenter"]
     how = replace(training_settings(**settings), length=Length(2, 1))
-    xray = patient.xrays[0]
-    sources = [Examples(xray.image[None], xray.mask[None])]
-    fold = Fold(0, "estimate", patient.name)
+    sources = [Examples(xray.image[None], xray.labels[None])]
+    fold = Fold(0, "estimate", xray.name)
     with tempfile.TemporaryDirectory() as folder:
         if entry["type"] == "unet":
             architecture = UNetSettings(entry["image_size_px"], tuple(entry["widths"]))
@@ -74,7 +74,8 @@ def encoder_step(
     settings: dict[str, Any],
     synthesis: SynthesisSettings,
     rois: list[str],
-    patient: Specimen,
+    patient: Patient,
+    xray: Xray,
     segmenter: Segmenter | None,
     device: torch.device,
 ) -> Step:
@@ -82,7 +83,7 @@ def encoder_step(
     entry = {**settings["encoder"], "epochs": 2, "batches_per_epoch": 1, "samples": "online", "stages": 1}
     entry["loss"] = {**entry["loss"], "images_from": 0.0}
     run = Run(0, "estimate", patient.name)
-    data = material(patient, entry, synthesis, rois, None, segmenter, None, run, device)
+    data = material(patient, xray, entry, synthesis, rois, None, segmenter, None, run, device)
     how = encoder_settings(entry, settings["recipe"], settings["augmentation"])
     seconds: list[float] = []
 
@@ -100,7 +101,8 @@ def encoder_step(
 def registration_step(
     settings: dict[str, Any],
     rois: list[str],
-    patient: Specimen,
+    patient: Patient,
+    xray: Xray,
     segmenters: dict[str, Segmenter],
     device: torch.device,
 ) -> float:
@@ -109,19 +111,19 @@ def registration_step(
     Args:
         settings: of `method_settings`.
         rois: names.
-        patient: whose X-ray is registered.
+        patient, xray: which is registered to which.
         segmenters: by name, trained or not.
         device: of Adam's iterations.
     """
     method = method_from_config("estimate", **settings, rois=rois, step_mm=None)
     if isinstance(method.start, EncoderSettings):
-        method = starting_from(method, {"000": Estimate(patient.pa_pose, 0.0)})
+        method = starting_from(method, {xray.name: Estimate(expected_pose(patient, xray), 0.0)})
     if method.regions is not None:
         method = guided_by(method, {name: segmenters[name] for name in segmenter_names(method.regions)})
     by_adam = isinstance(method.search, AdamSettings)
     if by_adam:
         method = replace(method, search=replace(method.search, iterations=ITERATIONS, patience=None))
-    (result,) = register_specimen(patient, method, 0, Where(device, 1))
+    (result,) = register_specimen(patient, [xray], method, 0, Where(device, 1))
     return result.row["seconds"] / (ITERATIONS + 1 if by_adam else 1)
 
 

@@ -20,7 +20,8 @@ from skimage.measure import marching_cubes
 from torch import Tensor
 from vtkmodules.vtkCommonCore import vtkLogger
 
-from roireg.data.specimen import Specimen, Xray
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
 from roireg.drr.rois import KEY, project_rois, roi_map, roi_volumes
 from roireg.figures.style import panel
 from roireg.geometry.camera import project
@@ -131,20 +132,20 @@ def view_axes(xray: Xray) -> Float[np.ndarray, "3 3"]:
 
     With `fx < 0` the image is seen from behind the detector, so the viewer stands there and not at the source.
     """
-    rotation = xray.pose[:3, :3].numpy()
+    rotation = xray.true_pose[:3, :3].numpy()
     right = np.sign(float(xray.camera.intrinsics_px[0, 0])) * rotation[:, 0]
     return np.stack([right, -rotation[:, 1], np.cross(right, -rotation[:, 1])])
 
 
-def make_scene(specimen: Specimen, xray: Xray, rois: Sequence[str]) -> Scene:
+def make_scene(patient: Patient, xray: Xray, rois: Sequence[str]) -> Scene:
     """The ROIs and the landmarks, seen as in the X-ray.
 
     Raises:
-        InputError: the specimen has no label of a ROI's name.
+        InputError: the patient has no label of a ROI's name.
     """
-    frame = specimen.volume.volume_from_voxel.numpy()
-    surfaces = tuple(roi_surface(specimen.label_mask([roi], KEY).numpy(), frame) for roi in rois)
-    return Scene(surfaces, specimen.landmarks_mm.numpy(), view_axes(xray))
+    frame = patient.volume.volume_from_voxel.numpy()
+    surfaces = tuple(roi_surface(patient.label_mask([roi], KEY).numpy(), frame) for roi in rois)
+    return Scene(surfaces, patient.landmarks_mm.numpy(), view_axes(xray))
 
 
 def _screenshot(scene: Scene) -> UInt8[np.ndarray, "H W 3"]:
@@ -229,32 +230,32 @@ def _outline(axes: Axes, numbers: UInt8[Tensor, "H W"], count: int) -> None:
             lines.set_path_effects(HALO)
 
 
-def figure1(specimen: Specimen, xray: Xray, rois: Sequence[str]) -> Figure:
+def figure1(patient: Patient, xray: Xray, rois: Sequence[str]) -> Figure:
     """The paper's Figure 1: ROIs and landmarks in 3D, and in the X-ray, from the same side.
 
     Where the X-ray has no mask, the right panel shows the silhouettes of the CT's labels at its true pose.
 
     Args:
-        specimen: the patient.
+        patient: the CT, its labels and landmarks.
         xray: one of his X-rays.
         rois: names of labels.
 
     Raises:
-        InputError: the specimen has no label of a ROI's name.
+        InputError: the patient has no label of a ROI's name.
     """
-    if xray.mask is None:
-        numbers, source = project_rois(roi_volumes(specimen, rois), xray.camera, xray.pose[None])[0], "CT labels"
+    if xray.labels is None:
+        numbers, source = project_rois(roi_volumes(patient, rois), xray.camera, xray.true_pose[None])[0], "CT labels"
     else:
-        numbers, source = roi_map(xray.mask, specimen.label_names, rois), "mask"
-    scene = make_scene(specimen, xray, rois)
+        numbers, source = roi_map(xray.labels, patient.label_names, rois), "mask"
+    scene = make_scene(patient, xray, rois)
     figure = Figure(figsize=(PAGE_INCH, 0.57 * PAGE_INCH), layout="constrained")
     left, right = figure.subplots(1, 2)
     _scene_panel(left, scene)
-    left.set_title(f"{specimen.name}: CT labels and landmarks")
+    left.set_title(f"{patient.name}: CT labels and landmarks")
     panel(right, xray.image)
     right.set_title(f"X-ray {xray.name}: {source} and projected landmarks")
     _fill(right, numbers, len(rois))
-    pixels = project(specimen.landmarks_mm, xray.camera, xray.pose).numpy()
+    pixels = project(patient.landmarks_mm, xray.camera, xray.true_pose).numpy()
     inside = ((pixels > -0.5) & (pixels < np.array(numbers.shape[::-1]) - 0.5)).all(axis=1)
     (marks,) = right.plot(*pixels[inside].T, "o", color=LANDMARK_COLOUR, ms=4, mec="white", mew=0.5, label="landmark")
     _annotate(left, BAR_MM, f"{BAR_MM} mm", scene.axes[0, 0], "black")

@@ -1,5 +1,7 @@
 """The paper's Figure 4: landmarks and the pelvis under each method's estimate and under the truth."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import torch
@@ -11,7 +13,8 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from roireg.data.results import pose_of_row
-from roireg.data.specimen import Specimen, Xray
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
 from roireg.drr import project_mask
 from roireg.figures.style import PANEL_INCH, panel
 from roireg.geometry.camera import project
@@ -30,11 +33,11 @@ def _scale_bar(axes, xray: Xray, length_mm: int = 50) -> None:
     axes.text(left, height - 0.02 * xray.camera.height, f"{length_mm} mm", color="white", fontsize=6, va="bottom")
 
 
-def pelvis_shadow(specimen: Specimen, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
+def pelvis_shadow(patient: Patient, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
     """Where rays meet the pelvis at a pose; all labelled bones where the label set is another one."""
-    known = {name.lower() for name in specimen.label_names.values()}
-    names = tuple(name for name in PELVIS if name in known) or tuple(specimen.label_names.values())
-    mask = specimen.volume.with_values(specimen.label_mask(names).to(torch.float32))
+    known = {name.lower() for name in patient.label_names.values()}
+    names = tuple(name for name in PELVIS if name in known) or tuple(patient.label_names.values())
+    mask = patient.volume.with_values(patient.label_mask(names).to(torch.float32))
     return project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0] > 0
 
 
@@ -43,8 +46,8 @@ def _outline(axes, shadow: Bool[Tensor, "H W"], color: str) -> None:
         axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
 
 
-def _landmarks(axes, specimen: Specimen, xray: Xray, pose: torch.Tensor, marker: str, color: str) -> None:
-    columns, rows = project(specimen.landmarks_mm, xray.camera, pose).numpy().T
+def _landmarks(axes, patient: Patient, xray: Xray, pose: torch.Tensor, marker: str, color: str) -> None:
+    columns, rows = project(patient.landmarks_mm, xray.camera, pose).numpy().T
     axes.plot(columns, rows, marker, color=color, markersize=4, markeredgewidth=1.0, fillstyle="none")
 
 
@@ -54,13 +57,13 @@ def overlap(a: Bool[Tensor, "H W"], b: Bool[Tensor, "H W"]) -> float:
     return 2 * int((a & b).sum()) / both if both else 0.0
 
 
-def figure4(specimens: list[Specimen], rows: pd.DataFrame, labels: dict[str, str]) -> Figure:
+def figure4(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rows: pd.DataFrame, labels: dict[str, str]) -> Figure:
     """The paper's Figure 4: landmarks and the pelvis under each method's estimate and under the truth.
 
     A line a specimen (its X-ray of median error under the last method), a panel a method.
 
     Args:
-        specimens: the patients.
+        specimens: patients, each with the X-rays.
         rows: registrations of all methods.
         labels: label by method name, in the order of the panels.
     """
@@ -68,24 +71,24 @@ def figure4(specimens: list[Specimen], rows: pd.DataFrame, labels: dict[str, str
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(len(specimens), len(labels), squeeze=False)
     last = list(labels)[-1]
-    for line, specimen in zip(grid, specimens, strict=True):
-        own = rows[rows["specimen"] == specimen.name]
+    for line, (patient, xrays) in zip(grid, specimens, strict=True):
+        own = rows[rows["specimen"] == patient.name]
         ranked = own[own["method"] == last].sort_values("mpd_mm")
         projection = ranked.iloc[(len(ranked) - 1) // 2]["projection"]
-        xray = next(x for x in specimen.xrays if x.name == projection)
-        truth = pelvis_shadow(specimen, xray, xray.pose)
+        xray = next(x for x in xrays if x.name == projection)
+        truth = pelvis_shadow(patient, xray, xray.true_pose)
         for axes, (method, label) in zip(line, labels.items(), strict=True):
             row = own[(own["method"] == method) & (own["projection"] == projection)].iloc[0]
             estimate = pose_of_row(row)
-            shadow = pelvis_shadow(specimen, xray, estimate)
+            shadow = pelvis_shadow(patient, xray, estimate)
             panel(axes, xray.image)
             both = np.ma.masked_equal((shadow & truth).numpy().astype(float), 0)
             axes.imshow(both, cmap=ListedColormap([OVERLAP]), alpha=0.35, interpolation="nearest")
             _outline(axes, truth, TRUTH)
             _outline(axes, shadow, ESTIMATE)
-            _landmarks(axes, specimen, xray, xray.pose, "o", TRUTH)
-            _landmarks(axes, specimen, xray, estimate, "x", ESTIMATE)
-            where = f"{specimen.name}/{projection}: mpd {row['mpd_mm']:.2f} mm"
+            _landmarks(axes, patient, xray, xray.true_pose, "o", TRUTH)
+            _landmarks(axes, patient, xray, estimate, "x", ESTIMATE)
+            where = f"{patient.name}/{projection}: mpd {row['mpd_mm']:.2f} mm"
             axes.set_title(f"{label}\n{where}\noverlap {overlap(shadow, truth):.2f}")
         _scale_bar(line[0], xray)
     handles = [

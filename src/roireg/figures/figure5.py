@@ -1,5 +1,7 @@
 """The paper's Figure 5: how well one patient's X-rays are segmented, and where the landmarks come to lie in 3D."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
@@ -7,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from roireg.data.results import pose_of_row
-from roireg.data.specimen import Specimen
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
 from roireg.figures.style import PALETTE, PANEL_INCH
 from roireg.geometry.se3 import invert, transform_points
 from roireg.segment.evaluate import XRAY
@@ -21,14 +24,19 @@ AXIS_NAMES = ("right – left", "front – back", "down – up")
 
 
 def case_study(
-    specimen: Specimen, dice: pd.DataFrame, segmenters: dict[str, str], rows: pd.DataFrame, methods: dict[str, str]
+    patient: Patient,
+    xrays: Sequence[Xray],
+    dice: pd.DataFrame,
+    segmenters: dict[str, str],
+    rows: pd.DataFrame,
+    methods: dict[str, str],
 ) -> Figure:
     """Left: Dice of every ROI by segmenter, a dot an X-ray. Right: a line a method, landmarks on three planes.
 
     The X-ray is the one of median error under the first method.
 
     Args:
-        specimen: the patient.
+        patient, xrays: the specimen.
         dice: rows of the segmenters on this specimen.
         segmenters: label by segmenter.
         rows: registrations of the methods on this specimen.
@@ -42,14 +50,14 @@ def case_study(
     grid = right.subplots(len(methods), 3, squeeze=False)
     for line, (method, label) in zip(grid, methods.items(), strict=True):
         row = rows[(rows["method"] == method) & (rows["projection"] == projection)].iloc[0]
-        truth_mm, estimate_mm = landmarks_under(specimen, projection, row)
+        truth_mm, estimate_mm = landmarks_under(patient, xrays, projection, row)
         for axes, (name, plane) in zip(line, PLANES, strict=True):
             _draw_plane(axes, truth_mm[:, plane], estimate_mm[:, plane])
             axes.set_title(name)
             axes.set_xlabel(f"{AXIS_NAMES[plane[0]]} (mm)")
             axes.set_ylabel(f"{AXIS_NAMES[plane[1]]} (mm)")
         line[1].set_title(f"{label}: mpd {row['mpd_mm']:.2f} mm, 3D (tre) {row['tre_mm']:.2f} mm\nsagittal")
-    right.suptitle(f"{specimen.name}/{projection}: landmarks, balls of {RADIUS_MM:g} mm radius")
+    right.suptitle(f"{patient.name}/{projection}: landmarks, balls of {RADIUS_MM:g} mm radius")
     colours = ((TRUTH_ONLY, "true pose"), (ESTIMATE_ONLY, "estimated pose"), (BOTH, "both"))
     right.legend(
         handles=[Patch(color=color, label=text) for color, text in colours], loc="outside lower center", ncols=3
@@ -58,15 +66,15 @@ def case_study(
 
 
 def landmarks_under(
-    specimen: Specimen, projection: str, row: pd.Series
+    patient: Patient, xrays: Sequence[Xray], projection: str, row: pd.Series
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"]]:
     """Landmarks under the true and under an estimated pose, both in the volume frame as the truth places it (mm).
 
     Their distances are the row's `tre_mm`.
     """
-    truth = next(xray.pose for xray in specimen.xrays if xray.name == projection)
-    moved = transform_points(truth, transform_points(invert(pose_of_row(row)), specimen.landmarks_mm))
-    return specimen.landmarks_mm.numpy(), moved.numpy()
+    truth = next(xray.true_pose for xray in xrays if xray.name == projection)
+    moved = transform_points(truth, transform_points(invert(pose_of_row(row)), patient.landmarks_mm))
+    return patient.landmarks_mm.numpy(), moved.numpy()
 
 
 def discs(

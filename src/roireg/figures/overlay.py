@@ -13,8 +13,8 @@ from skimage.feature import canny
 from torch import Tensor
 
 from roireg.data.images import scaled
-from roireg.data.readers.ct import Patient
-from roireg.data.view import DIRECTIONS, View
+from roireg.data.patient import Patient
+from roireg.data.xray import DIRECTIONS, Xray
 from roireg.drr import coverage, project_mask, render
 from roireg.figures.style import PALETTE, panel, save_figure
 from roireg.files import atomic_path
@@ -60,52 +60,52 @@ def checkerboard(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.where((rows[:, None] + columns) % 2 == 0, one, other)
 
 
-def overlay_figure(patient: Patient, view: View, pose: Float[Tensor, "4 4"], title: str) -> Figure:
+def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], title: str) -> Figure:
     """Four panels: X-ray; DRR; both in a checkerboard; the DRR's edges, labels and the CT's end over the X-ray.
 
     Args:
         patient: the CT.
-        view: the X-ray.
+        xray: what is registered.
         pose: `volume_from_camera`, mm.
         title: of the figure.
     """
-    covered = coverage(patient.volume, view.camera, pose[None])[0] > 0
-    drr = scaled(render(patient.volume, view.camera, pose[None]), covered[None].float())[0]
-    seen, shown = (local_contrast(image, covered) for image in (view.image, drr))
-    height, width = view.image.shape
+    covered = coverage(patient.volume, xray.camera, pose[None])[0] > 0
+    drr = scaled(render(patient.volume, xray.camera, pose[None]), covered[None].float())[0]
+    seen, shown = (local_contrast(image, covered) for image in (xray.image, drr))
+    height, width = xray.image.shape
     figure = Figure(figsize=(4 * PANEL_INCH, PANEL_INCH * height / width + 0.9), layout="constrained")
     axes = figure.subplots(1, 4)
-    panel(axes[0], view.image)
-    axes[0].set_title(f"X-ray {view.name}")
+    panel(axes[0], xray.image)
+    axes[0].set_title(f"X-ray {xray.name}")
     panel(axes[1], drr.where(covered, drr[covered].min()) if bool(covered.any()) else drr)
     axes[1].set_title("DRR at the pose")
     axes[2].imshow(checkerboard(seen, shown), cmap="gray", interpolation="bilinear")
     axes[2].set_title("X-ray and DRR in turn, local contrast")
-    panel(axes[3], view.image)
+    panel(axes[3], xray.image)
     edges = canny(shown, sigma=EDGE_SIGMA_PX, mask=covered.numpy(), low_threshold=0.15, high_threshold=0.35)
     rows, columns = np.nonzero(edges)
     axes[3].plot(columns, rows, ".", color=EDGE, markersize=1.5)
     axes[3].set_title("edges of the DRR over the X-ray")
-    _labels(axes[3], patient, view, pose)
+    _labels(axes[3], patient, xray, pose)
     if bool(covered.any()) and not bool(covered.all()):
         axes[3].contourf((~covered).numpy().astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
     for one in axes:
         one.set_xticks([])
         one.set_yticks([])
-        _sides(one, view, pose)
-    bar_px = 50 / view.camera.pixel_spacing_mm[0]
+        _sides(one, xray, pose)
+    bar_px = 50 / xray.camera.pixel_spacing_mm[0]
     axes[0].plot([4, 4 + bar_px], [height - 5, height - 5], color="white", linewidth=2, solid_capstyle="butt")
     axes[0].text(4, height - 8, "50 mm on the detector", color="white", fontsize=7)
     figure.suptitle(title)
     return figure
 
 
-def _sides(axes, view: View, pose: Float[Tensor, "4 4"]) -> None:
+def _sides(axes, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
     """Letters at the borders that say to which side of the patient the image runs there."""
-    center = pose[:3, 3] + view.camera.source_to_detector_mm * 0.7 * pose[:3, 2]
-    middle = project(center[None], view.camera, pose)[0]
+    center = pose[:3, 3] + xray.camera.source_to_detector_mm * 0.7 * pose[:3, 2]
+    middle = project(center[None], xray.camera, pose)[0]
     ends = {
-        name: project((center + 20.0 * center.new_tensor(axis))[None], view.camera, pose)[0] - middle
+        name: project((center + 20.0 * center.new_tensor(axis))[None], xray.camera, pose)[0] - middle
         for name, axis in DIRECTIONS.items()
     }
     for (x, y), direction in (
@@ -119,38 +119,38 @@ def _sides(axes, view: View, pose: Float[Tensor, "4 4"]) -> None:
         letter.set(ha="center", va="center", path_effects=HALO)
 
 
-def _labels(axes, patient: Patient, view: View, pose: Float[Tensor, "4 4"]) -> None:
+def _labels(axes, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
     if patient.labels is None:
         return
     step_mm = 0.5 * float(patient.volume.spacing_mm.min())
     for index, label in enumerate(patient.label_names):
         mask = patient.volume.with_values((patient.labels == label).float())
-        shadow = project_mask(mask, view.camera, pose[None], step_mm)[0]
+        shadow = project_mask(mask, xray.camera, pose[None], step_mm)[0]
         if bool(shadow.any()) and not bool(shadow.all()):
             color = PALETTE[index % len(PALETTE)]
             axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
 
 
-def write_overlay(path: str | Path, patient: Patient, view: View, pose: Float[Tensor, "4 4"], title: str) -> None:
+def write_overlay(path: str | Path, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], title: str) -> None:
     """Save `overlay_figure`; the ending gives the format."""
-    save_figure(overlay_figure(patient, view, pose, title), [path], DPI)
+    save_figure(overlay_figure(patient, xray, pose, title), [path], DPI)
 
 
-def write_gif(path: str | Path, patient: Patient, view: View, poses: Sequence[Float[Tensor, "4 4"]]) -> None:
+def write_gif(path: str | Path, patient: Patient, xray: Xray, poses: Sequence[Float[Tensor, "4 4"]]) -> None:
     """The optimization as an animation: the DRR at each step in turn with the X-ray, in a checkerboard.
 
     Args:
         path: a GIF.
-        patient, view: the CT and the X-ray.
+        patient, xray: the CT and the X-ray.
         poses: `volume_from_camera`, mm, step by step.
     """
     picks = np.unique(np.linspace(0, len(poses) - 1, min(len(poses), GIF_FRAMES)).round().astype(int))
-    scale = max(GIF_PX // max(view.image.shape), 1)
+    scale = max(GIF_PX // max(xray.image.shape), 1)
     frames = []
     for index in picks:
-        covered = coverage(patient.volume, view.camera, poses[index][None])[0] > 0
-        drr = render(patient.volume, view.camera, poses[index][None])[0]
-        shown = checkerboard(local_contrast(view.image, covered), local_contrast(drr, covered))
+        covered = coverage(patient.volume, xray.camera, poses[index][None])[0] > 0
+        drr = render(patient.volume, xray.camera, poses[index][None])[0]
+        shown = checkerboard(local_contrast(xray.image, covered), local_contrast(drr, covered))
         picture = Image.fromarray((shown * 255).astype(np.uint8))
         frames.append(picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BILINEAR))
     durations = [GIF_MS] * (len(frames) - 1) + [20 * GIF_MS]

@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 
-from roireg.data.readers.ct import Patient, expected_pose
-from roireg.data.specimen import Specimen, Xray
-from roireg.data.view import View
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray, expected_pose
 from roireg.drr.rois import project_rois, roi_channels, roi_volumes
 from roireg.encode.model import load_encoder, save_encoder
 from roireg.encode.settings import checkpoint_beside as encoder_checkpoint
@@ -30,23 +29,6 @@ from roireg.training.loop import EpochRecord
 CPU = torch.device("cpu")
 
 
-def as_specimen(patient: Patient, view: View) -> Specimen:
-    """The patient as the workflow knows one: `T_PA` is where the view is expected, and its truth is not known."""
-    pa_pose = expected_pose(patient) @ view.rig_from_camera
-    labels = torch.zeros_like(patient.volume.values, dtype=torch.uint8) if patient.labels is None else patient.labels
-    return Specimen(
-        name=patient.name,
-        volume=patient.volume,
-        labels=labels,
-        label_names=patient.label_names,
-        landmark_names=tuple(str(index) for index in range(len(patient.reference_mm))),
-        landmarks_mm=patient.reference_mm,
-        isocenter_mm=patient.center_mm,
-        pa_pose=pa_pose,
-        xrays=(Xray(view.name, view.image, None, view.camera, pa_pose),),
-    )
-
-
 def synthesis_settings(config: dict[str, Any], drrs: int, rois: Sequence[str]) -> SynthesisSettings:
     """The config's way of drawing DRRs; without ROIs every view will do."""
     prepare = config["prepare"]
@@ -55,15 +37,16 @@ def synthesis_settings(config: dict[str, Any], drrs: int, rois: Sequence[str]) -
 
 
 def drawn_pool(
-    specimen: Specimen,
+    patient: Patient,
+    xray: Xray,
     rois: Sequence[str],
     settings: SynthesisSettings,
     seed: int,
     progress: Callable[[int, int], None],
 ) -> DrrPool:
-    """DRRs of one patient, as the camera of his X-ray sees him."""
+    """DRRs of one patient, as the camera of an X-ray sees them."""
     drrs = []
-    for drr in synthesize(specimen, specimen.xrays[0].camera, rois, settings, None, seed):
+    for drr in synthesize(patient, xray.camera, expected_pose(patient, xray), rois, settings, None, seed):
         drrs.append(drr)
         progress(len(drrs), settings.count)
     return DrrPool(*(torch.stack([getattr(drr, key) for drr in drrs]) for key in ("image", "rois", "pose")))
@@ -72,7 +55,7 @@ def drawn_pool(
 def train_own_encoder(
     path: str | Path,
     patient: Patient,
-    view: View,
+    xray: Xray,
     config: dict[str, Any],
     name: str,
     segmenter: str | Path | None,
@@ -86,7 +69,7 @@ def train_own_encoder(
     Args:
         path: the model's file; a training that was cut off goes on from the checkpoint beside it.
         patient: the CT.
-        view: an X-ray whose camera and position are those of the X-rays to come; its image is not looked at.
+        xray: one whose camera and position are those of the X-rays to come; its image is not looked at.
         config: of the workflow.
         name: of an entry of `encoders`.
         segmenter: a model of `roireg train segmenter`, for an entry whose loss has a ROI term.
@@ -107,16 +90,15 @@ def train_own_encoder(
             remedy = "Give one with --segmenter (roireg train segmenter), or take another --encoder"
             raise InputError(f"config: encoders.{name}.loss.roi", "the loss needs a segmenter", remedy)
         network = load_segmenter(segmenter, rois, CPU)
-    specimen = as_specimen(patient, view)
     synthesis = synthesis_settings(config, drrs, rois)
-    pool = drawn_pool(specimen, rois, synthesis, seed, progress)
+    pool = drawn_pool(patient, xray, rois, synthesis, seed, progress)
     settings = {
         "encoder": entry,
         "recipe": config["recipes"][entry["recipe"]],
         "augmentation": config["encoder_augmentation"],
     }
     run = Run(seed, name, patient.name)
-    data = material(specimen, entry, synthesis, list(rois), pool, network, None, run, CPU)
+    data = material(patient, xray, entry, synthesis, list(rois), pool, network, None, run, CPU)
     checkpoint = encoder_checkpoint(path, settings, "roireg", run, pool, data.validation)
     built = encoder_settings(**settings)
     encoder, history = train_encoder(data, built, run, checkpoint, CPU)
@@ -128,7 +110,7 @@ def train_own_encoder(
 def train_own_segmenter(
     path: str | Path,
     patients: Sequence[Patient],
-    view: View,
+    xray: Xray,
     config: dict[str, Any],
     name: str,
     rois: Sequence[str],
@@ -141,7 +123,7 @@ def train_own_segmenter(
     Args:
         path: the model's file; a training that was cut off goes on from the checkpoint beside it.
         patients: CTs with labels of the same names.
-        view: an X-ray whose camera and position are those of the X-rays to come.
+        xray: one whose camera and position are those of the X-rays to come.
         config: of the workflow.
         name: of an entry of `segment`, of type unet.
         rois: names of labels.
@@ -159,7 +141,7 @@ def train_own_segmenter(
     for patient in patients:
         patient.label_mask(rois, f"{patient.name}: --roi")
     synthesis = synthesis_settings(config, drrs, rois)
-    pools = [drawn_pool(as_specimen(patient, view), rois, synthesis, seed, progress) for patient in patients]
+    pools = [drawn_pool(patient, xray, rois, synthesis, seed, progress) for patient in patients]
     sources = [drr_examples(pools)]
     settings = {
         "segmenter": entry,
@@ -177,22 +159,21 @@ def train_own_segmenter(
     return history
 
 
-def estimated_rig_pose(model: str | Path, view: View) -> torch.Tensor:
+def estimated_rig_pose(model: str | Path, xray: Xray) -> torch.Tensor:
     """`volume_from_rig` (mm) as an encoder of this patient reads it from an X-ray.
 
     Raises:
         InputError: the file is no encoder, or was trained for another camera.
     """
-    pose = load_encoder(model, CPU).estimate(view.image, view.camera)
-    return pose @ torch.linalg.inv(view.rig_from_camera)
+    pose = load_encoder(model, CPU).estimate(xray.image, xray.camera)
+    return pose @ torch.linalg.inv(xray.rig_from_camera)
 
 
-def roi_overlap(segmenter: Segmenter, patient: Patient, view: View, pose: torch.Tensor) -> float:
+def roi_overlap(segmenter: Segmenter, patient: Patient, xray: Xray, pose: torch.Tensor) -> float:
     """Mean Dice, over the ROIs that either shows, of a segmenter's map of the X-ray and the labels at a pose."""
-    specimen = as_specimen(patient, view)
     count = len(segmenter.rois)
-    projected = roi_channels(project_rois(roi_volumes(specimen, segmenter.rois), view.camera, pose[None]), count)[0]
-    found = roi_channels(roi_numbers(segmenter.probabilities(view.image[None])), count)[0]
+    projected = roi_channels(project_rois(roi_volumes(patient, segmenter.rois), xray.camera, pose[None]), count)[0]
+    found = roi_channels(roi_numbers(segmenter.probabilities(xray.image[None])), count)[0]
     both = (projected * found).sum(dim=(1, 2))
     sizes = projected.sum(dim=(1, 2)) + found.sum(dim=(1, 2))
     shown = sizes > 0

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.readers.ct import Patient, expected_pose
-from roireg.data.view import View
+from roireg.data.patient import Patient, expected_rig_pose
 from roireg.data.volume import Volume
+from roireg.data.xray import Xray
 from roireg.geometry.camera import project
 from roireg.geometry.se3 import invert, so3_log, transform_points
 from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
@@ -78,23 +78,23 @@ SETTLED_MM = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class ViewResult:
+class XrayResult:
     """What came of one X-ray.
 
     Attributes:
-        view: the X-ray.
+        xray: what was registered.
         pose: `volume_from_camera`, mm.
         evidence, verdict: whether to trust it.
         spread: predicted standard deviations.
-        reference_mm: the points of bone, volume frame, that the X-ray shows.
+        bone_points_mm: the points of bone, volume frame, that the X-ray shows.
     """
 
-    view: View
+    xray: Xray
     pose: Float[Tensor, "4 4"]
     evidence: Evidence
     verdict: Verdict
     spread: Spread
-    reference_mm: Float[Tensor, "N 3"]
+    bone_points_mm: Float[Tensor, "N 3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,16 +102,16 @@ class Result:
     """A registration.
 
     Attributes:
-        views: one result each; several were registered jointly.
+        xrays: one result each; several were registered jointly.
         rig_pose: `volume_from_rig`, mm.
         covariance: of its twist about the patient's centre, rad and mm, volume axes.
-        verdict: as good as that of the worst view.
+        verdict: as good as that of the worst xray.
         trace: poses `volume_from_rig` and objective, step by step, from the start that was chosen.
         rounds: of the search, up to the one that gave the result.
         seconds: without reading files and compiling.
     """
 
-    views: tuple[ViewResult, ...]
+    xrays: tuple[XrayResult, ...]
     rig_pose: Float[Tensor, "4 4"]
     covariance: Float[Tensor, "6 6"]
     verdict: Verdict
@@ -122,17 +122,17 @@ class Result:
     @property
     def pose(self) -> Float[Tensor, "4 4"]:
         """`volume_from_camera` of the first view, mm."""
-        return self.views[0].pose
+        return self.xrays[0].pose
 
 
-def problem_of(view: View, volume: Volume, weights: WeightMap | None) -> Problem:
+def problem_of(xray: Xray, volume: Volume, weights: WeightMap | None) -> Problem:
     """The registration of an X-ray to a CT."""
-    return Problem(view.image, view.camera, volume, weights, None, view.rig_from_camera)
+    return Problem(xray.image, xray.camera, volume, weights, None, xray.rig_from_camera)
 
 
 def register_xrays(
     patient: Patient,
-    views: Sequence[View],
+    xrays: Sequence[Xray],
     exclude: Iterable[str] = (),
     exclude_margin_mm: float = EXCLUDE_MARGIN_MM,
     initial: Float[Tensor, "4 4"] | None = None,
@@ -143,7 +143,7 @@ def register_xrays(
 
     Args:
         patient: the CT.
-        views: X-rays; several are registered jointly, by the `rig_from_camera` that they state.
+        xrays: several are registered jointly, by the `rig_from_camera` that they state.
         exclude: labels that may have moved against the rest: pixels in whose ray they are do not count.
         exclude_margin_mm: labels are grown by so much.
         initial: `volume_from_rig` (mm) to try before the search.
@@ -157,22 +157,22 @@ def register_xrays(
     if excluded:
         patient.label_mask(excluded, "--exclude")
     weights = weight_map(patient, WeightSettings(True, excluded, exclude_margin_mm))
-    problems = [problem_of(view, patient.volume, weights) for view in views]
-    register_gauss_newton(problems, expected_pose(patient), patient.center_mm, replace(GAUSS_NEWTON, iterations=1))
+    problems = [problem_of(xray, patient.volume, weights) for xray in xrays]
+    register_gauss_newton(problems, expected_rig_pose(patient), patient.center_mm, replace(GAUSS_NEWTON, iterations=1))
     began = time.perf_counter()
     best: Result | None = None
     rounds: list[Search | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
     for number, search in enumerate(rounds, start=1):
         upside_down = search is not None and search.upside_down
-        posed = [view.upside_down() if upside_down else view for view in views]
-        problems = [problem_of(view, patient.volume, weights) for view in posed]
+        posed = [xray.upside_down() if upside_down else xray for xray in xrays]
+        problems = [problem_of(xray, patient.volume, weights) for xray in posed]
         if search is None:
             report(f"round {number}: the given start")
             start = initial
         else:
             report(f"round {number}: {search}")
             rng = generator(seed, "own patient", str(search))
-            start = multi_start(problems, expected_pose(patient), patient.center_mm, search.settings(), rng)
+            start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, search.settings(), rng)
         found = replace(registered_from(patient, posed, problems, start), rounds=number)
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
         if best is None or _rank(found) > _rank(best):
@@ -191,24 +191,24 @@ def _fits(result: Result) -> bool:
         one.evidence.ncc >= THRESHOLDS.trusted_ncc
         and one.evidence.projection_sd_mm <= THRESHOLDS.trusted_sd_mm
         and one.evidence.counted >= THRESHOLDS.least_counted
-        for one in result.views
+        for one in result.xrays
     )
 
 
 def _rank(result: Result) -> float:
     """Larger is better: the agreement of the worst view, on enough of the image."""
-    seen = [one.evidence for one in result.views]
+    seen = [one.evidence for one in result.xrays]
     return min(one.ncc if one.counted >= THRESHOLDS.least_counted else -1.0 for one in seen)
 
 
 def registered_from(
-    patient: Patient, views: Sequence[View], problems: Sequence[Problem], start: Float[Tensor, "4 4"]
+    patient: Patient, xrays: Sequence[Xray], problems: Sequence[Problem], start: Float[Tensor, "4 4"]
 ) -> Result:
     """A registration from one start, with its verdict, and no search.
 
     Args:
         patient: the CT.
-        views: X-rays.
+        xrays: what is registered.
         problems: theirs, with the weights that are to be used.
         start: `volume_from_rig`, mm.
     """
@@ -218,72 +218,72 @@ def registered_from(
     fits = [fit_at(one, rig_pose, patient.center_mm) for one in finest]
     joint = covariance(fits)
     results = [
-        _view_result(patient, view, fit, joint, trace, _disagreement_mm(patient, view, problem, views, rig_pose))
-        for view, problem, fit in zip(views, problems, fits, strict=True)
+        _view_result(patient, xray, fit, joint, trace, _disagreement_mm(patient, xray, problem, xrays, rig_pose))
+        for xray, problem, fit in zip(xrays, problems, fits, strict=True)
     ]
     verdict = worst([one.verdict for one in results])
     return Result(tuple(results), rig_pose, joint, verdict, trace, 1, 0.0)
 
 
 def _view_result(
-    patient: Patient, view: View, fit: Fit, joint: Tensor, trace: Trace, between_views_mm: float | None
-) -> ViewResult:
+    patient: Patient, xray: Xray, fit: Fit, joint: Tensor, trace: Trace, between_views_mm: float | None
+) -> XrayResult:
     rig_pose = trace.poses[trace.best]
-    pose = rig_pose @ view.rig_from_camera
-    shown = visible_reference_mm(patient, view, pose)
-    predicted = spread(joint, pose, view.camera, patient.center_mm, shown)
-    expected = expected_pose(patient)
+    pose = rig_pose @ xray.rig_from_camera
+    shown = visible_bone_mm(patient, xray, pose)
+    predicted = spread(joint, pose, xray.camera, patient.center_mm, shown)
+    expected = expected_rig_pose(patient)
     moved = transform_points(rig_pose @ invert(expected), patient.center_mm[None])[0] - patient.center_mm
     turned = so3_log(rig_pose[:3, :3] @ expected[:3, :3].T).norm()
-    before = trace.poses[max(trace.best - 1, 0)] @ view.rig_from_camera
+    before = trace.poses[max(trace.best - 1, 0)] @ xray.rig_from_camera
     evidence = Evidence(
         ncc=fit.ncc,
         counted=fit.counted,
         projection_sd_mm=predicted.projection_mm,
-        converged=shadow_shift_mm(before, pose, view, shown) < SETTLED_MM,
+        converged=shadow_shift_mm(before, pose, xray, shown) < SETTLED_MM,
         from_expected_mm=float(moved.norm()),
         turned_deg=math.degrees(float(turned)),
         between_views_mm=between_views_mm,
     )
-    return ViewResult(view, pose, evidence, judge(evidence, THRESHOLDS), predicted, shown)
+    return XrayResult(xray, pose, evidence, judge(evidence, THRESHOLDS), predicted, shown)
 
 
-def visible_reference_mm(patient: Patient, view: View, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
+def visible_bone_mm(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
     """The patient's reference points whose shadows lie in the image; all of them if none does."""
-    pixels = project(patient.reference_mm, view.camera, pose)
-    size = pixels.new_tensor([view.camera.width, view.camera.height])
+    pixels = project(patient.bone_points_mm, xray.camera, pose)
+    size = pixels.new_tensor([xray.camera.width, xray.camera.height])
     inside = ((pixels >= -0.5) & (pixels <= size - 0.5)).all(-1)
-    return patient.reference_mm[inside] if bool(inside.any()) else patient.reference_mm
+    return patient.bone_points_mm[inside] if bool(inside.any()) else patient.bone_points_mm
 
 
 def shadow_shift_mm(
-    one: Float[Tensor, "4 4"], other: Float[Tensor, "4 4"], view: View, points_mm: Float[Tensor, "N 3"]
+    one: Float[Tensor, "4 4"], other: Float[Tensor, "4 4"], xray: Xray, points_mm: Float[Tensor, "N 3"]
 ) -> float:
     """Mean distance on the detector of the points' shadows under two poses `volume_from_camera`."""
-    apart_px = project(points_mm, view.camera, one) - project(points_mm, view.camera, other)
-    return float((apart_px * apart_px.new_tensor(view.camera.pixel_spacing_mm)).norm(dim=-1).mean())
+    apart_px = project(points_mm, xray.camera, one) - project(points_mm, xray.camera, other)
+    return float((apart_px * apart_px.new_tensor(xray.camera.pixel_spacing_mm)).norm(dim=-1).mean())
 
 
 def _disagreement_mm(
-    patient: Patient, view: View, problem: Problem, views: Sequence[View], rig_pose: Float[Tensor, "4 4"]
+    patient: Patient, xray: Xray, problem: Problem, xrays: Sequence[Xray], rig_pose: Float[Tensor, "4 4"]
 ) -> float | None:
     """How far this view alone would move its own shadows from where the joint pose has them."""
-    if len(views) == 1:
+    if len(xrays) == 1:
         return None
     trace = register_gauss_newton([problem], rig_pose, patient.center_mm, NEARBY)
-    joint, alone = rig_pose @ view.rig_from_camera, trace.poses[trace.best] @ view.rig_from_camera
-    return shadow_shift_mm(joint, alone, view, visible_reference_mm(patient, view, joint))
+    joint, alone = rig_pose @ xray.rig_from_camera, trace.poses[trace.best] @ xray.rig_from_camera
+    return shadow_shift_mm(joint, alone, xray, visible_bone_mm(patient, xray, joint))
 
 
 def _also_mirrored(patient: Patient, best: Result, weights: WeightMap | None, seed: int) -> Result:
     """The same result, its verdict with what the mirrored images would have given: a frequent mistake."""
-    mirrored = [one.view.mirrored() for one in best.views]
-    problems = [problem_of(view, patient.volume, weights) for view in mirrored]
+    mirrored = [one.xray.mirrored() for one in best.xrays]
+    problems = [problem_of(xray, patient.volume, weights) for xray in mirrored]
     rng = generator(seed, "own patient", "mirrored")
-    start = multi_start(problems, expected_pose(patient), patient.center_mm, MIRRORED.settings(), rng)
+    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, MIRRORED.settings(), rng)
     other = registered_from(patient, mirrored, problems, start)
     judged = []
-    for one, flipped in zip(best.views, other.views, strict=True):
+    for one, flipped in zip(best.xrays, other.xrays, strict=True):
         evidence = replace(one.evidence, mirrored_ncc=flipped.evidence.ncc)
         judged.append(replace(one, evidence=evidence, verdict=judge(evidence, THRESHOLDS)))
-    return replace(best, views=tuple(judged), verdict=worst([one.verdict for one in judged]))
+    return replace(best, xrays=tuple(judged), verdict=worst([one.verdict for one in judged]))

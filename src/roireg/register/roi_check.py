@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from roireg.data.readers.ct import Patient
+from roireg.data.patient import Patient
 from roireg.errors import InputError
 from roireg.register.own_networks import roi_overlap
 from roireg.register.patient import THRESHOLDS, Result
@@ -31,7 +31,7 @@ def check_rois(patient: Patient, result: Result, segmenter: str | Path, rois: Se
     network = load_segmenter(segmenter, rois, torch.device("cpu"))
     patient.label_mask(rois, "--roi")
     judged = []
-    for one in result.views:
-        evidence = replace(one.evidence, roi_dice=roi_overlap(network, patient, one.view, one.pose))
+    for one in result.xrays:
+        evidence = replace(one.evidence, roi_dice=roi_overlap(network, patient, one.xray, one.pose))
         judged.append(replace(one, evidence=evidence, verdict=judge(evidence, THRESHOLDS)))
-    return replace(result, views=tuple(judged), verdict=worst([one.verdict for one in judged]))
+    return replace(result, xrays=tuple(judged), verdict=worst([one.verdict for one in judged]))

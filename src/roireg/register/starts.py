@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.view import View
+from roireg.data.xray import Xray
 from roireg.data.writers.poses import read_pose
 from roireg.errors import InputError
 
 
-def initial_rig_pose(view: View, pose: str | Path | None, encoder: str | Path | None) -> Float[Tensor, "4 4"] | None:
+def initial_rig_pose(xray: Xray, pose: str | Path | None, encoder: str | Path | None) -> Float[Tensor, "4 4"] | None:
     """`volume_from_rig` (mm) from a pose file, or as an encoder reads it from an X-ray; None for neither.
 
     Raises:
@@ -20,9 +20,9 @@ def initial_rig_pose(view: View, pose: str | Path | None, encoder: str | Path | 
     if pose is not None and encoder is not None:
         raise InputError("--initial", "--encoder is given too", "Give one of them")
     if pose is not None:
-        return read_pose(pose).pose @ torch.linalg.inv(view.rig_from_camera)
+        return read_pose(pose).pose @ torch.linalg.inv(xray.rig_from_camera)
     if encoder is None:
         return None
     from roireg.register.own_networks import estimated_rig_pose
 
-    return estimated_rig_pose(encoder, view)
+    return estimated_rig_pose(encoder, xray)

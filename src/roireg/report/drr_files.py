@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from roireg.data.images import scaled
-from roireg.data.readers.ct import Patient
+from roireg.data.patient import Patient
 from roireg.data.volume import Volume
 from roireg.data.writers.poses import StoredPose, write_json
 from roireg.drr import render

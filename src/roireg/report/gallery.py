@@ -3,7 +3,7 @@
 import base64
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from roireg.data.images import scaled
 from roireg.data.results import TraceRecord, pose_of_row
-from roireg.data.specimen import Specimen
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.geometry.camera import Camera
 
@@ -89,7 +90,8 @@ def from_best_to_worst(rows: pd.DataFrame, most: int | None) -> list[str]:
 
 def add_specimen(
     gallery: Gallery,
-    specimen: Specimen,
+    patient: Patient,
+    xrays: Sequence[Xray],
     rows: pd.DataFrame,
     traces: dict[str, dict[str, TraceRecord]],
     labels: dict[str, str],
@@ -98,34 +100,34 @@ def add_specimen(
 
     Args:
         gallery: grows.
-        specimen: the patient.
+        patient, xrays: the specimen.
         rows: its registrations by all methods.
         traces: by method, then by projection.
         labels: label by method, in the order of the gallery.
     """
-    xrays = {xray.name: xray for xray in specimen.xrays}
+    by_name = {xray.name: xray for xray in xrays}
 
     def drr(key: str, camera: Camera, pose: Float[Tensor, "4 4"]) -> str:
         if key not in gallery.images:
-            gallery.images[key] = data_uri(scaled(render(specimen.volume, camera, pose[None]))[0])
+            gallery.images[key] = data_uri(scaled(render(patient.volume, camera, pose[None]))[0])
         return key
 
     for method, label in labels.items():
         for _, row in rows[rows["method"] == method].iterrows():
-            xray = xrays[row["projection"]]
-            name = f"{specimen.name}/{xray.name}"
+            xray = by_name[row["projection"]]
+            name = f"{patient.name}/{xray.name}"
             gallery.images.setdefault(name, data_uri(xray.image))
             start = traces[method][xray.name].poses[0]
             gallery.entries.append(
                 Entry(
                     method=method,
                     label=label,
-                    specimen=specimen.name,
+                    specimen=patient.name,
                     projection=xray.name,
                     measures=measures(row),
                     xray=name,
                     start=drr(f"{name}/start/{row['init']}", xray.camera, start),
                     end=drr(f"{name}/end/{method}", xray.camera, pose_of_row(row)),
-                    truth=drr(f"{name}/truth", xray.camera, xray.pose),
+                    truth=drr(f"{name}/truth", xray.camera, xray.true_pose),
                 )
             )

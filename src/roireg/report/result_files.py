@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from roireg import __version__
-from roireg.data.readers.ct import Patient
+from roireg.data.patient import Patient
 from roireg.data.writers.poses import (
     StoredPose,
     camera_entries,
@@ -17,7 +17,7 @@ from roireg.data.writers.poses import (
     write_slicer_points,
 )
 from roireg.figures.overlay import write_gif, write_overlay
-from roireg.register.patient import Result, ViewResult
+from roireg.register.patient import Result, XrayResult
 
 UNCERTAINTY = (
     "Standard deviations along and about the camera's axes at the patient's centre, predicted from the images. Depth "
@@ -25,19 +25,19 @@ UNCERTAINTY = (
 )
 
 
-def result_entries(patient: Patient, result: Result, one: ViewResult) -> dict:
+def result_entries(patient: Patient, result: Result, one: XrayResult) -> dict:
     """What `pose.json` holds of one view."""
     predicted = asdict(one.spread)
     return {
-        **pose_entries(one.pose, one.view.camera),
-        "camera_of_the_stored_image": camera_entries(one.view.stored_camera),
+        **pose_entries(one.pose, one.xray.camera),
+        "camera_of_the_stored_image": camera_entries(one.xray.stored_camera),
         "roireg": __version__,
         "ct": patient.name,
-        "xray": one.view.name,
-        "views_registered_together": [other.view.name for other in result.views],
+        "xray": one.xray.name,
+        "views_registered_together": [other.xray.name for other in result.xrays],
         "verdict": str(one.verdict.grade),
         "reasons": list(one.verdict.reasons),
-        "warnings": [*patient.warnings, *one.view.warnings],
+        "warnings": [*patient.warnings, *one.xray.warnings],
         "evidence": {name: finite(value) for name, value in asdict(one.evidence).items()},
         "uncertainty": {"what": UNCERTAINTY, **{name: finite(value) for name, value in predicted.items()}},
         "covariance": {
@@ -46,8 +46,8 @@ def result_entries(patient: Patient, result: Result, one: ViewResult) -> dict:
             "matrix": [[finite(value) for value in row] for row in result.covariance.tolist()],
         },
         "volume_from_rig": result.rig_pose.tolist(),
-        "reference_mm": one.reference_mm.tolist(),
-        "geometry": [asdict(fact) for fact in one.view.facts],
+        "bone_points_mm": one.bone_points_mm.tolist(),
+        "geometry": [asdict(fact) for fact in one.xray.facts],
         "seconds": result.seconds,
     }
 
@@ -70,19 +70,19 @@ def write_result(folder: str | Path, patient: Patient, result: Result, animate: 
     Returns:
         The folders that hold them.
     """
-    folders = folders_of(Path(folder), [one.view.name for one in result.views])
-    for own, one in zip(folders, result.views, strict=True):
+    folders = folders_of(Path(folder), [one.xray.name for one in result.xrays])
+    for own, one in zip(folders, result.xrays, strict=True):
         entries = result_entries(patient, result, one)
-        stored = StoredPose(one.pose, one.view.camera, entries)
+        stored = StoredPose(one.pose, one.xray.camera, entries)
         write_json(own / "pose.json", entries)
         write_matrix(own / "pose.txt", stored)
         write_itk(own / "pose.tfm", stored)
         write_slicer_points(own / "points.mrk.json", stored)
         title = f"{patient.name}: {one.verdict.grade}. {one.verdict.reasons[0]}"
-        write_overlay(own / "overlay.png", patient, one.view, one.pose, title)
+        write_overlay(own / "overlay.png", patient, one.xray, one.pose, title)
         if animate:
-            poses = [rig_pose @ one.view.rig_from_camera for rig_pose in result.trace.poses]
-            write_gif(own / "optimization.gif", patient, one.view, poses)
+            poses = [rig_pose @ one.xray.rig_from_camera for rig_pose in result.trace.poses]
+            write_gif(own / "optimization.gif", patient, one.xray, poses)
     return folders
 
 

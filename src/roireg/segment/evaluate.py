@@ -11,7 +11,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from roireg.data.images import scaled
-from roireg.data.specimen import COMPRESSION, Specimen
+from roireg.data.patient import Patient
+from roireg.data.records import COMPRESSION
+from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.files import atomic_path
@@ -44,7 +46,7 @@ def roi_dice(found: UInt8[Tensor, "H W"], truth: UInt8[Tensor, "H W"], count: in
 
 
 def segment_specimen(
-    specimen: Specimen, segmenter: Segmenter, step_mm: float | None, device: torch.device
+    patient: Patient, xrays: Sequence[Xray], segmenter: Segmenter, step_mm: float | None, device: torch.device
 ) -> Iterator[Segmented]:
     """For every X-ray of a specimen: the X-ray, then the DRR at its true pose.
 
@@ -52,11 +54,11 @@ def segment_specimen(
     the CT labels projected at the true pose.
     """
     count = len(segmenter.rois)
-    volumes = roi_volumes(specimen, segmenter.rois)
-    for xray in specimen.xrays:
-        projected = project_rois(volumes, xray.camera, xray.pose[None])[0]
-        drr = scaled(render(specimen.volume, xray.camera, xray.pose[None], step_mm))[0].float()
-        truth = None if xray.mask is None else roi_map(xray.mask, specimen.label_names, segmenter.rois)
+    volumes = roi_volumes(patient, segmenter.rois)
+    for xray in xrays:
+        projected = project_rois(volumes, xray.camera, xray.true_pose[None])[0]
+        drr = scaled(render(patient.volume, xray.camera, xray.true_pose[None], step_mm))[0].float()
+        truth = None if xray.labels is None else roi_map(xray.labels, patient.label_names, segmenter.rois)
         for kind, image, numbers in ((XRAY, xray.image, truth), (DRR, drr, projected)):
             boxes = roi_boxes_px((projected if numbers is None else numbers)[None], count)
             with torch.no_grad():

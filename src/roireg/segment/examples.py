@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from roireg.data.images import resized
-from roireg.data.specimen import Specimen
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
 from roireg.drr.rois import roi_map
 from roireg.errors import InputError
 from roireg.training.drrs import DrrPool
@@ -24,13 +25,13 @@ class Examples:
     rois: UInt8[Tensor, "N H W"]
 
 
-def xray_examples(specimens: Sequence[Specimen], rois: Sequence[str]) -> Examples:
+def xray_examples(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rois: Sequence[str]) -> Examples:
     """X-rays of the training specimens.
 
     Raises:
         InputError: none of them has a mask.
     """
-    found = [(specimen, xray) for specimen in specimens for xray in specimen.xrays if xray.mask is not None]
+    found = [(patient, xray) for patient, xrays in specimens for xray in xrays if xray.labels is not None]
     if not found:
         raise InputError(
             "config: segment.*.train_on",
@@ -39,7 +40,7 @@ def xray_examples(specimens: Sequence[Specimen], rois: Sequence[str]) -> Example
         )
     return Examples(
         torch.stack([xray.image for _, xray in found]),
-        torch.stack([roi_map(xray.mask, specimen.label_names, rois) for specimen, xray in found]),
+        torch.stack([roi_map(xray.labels, patient.label_names, rois) for patient, xray in found]),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from roireg.data.specimen import read_specimen
+from roireg.data.records import read_specimen
 from roireg.segment.augment import AugmentSettings
 from roireg.segment.batches import Fold, TrainingSettings
 from roireg.segment.examples import Examples, drr_examples, xray_examples

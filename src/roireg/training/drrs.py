@@ -11,7 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from roireg.data.images import scaled
-from roireg.data.specimen import COMPRESSION, Specimen
+from roireg.data.patient import Patient
+from roireg.data.records import COMPRESSION
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes
@@ -84,42 +85,47 @@ def settings_from_config(synthesize: dict, mu_water_per_mm: float, mu_bone_per_m
     )
 
 
-def drawn_pose(specimen: Specimen, settings: SynthesisSettings, rng: np.random.Generator) -> Float[Tensor, "4 4"]:
-    """`Exp([r, t]) T_PA` with normal r and t (paper, 2.1), about the isocentre."""
+def drawn_pose(
+    pa: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"], settings: SynthesisSettings, rng: np.random.Generator
+) -> Float[Tensor, "4 4"]:
+    """`Exp([r, t]) T_PA` with normal r and t (paper, 2.1), about the isocentre `center_mm`; poses in mm."""
     spread = np.concatenate([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm])
-    twist = camera_twist(torch.from_numpy(rng.normal(size=6) * spread), specimen.pa_pose)
-    return perturb(specimen.pa_pose, twist, specimen.isocenter_mm)
+    twist = camera_twist(torch.from_numpy(rng.normal(size=6) * spread), pa)
+    return perturb(pa, twist, center_mm)
 
 
 class Synthesizer:
     """DRRs of one specimen as one camera sees them, each a function of the generator that it is drawn with.
 
     Args:
-        specimen: the patient.
+        patient: the CT and its labels.
         camera: the detector.
+        pa: `T_PA`, about which poses are drawn, `volume_from_camera` in mm.
         rois: labels of the CT; where they overlap in a DRR, later ones lie over earlier ones.
         settings: how DRRs are drawn.
         step_mm: sampling of the renderer, or None for its default.
         device: where DRRs are rendered; they come back to the CPU, where ROIs are projected.
 
     Raises:
-        InputError: the specimen lacks a ROI.
+        InputError: the patient lacks a ROI.
     """
 
     def __init__(
         self,
-        specimen: Specimen,
+        patient: Patient,
         camera: Camera,
+        pa: Float[Tensor, "4 4"],
         rois: Sequence[str],
         settings: SynthesisSettings,
         step_mm: float | None,
         device: torch.device = CPU,
     ) -> None:
-        self.specimen, self.camera, self.settings, self.step_mm = specimen, camera, settings, step_mm
+        self.patient, self.camera, self.pa = patient, camera, pa
+        self.settings, self.step_mm = settings, step_mm
         self._device = device
-        self._masks = roi_volumes(specimen, rois)
-        self._scanned = self._bodies(specimen.volume)
-        self._continued = self._bodies(specimen.volume.continued(settings.continued_mm))
+        self._masks = roi_volumes(patient, rois)
+        self._scanned = self._bodies(patient.volume)
+        self._continued = self._bodies(patient.volume.continued(settings.continued_mm))
 
     def draw(self, rng: np.random.Generator) -> Drr:
         """A DRR at a random pose.
@@ -143,30 +149,31 @@ class Synthesizer:
 
     def _view(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
         for _ in range(TRIES):
-            pose = drawn_pose(self.specimen, self.settings, rng)
+            pose = drawn_pose(self.pa, self.patient.center_mm, self.settings, rng)
             numbers = project_rois(self._masks, self.camera, pose[None])[0]
             if (numbers > 0).float().mean() >= self.settings.min_roi_share:
                 return pose, numbers
         share = f"{self.settings.min_roi_share:.0%}"
         raise InputError(
             "config: synthesize",
-            f"{self.specimen.name}: none of {TRIES} poses shows ROIs on {share} of the image",
+            f"{self.patient.name}: none of {TRIES} poses shows ROIs on {share} of the image",
             "Lower the standard deviations or `min_roi_share`",
         )
 
 
 def synthesize(
-    specimen: Specimen,
+    patient: Patient,
     camera: Camera,
+    pa: Float[Tensor, "4 4"],
     rois: Sequence[str],
     settings: SynthesisSettings,
     step_mm: float | None,
     seed: int,
 ) -> Iterator[Drr]:
     """The DRRs of a specimen's pool, one at a time; see `Synthesizer` for arguments and errors."""
-    synthesizer = Synthesizer(specimen, camera, rois, settings, step_mm)
+    synthesizer = Synthesizer(patient, camera, pa, rois, settings, step_mm)
     for index in range(settings.count):
-        yield synthesizer.draw(generator(seed, "drr", specimen.name, str(index)))
+        yield synthesizer.draw(generator(seed, "drr", patient.name, str(index)))
 
 
 def write_pool(path: str | Path, drrs: Sequence[Drr], camera: Camera, rois: Sequence[str]) -> None:

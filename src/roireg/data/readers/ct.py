@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from roireg.data.specimen import label_mask
+from roireg.data.patient import BONE_HU, Patient, find_bone_points_mm, label_mask
 from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume, attenuation_from_hu, box_center_mm
 from roireg.errors import InputError
 from roireg.geometry.se3 import translation
@@ -30,44 +30,8 @@ LEAST_HU, GREATEST_HU = -50.0, 150.0
 IMPOSSIBLE_HU = -5000.0
 UNEVEN_SHARE = 0.05
 SAME_GRID_MM = 0.01
-BONE_HU = 250.0
 LEAST_BONE_SHARE = 1e-4
 MAX_LABELS = 255
-
-
-@dataclass(frozen=True, eq=False)
-class Patient:
-    """A CT with what belongs to it.
-
-    Attributes:
-        name: of the file.
-        volume: attenuation in 1/mm on the working grid, LPS.
-        labels: `(z, y, x)` label ids on that grid, or None.
-        label_names: name by label id.
-        center_mm: the middle of the CT, or of the labels that were asked for, volume frame; poses turn about it.
-        reference_mm: points of dense bone, volume frame, at which errors are stated.
-        facts: what the files say, by name, for `inspect`.
-        warnings: what looks odd and may be right.
-    """
-
-    name: str
-    volume: Volume
-    labels: UInt8[Tensor, "D H W"] | None
-    label_names: dict[int, str]
-    center_mm: Float[Tensor, "3"]
-    reference_mm: Float[Tensor, "N 3"]
-    facts: dict[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
-        """Voxels of any of the named labels.
-
-        Raises:
-            InputError: there are no labels, or none of that name.
-        """
-        if self.labels is None:
-            raise InputError(f"{key}: {', '.join(names)}", "the patient has no labels", "Give them with --labels")
-        return label_mask(self.labels, self.label_names, names, key)
 
 
 def read_patient(
@@ -123,7 +87,7 @@ def read_patient(
         labels=ids,
         label_names=names,
         center_mm=volume.center_mm if mask is None else box_center_mm(mask, volume),
-        reference_mm=reference_points_mm(working),
+        bone_points_mm=find_bone_points_mm(working),
         facts=facts,
         warnings=_warnings(hu),
     )
@@ -256,21 +220,6 @@ def _at_blocks(labels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     return np.ascontiguousarray(labels[np.ix_(*picks)])
 
 
-def reference_points_mm(hu: Volume, count: int = 16) -> Float[Tensor, "N 3"]:
-    """Middles of `count` pieces into which k-means divides the bone; of the CT where there is none.
-
-    Args:
-        hu: Hounsfield units.
-        count: how many.
-    """
-    voxels = (hu.values > BONE_HU).nonzero().flip(-1).to(torch.float64)
-    if len(voxels) < count:
-        return hu.center_mm[None]
-    points = voxels[:: max(len(voxels) // 20000, 1)] @ hu.volume_from_voxel[:3, :3].T + hu.volume_from_voxel[:3, 3]
-    middles, _ = kmeans2(points.numpy(), count, minit="++", rng=np.random.default_rng(0))
-    return torch.from_numpy(middles)
-
-
 def _axis_names(frame: np.ndarray) -> list[str]:
     names = []
     for axis in frame[:3, :3].T:
@@ -283,8 +232,3 @@ def _warnings(hu: np.ndarray) -> tuple[str, ...]:
     if (hu > BONE_HU).mean() < LEAST_BONE_SHARE:
         return ("there is hardly any bone in it",)
     return ()
-
-
-def expected_pose(patient: Patient) -> Float[Tensor, "4 4"]:
-    """`volume_from_rig` before anything is known: the C-arm's isocentre in the patient's middle."""
-    return translation(patient.center_mm)

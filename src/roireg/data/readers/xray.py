@@ -6,13 +6,14 @@ from pydicom.misc import is_dicom
 
 from roireg.data.readers.xray_dicom import read_dicom_xray
 from roireg.data.readers.xray_picture import EXAMPLE, read_picture_xray
-from roireg.data.view import SIZE_PX, View
+from roireg.data.preprocess import SIZE_PX
+from roireg.data.xray import Xray
 from roireg.errors import InputError
 
 
 def read_xray(
     path: str | Path, camera: str | Path | None = None, frame: int = 0, crop_px: int = 0, size_px: int = SIZE_PX
-) -> View:
+) -> Xray:
     """An X-ray from DICOM, or from a picture and its camera file.
 
     Args:

@@ -15,16 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from torch import Tensor
 
-from roireg.data.view import (
-    DIRECTIONS,
-    SIZE_PX,
-    SOURCE_TO_ISOCENTER_SHARE,
-    Fact,
-    View,
-    centred_camera,
-    prepared,
-    without_borders,
-)
+from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess
+from roireg.data.xray import DIRECTIONS, SOURCE_TO_ISOCENTER_FRACTION, Fact, Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import carm_pose
@@ -63,7 +55,7 @@ def source_of(keyword: str) -> str:
     return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword}"
 
 
-def read_dicom_xray(path: str | Path, frame: int = 0, crop_px: int = 0, size_px: int = SIZE_PX) -> View:
+def read_dicom_xray(path: str | Path, frame: int = 0, crop_px: int = 0, size_px: int = SIZE_PX) -> Xray:
     """An X-ray from a DICOM file.
 
     Args:
@@ -86,13 +78,30 @@ def read_dicom_xray(path: str | Path, frame: int = 0, crop_px: int = 0, size_px:
     stored = dicom_pixels(path, header, frame)
     camera = _camera(path, tags, *stored.shape)
     rig_from_camera, camera = _position(path, tags, camera)
-    bone_bright, linear = _meaning(tags)
+    grey_scale = _grey_scale(tags)
     rows, columns = _opening(tags, *stored.shape)
     rows, columns = (slice(one.start + crop_px, one.stop - crop_px) for one in (rows, columns))
     if rows.stop - rows.start < 2 or columns.stop - columns.start < 2:
         raise InputError(path, "the crop leaves nothing of the image", "Crop less")
-    image, small = prepared(path, *without_borders(stored, rows, columns, camera), bone_bright, linear, size_px)
-    return View(Path(path).name, image, small, camera, rig_from_camera, tuple(tags.facts), tuple(tags.warnings))
+    image, small = preprocess(path, *cut_out(stored, rows, columns, camera), grey_scale, size_px)
+    facts, warnings = tuple(tags.facts), tuple(tags.warnings)
+    return Xray(Path(path).name, image, small, rig_from_camera, camera, facts=facts, warnings=warnings)
+
+
+def centred_camera(
+    height: int, width: int, spacing_mm: tuple[float, float], source_to_detector_mm: float, from_behind: bool
+) -> Camera:
+    """A camera whose central ray meets the middle of the image.
+
+    Args:
+        height, width: pixels.
+        spacing_mm: of a pixel on the detector, along a row and along a column.
+        source_to_detector_mm: focal length.
+        from_behind: whether the image is seen from behind the detector, as C-arms show it.
+    """
+    fx, fy = source_to_detector_mm / spacing_mm[0], source_to_detector_mm / spacing_mm[1]
+    k = [[-fx if from_behind else fx, 0.0, (width - 1) / 2], [0.0, fy, (height - 1) / 2], [0.0, 0.0, 1.0]]
+    return Camera(torch.tensor(k, dtype=torch.float64), height, width, spacing_mm)
 
 
 def dicom_pixels(path: str | Path, header: Dataset, frame: int) -> np.ndarray:
@@ -139,7 +148,7 @@ def _position(path: str | Path, tags: Tags, camera: Camera) -> tuple[Float[Tenso
     """The camera in the frame of the C-arm's isocentre, and the camera with the side from which its image is seen."""
     isocenter_mm = tags.number("DistanceSourceToPatient", "source to isocentre", "mm")
     if not isocenter_mm:
-        isocenter_mm = SOURCE_TO_ISOCENTER_SHARE * camera.source_to_detector_mm
+        isocenter_mm = SOURCE_TO_ISOCENTER_FRACTION * camera.source_to_detector_mm
         guess = f"{isocenter_mm:.0f} mm"
         tags.assume("source to isocentre", guess, f"the patient is searched for {guess} from the source")
     elif isocenter_mm >= camera.source_to_detector_mm:
@@ -180,8 +189,7 @@ def _as_shown(tags: Tags, pose: Float[Tensor, "4 4"], camera: Camera) -> tuple[F
     return turned, shown
 
 
-def _meaning(tags: Tags) -> tuple[bool, bool]:
-    """Whether bone has large values, and whether values are proportional to the intensity."""
+def _grey_scale(tags: Tags) -> GreyScale:
     sign = tags.header.get("PixelIntensityRelationshipSign")
     relation = tags.header.get("PixelIntensityRelationship")
     if sign in (1, -1):
@@ -201,7 +209,7 @@ def _meaning(tags: Tags) -> tuple[bool, bool]:
     linear = relation == "LIN" or (relation is None and not bone_bright)
     source = "assumed" if relation is None else source_of("PixelIntensityRelationship")
     tags.facts.append(Fact("values are", "intensities" if linear else "their logarithm, or for display", source))
-    return bone_bright, linear
+    return GreyScale(bone_bright, linear)
 
 
 def _opening(tags: Tags, height: int, width: int) -> tuple[slice, slice]:

@@ -13,7 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from pydicom.misc import is_dicom
 
 from roireg.data.readers.xray_dicom import dicom_pixels
-from roireg.data.view import SIZE_PX, SOURCE_TO_ISOCENTER_SHARE, Fact, View, prepared, without_borders
+from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess
+from roireg.data.xray import SOURCE_TO_ISOCENTER_FRACTION, Fact, Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import carm_pose
@@ -81,7 +82,7 @@ def read_camera_file(path: str | Path) -> dict[str, Any]:
 
 def read_picture_xray(
     path: str | Path, camera: str | Path, frame: int = 0, crop_px: int = 0, size_px: int = SIZE_PX
-) -> View:
+) -> Xray:
     """An X-ray from a picture, or from a DICOM file whose tags do not say enough.
 
     Args:
@@ -107,11 +108,11 @@ def read_picture_xray(
     if 2 * crop_px >= min(stored.shape) - 1:
         raise InputError(path, "the crop leaves nothing of the image", "Crop less")
     rows, columns = slice(crop_px, height - crop_px), slice(crop_px, width - crop_px)
-    part = without_borders(stored, rows, columns, full)
-    image, small = prepared(path, *part, entries["bone"] == "bright", entries["intensity"] == "linear", size_px)
+    grey_scale = GreyScale(entries["bone"] == "bright", entries["intensity"] == "linear")
+    image, small = preprocess(path, *cut_out(stored, rows, columns, full), grey_scale, size_px)
     rig_from_camera, warnings = _position(entries)
     facts = tuple(Fact(key.replace("_", " "), str(value), Path(camera).name) for key, value in entries.items())
-    return View(Path(path).name, image, small, full, rig_from_camera, facts, warnings)
+    return Xray(Path(path).name, image, small, rig_from_camera, full, facts=facts, warnings=warnings)
 
 
 def _position(entries: dict[str, Any]) -> tuple[torch.Tensor, tuple[str, ...]]:
@@ -122,7 +123,7 @@ def _position(entries: dict[str, Any]) -> tuple[torch.Tensor, tuple[str, ...]]:
         warnings.append("the camera file gives no primary_deg: posterior-anterior is assumed")
     distance_mm = entries.get("source_to_isocenter_mm")
     if distance_mm is None:
-        distance_mm = SOURCE_TO_ISOCENTER_SHARE * entries["source_to_detector_mm"]
+        distance_mm = SOURCE_TO_ISOCENTER_FRACTION * entries["source_to_detector_mm"]
         warnings.append(f"no source_to_isocenter_mm: the patient is searched for {distance_mm:.0f} mm from the source")
     zero = torch.zeros(3, dtype=torch.float64)
     pose = carm_pose(zero, distance_mm, entries.get("primary_deg", 0.0), entries.get("secondary_deg", 0.0))

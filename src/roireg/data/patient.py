@@ -1,0 +1,102 @@
+"""A patient: a CT with what belongs to it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from scipy.cluster.vq import kmeans2
+from torch import Tensor
+
+from roireg.data.volume import Volume
+from roireg.errors import InputError
+from roireg.geometry.se3 import translation
+
+BONE_HU = 250.0
+
+
+def no_points() -> Float[Tensor, "0 3"]:
+    """An empty list of points."""
+    return torch.zeros(0, 3, dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """A CT with what belongs to it; X-rays of the patient are records of their own.
+
+    Attributes:
+        name: of the specimen in its dataset, or of the CT's file.
+        volume: attenuation in 1/mm, LPS.
+        labels: `(z, y, x)` label ids on the volume's grid, or None.
+        label_names: name by label id.
+        center_mm: the isocentre, about which poses turn, volume frame: the middle of the CT or of named labels.
+        bone_points_mm: points of dense bone, volume frame; errors and standard deviations are stated at them where no
+            landmarks are known.
+        landmark_names, landmarks_mm: 3D landmarks, volume frame; empty where none are known.
+        facts: what the files say, by name, for `roireg inspect`.
+        warnings: what looks odd and may be right.
+    """
+
+    name: str
+    volume: Volume
+    labels: UInt8[Tensor, "D H W"] | None
+    label_names: dict[int, str]
+    center_mm: Float[Tensor, "3"]
+    bone_points_mm: Float[Tensor, "N 3"]
+    landmark_names: tuple[str, ...] = ()
+    landmarks_mm: Float[Tensor, "L 3"] = field(default_factory=no_points)
+    facts: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def error_points_mm(self) -> Float[Tensor, "M 3"]:
+        """Points at which errors are taken: the landmarks, or the points of bone where there are no landmarks."""
+        return self.landmarks_mm if len(self.landmarks_mm) else self.bone_points_mm
+
+    def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
+        """Voxels of any of the named labels, whatever the case of the names; `key` says who asked for them.
+
+        Raises:
+            InputError: there are no labels, or none of that name.
+        """
+        if self.labels is None:
+            raise InputError(f"{key}: {', '.join(names)}", "the patient has no labels", "Give them with --labels")
+        return label_mask(self.labels, self.label_names, names, key)
+
+
+def label_mask(
+    labels: UInt8[Tensor, "D H W"], label_names: dict[int, str], names: Iterable[str], key: str = "label"
+) -> Bool[Tensor, "D H W"]:
+    """Voxels of any of the named labels, whatever the case of the names; `key` says who asked for them.
+
+    Raises:
+        InputError: there is no label of that name.
+    """
+    ids = {name.lower(): label for label, name in label_names.items()}
+    for name in names:
+        if name.lower() not in ids:
+            raise InputError(
+                f"{key}: {name!r}", "the specimen does not have it", f"Its labels: {', '.join(sorted(ids))}"
+            )
+    return torch.isin(labels, torch.tensor([ids[name.lower()] for name in names], dtype=labels.dtype))
+
+
+def expected_rig_pose(patient: Patient) -> Float[Tensor, "4 4"]:
+    """`volume_from_rig` (mm) before anything is known: the C-arm's isocentre in the patient's centre."""
+    return translation(patient.center_mm)
+
+
+def find_bone_points_mm(hu: Volume, count: int = 16) -> Float[Tensor, "N 3"]:
+    """Middles of `count` pieces into which k-means divides the bone; the middle of the CT where there is none.
+
+    Args:
+        hu: Hounsfield units.
+        count: how many.
+    """
+    voxels = (hu.values > BONE_HU).nonzero().flip(-1).to(torch.float64)
+    if len(voxels) < count:
+        return hu.center_mm[None]
+    points = voxels[:: max(len(voxels) // 20000, 1)] @ hu.volume_from_voxel[:3, :3].T + hu.volume_from_voxel[:3, 3]
+    middles, _ = kmeans2(points.numpy(), count, minit="++", rng=np.random.default_rng(0))
+    return torch.from_numpy(middles)

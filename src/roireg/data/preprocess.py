@@ -1,0 +1,98 @@
+"""From the grey values of a stored X-ray to the image that is registered: the same for data sets and for single files."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped, UInt8
+from scipy import ndimage
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from roireg.errors import InputError
+from roireg.geometry.camera import Camera
+
+SIZE_PX = 128
+LEAST_SIZE_PX = 32
+# DiffPose's, in pixels of the stored image: a Gaussian of 5x5.
+BLUR_SIGMA_PX = 1.0
+BLUR_RADIUS_PX = 2
+
+
+@dataclass(frozen=True)
+class GreyScale:
+    """What stored grey values mean.
+
+    Attributes:
+        bone_bright: more attenuation has larger values.
+        linear: values are proportional to the intensity at the detector, not to its logarithm.
+    """
+
+    bone_bright: bool
+    linear: bool
+
+
+# As detectors count: what DeepFluoro and the demo store.
+RAW_INTENSITY = GreyScale(bone_bright=False, linear=True)
+
+
+def preprocess(
+    where: object, stored: Shaped[np.ndarray, "R C"], camera: Camera, grey_scale: GreyScale, size_px: int
+) -> tuple[Float[Tensor, "H W"], Camera]:
+    r"""The image that is registered, and its camera.
+
+    Gaussian blur of sigma 1 px, attenuation $\ln I_0 - \ln I$ (DiffPose's order), area resampling to at most `size_px`
+    pixels on the longer side, minimum and maximum scaled to 0 and 1. $I_0$, the largest value, drops out.
+
+    Args:
+        where: of the file, for errors.
+        stored: grey values, cropped and upright; intensities that are not positive count as the smallest positive one.
+        camera: of `stored`.
+        grey_scale: what the values mean.
+        size_px: longer side of the result; smaller images keep their size.
+
+    Raises:
+        InputError: the image shows nothing, or is too small.
+    """
+    if min(stored.shape) < LEAST_SIZE_PX:
+        fault = f"it is {stored.shape[1]} x {stored.shape[0]} pixels"
+        raise InputError(where, fault, f"Give an X-ray of {LEAST_SIZE_PX} pixels a side at least, or crop less")
+    values = stored.astype(np.float64)
+    if not np.isfinite(values).all() or values.min() == values.max():
+        raise InputError(where, "the image is blank within the crop", "Give another X-ray, or crop less")
+    attenuation = _attenuation(values, grey_scale)
+    scale = min(size_px / max(stored.shape), 1.0)
+    height, width = (max(round(n * scale), 1) for n in stored.shape)
+    small = interpolate(
+        torch.from_numpy(attenuation)[None, None], size=(height, width), mode="bilinear", antialias=True
+    )[0, 0]
+    if not bool(small.max() > small.min()):
+        raise InputError(where, "the image is blank within the crop", "Give another X-ray, or crop less")
+    small = (small - small.min()) / (small.max() - small.min())
+    return small.float(), camera.resized(height, width)
+
+
+def _attenuation(values: Float[np.ndarray, "R C"], grey_scale: GreyScale) -> Float[np.ndarray, "R C"]:
+    """Log attenuation up to a constant and a factor."""
+    if not grey_scale.linear:
+        return ndimage.gaussian_filter(
+            values if grey_scale.bone_bright else -values, BLUR_SIGMA_PX, radius=BLUR_RADIUS_PX
+        )
+    intensity = values.max() + values.min() - values if grey_scale.bone_bright else values
+    positive = intensity[intensity > 0]
+    floored = np.maximum(intensity, positive.min() if len(positive) else 1.0)
+    blurred = ndimage.gaussian_filter(floored, BLUR_SIGMA_PX, radius=BLUR_RADIUS_PX)
+    return np.log(blurred.max()) - np.log(blurred)
+
+
+def preprocess_labels(labels: Shaped[np.ndarray, "R C"], height: int, width: int) -> UInt8[Tensor, "H W"]:
+    """Label ids at the size of the preprocessed image, by nearest pixel centre."""
+    as_tensor = torch.from_numpy(labels.astype(np.uint8))[None, None]
+    return interpolate(as_tensor, size=(height, width), mode="nearest-exact")[0, 0]
+
+
+def cut_out(
+    stored: Shaped[np.ndarray, "R C"], rows: slice, columns: slice, camera: Camera
+) -> tuple[Shaped[np.ndarray, "H W"], Camera]:
+    """A part of the image, and its camera."""
+    return stored[rows, columns], camera.window(rows, columns)

@@ -1,0 +1,75 @@
+"""The file of one specimen, which all stages after `prepare_specimen` read: a patient and the X-rays, written down."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+from roireg.data.patient import Patient
+from roireg.data.volume import Volume
+from roireg.data.xray import Xray
+from roireg.files import atomic_path
+from roireg.geometry.camera import Camera
+
+COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+
+def write_specimen(path: str | Path, patient: Patient, xrays: Sequence[Xray]) -> None:
+    """Write a patient with labels, and X-rays whose pose is known, whole or not at all."""
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["name"] = patient.name
+        volume = file.create_group("volume")
+        volume.create_dataset("mu_per_mm", data=patient.volume.values.numpy(), **COMPRESSION)
+        volume["volume_from_voxel"] = patient.volume.volume_from_voxel.numpy()
+        volume.create_dataset("labels", data=patient.labels.numpy(), **COMPRESSION)
+        for label, name in patient.label_names.items():
+            volume[f"label_names/{label}"] = name
+        landmarks = file.create_group("landmarks", track_order=True)
+        for name, position in zip(patient.landmark_names, patient.landmarks_mm.numpy(), strict=True):
+            landmarks[name] = position
+        file["center_mm"] = patient.center_mm.numpy()
+        file["bone_points_mm"] = patient.bone_points_mm.numpy()
+        for xray in xrays:
+            group = file.create_group(f"xrays/{xray.name}")
+            group.create_dataset("image", data=xray.image.numpy(), **COMPRESSION)
+            if xray.labels is not None:
+                group.create_dataset("labels", data=xray.labels.numpy(), **COMPRESSION)
+            group["true_pose"] = xray.true_pose.numpy()
+            group["rig_from_camera"] = xray.rig_from_camera.numpy()
+            group["intrinsics_px"] = xray.camera.intrinsics_px.numpy()
+            group["pixel_spacing_mm"] = xray.camera.pixel_spacing_mm
+
+
+def read_specimen(path: str | Path) -> tuple[Patient, tuple[Xray, ...]]:
+    """The patient and the X-rays, in the order of their names, that `write_specimen` wrote."""
+    with h5py.File(path, "r") as file:
+        volume = file["volume"]
+        landmarks = file["landmarks"]
+        names = tuple(landmarks)
+        positions = np.stack([landmarks[name][()] for name in names]) if names else np.zeros((0, 3))
+        patient = Patient(
+            name=file.attrs["name"],
+            volume=Volume(torch.from_numpy(volume["mu_per_mm"][()]), torch.from_numpy(volume["volume_from_voxel"][()])),
+            labels=torch.from_numpy(volume["labels"][()]),
+            label_names={int(k): v.asstr()[()] for k, v in volume.get("label_names", {}).items()},
+            center_mm=torch.from_numpy(file["center_mm"][()]),
+            bone_points_mm=torch.from_numpy(file["bone_points_mm"][()]),
+            landmark_names=names,
+            landmarks_mm=torch.from_numpy(positions),
+        )
+        return patient, tuple(_read_xray(name, group) for name, group in sorted(file["xrays"].items()))
+
+
+def _read_xray(name: str, group: h5py.Group) -> Xray:
+    image = torch.from_numpy(group["image"][()])
+    spacing = tuple(float(x) for x in group["pixel_spacing_mm"][()])
+    return Xray(
+        name=name,
+        image=image,
+        camera=Camera(torch.from_numpy(group["intrinsics_px"][()]), *image.shape, spacing),
+        rig_from_camera=torch.from_numpy(group["rig_from_camera"][()]),
+        labels=torch.from_numpy(group["labels"][()]) if "labels" in group else None,
+        true_pose=torch.from_numpy(group["true_pose"][()]),
+    )
