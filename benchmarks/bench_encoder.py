@@ -21,10 +21,10 @@ from chest import (
 )
 from common import RESULTS, THREADS, interleaved_medians_s, report
 from jaxtyping import Float
+from roireg.data.specimen import Specimen
 from torch import Tensor, nn
 
 from roireg.data.images import scaled
-from roireg.data.specimen import Specimen
 from roireg.data.volume import Volume
 from roireg.drr import render
 from roireg.drr.rois import roi_channels

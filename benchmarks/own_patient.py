@@ -13,16 +13,16 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.progress import track
+from roireg.data.view import View, prepared, without_borders
 
 from roireg.data.readers.ct import Patient, reference_points_mm
-from roireg.data.view import View, prepared, without_borders
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.demo.anatomy import LABEL_NAMES, load_anatomy
 from roireg.demo.dataset import PHOTONS, expose, pelvis_center_mm, specimen_bodies
+from roireg.demo.exposures import ExposureSettings, carm, draw_instruments, draw_view
+from roireg.demo.exposures import View as Exposure
 from roireg.demo.source import download
 from roireg.demo.specimens import Specimen, make_specimens
-from roireg.demo.views import View as Exposure
-from roireg.demo.views import ViewSettings, carm, draw_instruments, draw_view
 from roireg.geometry.poses import carm_pose, perturb
 from roireg.geometry.se3 import invert, transform_points
 from roireg.metrics.pose_errors import registration_errors
@@ -90,7 +90,7 @@ def cases(folder: Path) -> Iterator[Case]:
         landmarks = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
         for index in range(XRAYS):
             rng = generator(SEED, "own study", specimen.name, str(index))
-            first = draw_view(rng, camera, center, specimen.landmarks_mm, False, ViewSettings())
+            first = draw_view(rng, camera, center, specimen.landmarks_mm, False, ExposureSettings())
             second = turned(first, rng.choice([-1, 1]) * rng.uniform(*SECOND_DEG), center)
             instruments = draw_instruments(rng, center) if index % 3 == 2 else []
             expected = carm_pose(

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from roireg.data.specimen import Specimen
 
 from roireg.data.deepfluoro import (
     PARAMETERS,
@@ -18,7 +19,6 @@ from roireg.data.deepfluoro import (
     write_specimen,
 )
 from roireg.data.prepare import PrepareSettings, prepare_specimen
-from roireg.data.specimen import Specimen
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.drr import project_mask, render
 from roireg.geometry.conversions import pose_to_deepfluoro

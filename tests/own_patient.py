@@ -10,9 +10,9 @@ import SimpleITK as sitk
 import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
+from roireg.data.view import centred_camera
 
 from roireg.data.readers.ct import frame_of
-from roireg.data.view import centred_camera
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import carm_pose
 from roireg.geometry.se3 import so3_log

@@ -7,10 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
+from roireg.data.specimen import Specimen, Xray
 from scipy import ndimage
 
 from roireg.data.images import scaled
-from roireg.data.specimen import Specimen, Xray
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.drr import render
 from roireg.geometry.camera import Camera

@@ -3,8 +3,8 @@
 from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from roireg.data.results import read_registrations
     from roireg.data.records import read_specimen
+    from roireg.data.results import read_registrations
     from roireg.figures.figure4 import figure4
     from roireg.figures.style import save_figure
 

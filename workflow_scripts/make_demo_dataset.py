@@ -4,7 +4,7 @@ from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.demo.dataset import make_dataset
-    from roireg.demo.views import view_settings
+    from roireg.demo.exposures import exposure_settings
 
     demo = snakemake.params.demo
     make_dataset(
@@ -15,6 +15,6 @@ with job(snakemake.log[0], snakemake.threads):
         xrays_per_specimen=demo["xrays_per_specimen"],
         seed=demo["seed"],
         ct_below_landmarks_mm=demo["ct_below_landmarks_mm"],
-        views=view_settings(demo["views"]),
+        views=exposure_settings(demo["views"]),
         progress=progress,
     )

@@ -11,7 +11,5 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     settings = PrepareSettings(**{**options, "isocenter": tuple(options["isocenter"])})
     with open_dataset(snakemake.input.dataset) as file:
         patient, xrays = prepare_specimen(file, snakemake.wildcards.specimen, settings)
-    logger.info(
-        "%s: %d X-rays, CT grid shifted by %g voxels", patient.name, len(xrays), settings.ct_shift_voxels
-    )
+    logger.info("%s: %d X-rays, CT grid shifted by %g voxels", patient.name, len(xrays), settings.ct_shift_voxels)
     write_specimen(snakemake.output[0], patient, xrays)

@@ -8,8 +8,8 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
     import pandas as pd
     import torch
 
-    from roireg.data.results import read_estimates
     from roireg.data.records import read_specimen
+    from roireg.data.results import read_estimates
     from roireg.files import write_csv
     from roireg.register.first_look import first_look
     from roireg.register.run import (

@@ -10,8 +10,8 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     import pandas as pd
     import yaml
 
-    from roireg.data.results import read_registrations, read_traces
     from roireg.data.records import read_specimen
+    from roireg.data.results import read_registrations, read_traces
     from roireg.files import atomic_path
     from roireg.report.gallery import Gallery, add_specimen, from_best_to_worst
     from roireg.report.page import figure_section, page, run_times, table_section

@@ -4,7 +4,6 @@ import json
 import re
 
 import numpy as np
-
 from roireg.data.specimen import read_specimen
 
 CONDITIONS = {"conditions": {"covered": {"ct_below_landmarks_mm": 90}, "truncated": {"ct_below_landmarks_mm": 4}}}

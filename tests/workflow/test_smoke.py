@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.image import imread
+from roireg.data.specimen import read_specimen
 from volumes import gradient_errors, image_error
 
 from roireg.data.deepfluoro import (
@@ -16,7 +17,6 @@ from roireg.data.deepfluoro import (
     read_projection,
     specimen_names,
 )
-from roireg.data.specimen import read_specimen
 from roireg.geometry.camera import project, rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro
 

@@ -120,9 +120,9 @@ def inspect(
     from roireg.cli.tell import tell_ct, tell_hdf5, tell_xray
 
     with one_line_errors():
-        from roireg.data.xray import expected_pose
         from roireg.data.readers.file_types import Kind, kind_of
         from roireg.data.writers.poses import read_pose
+        from roireg.data.xray import expected_pose
         from roireg.figures.overlay import write_overlay
 
         kinds = {path: kind_of(path) for path in files}

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from scipy import ndimage
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from roireg.data import deepfluoro
 from roireg.data.patient import Patient, find_bone_points_mm, label_mask
 from roireg.data.preprocess import RAW_INTENSITY, cut_out, preprocess, preprocess_labels
-from roireg.data.xray import Xray
 from roireg.data.volume import Volume, attenuation_from_hu, box_center_mm
+from roireg.data.xray import Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro

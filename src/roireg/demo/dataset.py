@@ -20,8 +20,8 @@ from roireg.demo.anatomy import (
     load_anatomy,
     points_mm,
 )
-from roireg.demo.specimens import Specimen, make_specimens
-from roireg.demo.views import View, ViewSettings, carm, draw_aperture, draw_instruments, draw_view
+from roireg.demo.exposures import Exposure, ExposureSettings, carm, draw_aperture, draw_exposure, draw_instruments
+from roireg.demo.specimens import SimulatedPatient, make_specimens
 from roireg.drr import project_mask
 from roireg.files import atomic_path
 from roireg.geometry.camera import Camera, project
@@ -48,13 +48,13 @@ SCATTER_TO_PRIMARY = 0.3
 SCATTER_SIGMA_MM = 40.0
 BLUR_SIGMA_MM = 0.2
 
-NEAR_PA = ViewSettings()
+NEAR_PA = ExposureSettings()
 
 PAINT_ORDER = (3, 4, 1, 2, 5, 6)
 MASK_STEP_MM = 1.0
 
 
-def specimen_bodies(specimen: Specimen) -> list[Body]:
+def specimen_bodies(specimen: SimulatedPatient) -> list[Body]:
     """The truth patient as what moves together: all but the femurs, then the femurs with their metal."""
     truth = specimen.truth
     pieces = []
@@ -66,7 +66,7 @@ def specimen_bodies(specimen: Specimen) -> list[Body]:
 
 def expose(
     bodies: list[Body],
-    view: View,
+    view: Exposure,
     camera: Camera,
     instruments: list[Cylinder],
     photons: float,
@@ -82,7 +82,7 @@ def expose(
     return detect(transmission(areal), detector, draw_aperture(rng, camera), rng)
 
 
-def label_volumes(specimen: Specimen) -> dict[int, Volume]:
+def label_volumes(specimen: SimulatedPatient) -> dict[int, Volume]:
     """The scan's labels as masks, by id."""
     frame = torch.from_numpy(specimen.ct.volume_from_voxel)
     return {
@@ -91,7 +91,7 @@ def label_volumes(specimen: Specimen) -> dict[int, Volume]:
     }
 
 
-def pelvis_center_mm(specimen: Specimen) -> Float[np.ndarray, "3"]:
+def pelvis_center_mm(specimen: SimulatedPatient) -> Float[np.ndarray, "3"]:
     """Point on which the C-arm is centred: the middle of the box around both hemipelves down to the lowest landmark.
 
     It is found in the patient, not in the scan: X-rays must not depend on how far the scan reaches.
@@ -104,7 +104,7 @@ def pelvis_center_mm(specimen: Specimen) -> Float[np.ndarray, "3"]:
     return (points.min(axis=0) + points.max(axis=0)) / 2
 
 
-def segmentation(masks: dict[int, Volume], view: View, camera: Camera) -> np.ndarray:
+def segmentation(masks: dict[int, Volume], view: Exposure, camera: Camera) -> np.ndarray:
     """`(H, W)` uint8 label ids: silhouettes of the scan's labels, femurs under their own pose.
 
     One pixel has one id although bones overlap in an X-ray: they are painted in the order of `PAINT_ORDER`, later ones
@@ -117,7 +117,7 @@ def segmentation(masks: dict[int, Volume], view: View, camera: Camera) -> np.nda
     return out
 
 
-def specimen_ct(specimen: Specimen) -> Ct:
+def specimen_ct(specimen: SimulatedPatient) -> Ct:
     """The scan as the file holds it."""
     ct = specimen.ct
     return Ct(
@@ -137,12 +137,12 @@ def chosen(rng: np.random.Generator, count: int, share: float) -> set[int]:
 
 
 def projections(
-    specimen: Specimen,
+    specimen: SimulatedPatient,
     parameters: ProjectionParameters,
     count: int,
     seed: int,
     photons: float,
-    views: ViewSettings,
+    views: ExposureSettings,
 ) -> Iterator[Projection]:
     """X-rays of a specimen with their ground truth, one at a time."""
     camera = parameters.camera()
@@ -156,7 +156,7 @@ def projections(
     for index in range(count):
         name = f"{index:03d}"
         rng = generator(seed, specimen.name, name)
-        view = draw_view(rng, camera, center, specimen.landmarks_mm, index in upside_down, views)
+        view = draw_exposure(rng, camera, center, specimen.landmarks_mm, index in upside_down, views)
         instruments = draw_instruments(rng, center) if index in equipped else []
         positions = project(points, camera, view.pose).numpy()
         stored = (view.pose, view.femur_poses[LEFT_FEMUR], view.femur_poses[RIGHT_FEMUR])
@@ -183,7 +183,7 @@ def make_dataset(
     source_to_detector_mm: float = 1020.0,
     photons: float = PHOTONS,
     ct_below_landmarks_mm: float = 4.0,
-    views: ViewSettings = NEAR_PA,
+    views: ExposureSettings = NEAR_PA,
     progress: Callable[[Iterator[Projection], int, str], Iterator[Projection]] | None = None,
 ) -> None:
     """Write the demo data set; the file is there whole or not at all.

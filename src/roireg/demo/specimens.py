@@ -33,7 +33,7 @@ LATTICE_FRACTION = (0.25, 0.75)
 
 
 @dataclass(frozen=True, eq=False)
-class Specimen:
+class SimulatedPatient:
     """A patient of the demo.
 
     Attributes:
@@ -143,8 +143,8 @@ def make_specimen(
     index: int,
     seed: int,
     ct_below_landmarks_mm: float,
-) -> Specimen:
-    """Specimen number `index`: 0 is the source itself, every second one is mirrored.
+) -> SimulatedPatient:
+    """SimulatedPatient number `index`: 0 is the source itself, every second one is mirrored.
 
     Args:
         source: the real CT with its labels.
@@ -176,10 +176,10 @@ def make_specimen(
     if bottom_mm < end_mm:
         what = f"{ct_below_landmarks_mm:g} mm, and {name} ends {lowest_mm - end_mm:.0f} mm below its lowest landmark"
         raise InputError("config: demo.ct_below_landmarks_mm", what, "Make it smaller")
-    return Specimen(name, truth, scan(truth, bottom_mm, top_mm, rng), landmarks, warp)
+    return SimulatedPatient(name, truth, scan(truth, bottom_mm, top_mm, rng), landmarks, warp)
 
 
-def make_specimens(source: Anatomy, count: int, seed: int, ct_below_landmarks_mm: float) -> Iterator[Specimen]:
+def make_specimens(source: Anatomy, count: int, seed: int, ct_below_landmarks_mm: float) -> Iterator[SimulatedPatient]:
     """`count` specimens, one at a time; see `make_specimen`."""
     landmarks = find_landmarks(source)
     continued = extend(source, SUPERIOR_MM, INFERIOR_MM)

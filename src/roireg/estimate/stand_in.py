@@ -53,9 +53,7 @@ def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> tuple[Pati
         landmark_names=("a", "b", "c"),
         landmarks_mm=landmarks,
     )
-    rig_from_camera = pa_pose(
-        torch.zeros(3, dtype=torch.float64), SOURCE_TO_ISOCENTER_FRACTION * SOURCE_TO_DETECTOR_MM
-    )
+    rig_from_camera = pa_pose(torch.zeros(3, dtype=torch.float64), SOURCE_TO_ISOCENTER_FRACTION * SOURCE_TO_DETECTOR_MM)
     blank = Xray("000", torch.zeros(image_size_px, image_size_px), camera, rig_from_camera)
     pose = expected_pose(patient, blank)
     labels = project_rois(roi_volumes(patient, rois), camera, pose[None])[0]

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from roireg.data.results import Estimate
 from roireg.data.patient import Patient
+from roireg.data.results import Estimate
 from roireg.data.xray import Xray, expected_pose
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder

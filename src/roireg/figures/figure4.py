@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from roireg.data.results import pose_of_row
 from roireg.data.patient import Patient
+from roireg.data.results import pose_of_row
 from roireg.data.xray import Xray
 from roireg.drr import project_mask
 from roireg.figures.style import PANEL_INCH, panel

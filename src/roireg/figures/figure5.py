@@ -8,8 +8,8 @@ from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from roireg.data.results import pose_of_row
 from roireg.data.patient import Patient
+from roireg.data.results import pose_of_row
 from roireg.data.xray import Xray
 from roireg.figures.style import PALETTE, PANEL_INCH
 from roireg.geometry.se3 import invert, transform_points

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.xray import Xray
 from roireg.data.writers.poses import read_pose
+from roireg.data.xray import Xray
 from roireg.errors import InputError
 
 

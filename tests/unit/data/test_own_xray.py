@@ -6,9 +6,9 @@ import torch
 import yaml
 from own_patient import carm_angles_deg, carm_camera, carm_zero, write_carm_dicom
 from PIL import Image
+from roireg.data.view import View
 
 from roireg.data.readers.xray import read_xray
-from roireg.data.view import View
 from roireg.errors import InputError
 from roireg.geometry.camera import project
 

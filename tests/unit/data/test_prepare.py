@@ -14,10 +14,10 @@ from builders import (
     prepare_settings,
     write_small_dataset,
 )
+from roireg.data.specimen import Specimen, Xray, read_specimen, write_specimen
 
 from roireg.data.deepfluoro import open_dataset, read_ct, read_parameters, read_projection
 from roireg.data.prepare import prepare_specimen, preprocess_intensity, preprocess_segmentation
-from roireg.data.specimen import Specimen, Xray, read_specimen, write_specimen
 from roireg.drr import project_mask, render
 from roireg.errors import InputError
 from roireg.files import atomic_path

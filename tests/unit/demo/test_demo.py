@@ -26,8 +26,16 @@ from roireg.demo.dataset import (
     segmentation,
     specimen_bodies,
 )
+from roireg.demo.exposures import (
+    Exposure,
+    ExposureSettings,
+    articulated,
+    carm,
+    draw_exposure,
+    draw_twist,
+    exposure_settings,
+)
 from roireg.demo.landmarks import LANDMARKS, femoral_head, find_landmarks, fit_sphere
-from roireg.demo.views import View, ViewSettings, articulated, carm, draw_twist, draw_view, view_settings
 from roireg.demo.warp import jacobian_determinant, random_warp
 from roireg.drr import coverage, project_mask, render
 from roireg.errors import InputError
@@ -363,7 +371,7 @@ def test_an_articulated_femur_turns_about_its_head():
     landmarks = {name: ORIGIN_MM + 20.0 * np.array(np.unravel_index(k, (3, 3, 3))) for k, name in enumerate(LANDMARKS)}
     camera = carm(96, 96, 3.104, 1020.0).camera()
     center = np.mean(list(landmarks.values()), axis=0)
-    view = draw_view(np.random.default_rng(0), camera, center, landmarks, False, ViewSettings())
+    view = draw_exposure(np.random.default_rng(0), camera, center, landmarks, False, ExposureSettings())
     head = landmarks["FH-l"]
     shaft = head + np.array([20.0, 0.0, -90.0])
     points = torch.from_numpy(np.stack([head, shaft]))
@@ -387,8 +395,8 @@ def test_bending_a_hip_changes_the_image_at_that_femur_only(patient):
     camera = carm(96, 96, 3.104, 1020.0).camera()
     bodies, masks = specimen_bodies(specimen), label_volumes(specimen)
     start = pa_pose(torch.from_numpy(pelvis_center_mm(specimen)), 734.0)
-    straight = View(start, {5: start, 6: start}, False)
-    bent = View(start, {5: articulated(start, np.array([0.0, 0.35, 0.0]), landmarks["FH-l"]), 6: start}, False)
+    straight = Exposure(start, {5: start, 6: start}, False)
+    bent = Exposure(start, {5: articulated(start, np.array([0.0, 0.35, 0.0]), landmarks["FH-l"]), 6: start}, False)
     images, femurs = [], []
     for view in (straight, bent):
         images.append(np.log(expose(bodies, view, camera, [], 1e9, np.random.default_rng(0)).astype(float)))
@@ -564,7 +572,7 @@ def test_exposures_have_the_mean_and_the_spread_that_the_settings_give_along_the
         "translation_max_mm": [500.0, 500.0, 90.0],
         "min_visible_landmarks": 0,
     }
-    settings = view_settings(entry)
+    settings = exposure_settings(entry)
     pa = pa_pose(torch.zeros(3, dtype=torch.float64), 700.0)
     rng = np.random.default_rng(0)
     twists = torch.stack([draw_twist(rng, settings, pa) for _ in range(4000)])
@@ -583,6 +591,6 @@ def test_exposures_have_the_mean_and_the_spread_that_the_settings_give_along_the
 def test_an_exposure_that_no_pose_allows_is_an_error():
     landmarks = {name: ORIGIN_MM + 400.0 * np.array([k, 0.0, 0.0]) for k, name in enumerate(LANDMARKS)}
     camera = carm(96, 96, 3.104, 1020.0).camera()
-    settings = ViewSettings(min_visible_landmarks=14)
+    settings = ExposureSettings(min_visible_landmarks=14)
     with pytest.raises(InputError, match="none of 1000 random exposures shows 14 landmarks"):
-        draw_view(np.random.default_rng(0), camera, ORIGIN_MM, landmarks, False, settings)
+        draw_exposure(np.random.default_rng(0), camera, ORIGIN_MM, landmarks, False, settings)

@@ -10,10 +10,10 @@ from builders import LABEL_NAMES, carm, prepare_settings, small_specimen, write_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from roireg.data.specimen import Specimen
 
 from roireg.data.deepfluoro import open_dataset, read_projection
 from roireg.data.prepare import prepare_specimen
-from roireg.data.specimen import Specimen
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.errors import InputError
 from roireg.geometry.camera import rotate_image_180

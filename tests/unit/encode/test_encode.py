@@ -17,6 +17,7 @@ import torch
 from builders import small_specimen
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from roireg.data.specimen import Specimen
 from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.linalg import logm
@@ -26,7 +27,6 @@ from volumes import camera, general_pose, phantom, phantom_specimen, relative_er
 
 from roireg.data.images import scaled
 from roireg.data.results import Estimate, read_estimates
-from roireg.data.specimen import Specimen
 from roireg.drr import render
 from roireg.drr.rois import roi_channels
 from roireg.encode.augment import AugmentSettings, changed, drawn_turns, image_changes, turned, with_rods

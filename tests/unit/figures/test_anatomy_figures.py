@@ -11,11 +11,11 @@ from builders import LABEL_NAMES, prepare_settings, write_small_dataset
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from roireg.data.specimen import Specimen, Xray
 from skimage.color import deltaE_ciede2000, rgb2hsv, rgb2lab
 
 from roireg.data.deepfluoro import open_dataset
 from roireg.data.prepare import prepare_specimen
-from roireg.data.specimen import Specimen, Xray
 from roireg.errors import InputError
 from roireg.figures import anatomy as anatomy_figures
 from roireg.figures.anatomy import (

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from roireg.data.specimen import Specimen
 from volumes import camera, general_pose, phantom, phantom_specimen, relative_error
 
 from roireg.data.images import scaled
-from roireg.data.specimen import Specimen
 from roireg.drr import render, render_with_jacobian
 from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from roireg.data.specimen import Specimen
 from test_gauss_newton import SETTINGS, mpd_mm, problem
 from volumes import phantom_specimen
 
-from roireg.data.specimen import Specimen
 from roireg.geometry.poses import perturb
 from roireg.register import run
 from roireg.register.initial import PaSettings, PerturbationSettings, start_pose

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from roireg.data.specimen import Specimen, Xray
 from volumes import general_pose, phantom, phantom_specimen
 
 from roireg.data.images import scaled
 from roireg.data.results import pose_of_row, read_traces
-from roireg.data.specimen import Specimen, Xray
 from roireg.data.volume import Volume
 from roireg.drr import coverage, render
 from roireg.errors import InputError

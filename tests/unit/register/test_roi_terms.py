@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from roireg.data.specimen import Specimen
 from torch import Tensor, nn
 from volumes import general_pose, phantom_specimen
 
 from roireg.data.images import scaled
 from roireg.data.results import read_traces
-from roireg.data.specimen import Specimen
 from roireg.data.volume import Volume
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes

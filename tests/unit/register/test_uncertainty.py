@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from roireg.data.specimen import Specimen
 from volumes import phantom_specimen
 
 from roireg.data.images import scaled
-from roireg.data.specimen import Specimen
 from roireg.drr import render
 from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert, se3_log, translation

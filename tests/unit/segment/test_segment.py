@@ -12,6 +12,7 @@ import pytest
 import torch
 from builders import LABEL_NAMES, small_specimen
 from monai.metrics import compute_dice
+from roireg.data.specimen import Specimen, write_specimen
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
@@ -20,7 +21,6 @@ from volumes import camera, general_pose, phantom
 import roireg.segment.batches
 from roireg.data.images import scaled
 from roireg.data.results import read_dice
-from roireg.data.specimen import Specimen, write_specimen
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.errors import InputError

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from builders import BONE_HU, LABEL_NAMES, MU_BONE_PER_MM, MU_WATER_PER_MM, small_specimen
+from roireg.data.specimen import Specimen
 from scipy.spatial.transform import Rotation
 
 import roireg.training.drrs
 from roireg.data.images import scaled
-from roireg.data.specimen import Specimen
 from roireg.data.volume import Volume
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,12 @@ import pydicom
 import SimpleITK as sitk
 import torch
 import yaml
-from jaxtyping import Bool, Float, UInt8
-from scipy.cluster.vq import kmeans2
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from roireg.data.patient import BONE_HU, Patient, find_bone_points_mm, label_mask
 from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume, attenuation_from_hu, box_center_mm
 from roireg.errors import InputError
-from roireg.geometry.se3 import translation
 
 logger = logging.getLogger("roireg")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from pydicom.misc import is_dicom
 
+from roireg.data.preprocess import SIZE_PX
 from roireg.data.readers.xray_dicom import read_dicom_xray
 from roireg.data.readers.xray_picture import EXAMPLE, read_picture_xray
-from roireg.data.preprocess import SIZE_PX
 from roireg.data.xray import Xray
 from roireg.errors import InputError
 

@@ -12,8 +12,8 @@ from jsonschema.exceptions import best_match
 from PIL import Image, UnidentifiedImageError
 from pydicom.misc import is_dicom
 
-from roireg.data.readers.xray_dicom import dicom_pixels
 from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess
+from roireg.data.readers.xray_dicom import dicom_pixels
 from roireg.data.xray import SOURCE_TO_ISOCENTER_FRACTION, Fact, Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera

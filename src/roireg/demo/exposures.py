@@ -33,7 +33,7 @@ APERTURE_SHIFT_SHARE = 0.015
 
 
 @dataclass(frozen=True)
-class ViewSettings:
+class ExposureSettings:
     """How exposures are distributed: a normal twist about the posterior-anterior pose, cut off at a limit.
 
     Triples are along the camera's axes in that pose: x across the image, y down, z along the central ray; a rotation is
@@ -55,13 +55,13 @@ class ViewSettings:
     min_visible_landmarks: int = 8
 
 
-def view_settings(entry: dict[str, Any]) -> ViewSettings:
+def exposure_settings(entry: dict[str, Any]) -> ExposureSettings:
     """Settings from the config's `demo.views`."""
-    return ViewSettings(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+    return ExposureSettings(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class Exposure:
     """One exposure.
 
     Attributes:
@@ -96,7 +96,7 @@ def truncated_normal(
     return out
 
 
-def draw_twist(rng: np.random.Generator, settings: ViewSettings, pa: Float[Tensor, "4 4"]) -> Float[Tensor, "6"]:
+def draw_twist(rng: np.random.Generator, settings: ExposureSettings, pa: Float[Tensor, "4 4"]) -> Float[Tensor, "6"]:
     """A random twist (rad, mm) of the camera about `pa`, along the volume's axes as `perturb` takes it."""
 
     def along_volume(values: tuple[float, float, float]) -> Float[np.ndarray, "3"]:
@@ -122,14 +122,14 @@ def visible(landmarks_px: torch.Tensor, camera: Camera) -> int:
     return int(((landmarks_px >= -0.5) & (landmarks_px <= size - 0.5)).all(-1).sum())
 
 
-def draw_view(
+def draw_exposure(
     rng: np.random.Generator,
     camera: Camera,
     center_mm: np.ndarray,
     landmarks_mm: dict[str, np.ndarray],
     upside_down: bool,
-    settings: ViewSettings,
-) -> View:
+    settings: ExposureSettings,
+) -> Exposure:
     """A random exposure about the posterior-anterior one through a point, with enough landmarks in sight.
 
     Raises:
@@ -151,7 +151,7 @@ def draw_view(
     for label, head in ((LEFT_FEMUR, "FH-l"), (RIGHT_FEMUR, "FH-r")):
         turn = np.deg2rad(truncated_normal(rng, np.full(3, FEMUR_SD_DEG), np.full(3, FEMUR_MAX_DEG)))
         femur_poses[label] = articulated(pose, turn, landmarks_mm[head])
-    return View(pose, femur_poses, upside_down)
+    return Exposure(pose, femur_poses, upside_down)
 
 
 def draw_instruments(rng: np.random.Generator, center_mm: np.ndarray) -> list[Cylinder]:
