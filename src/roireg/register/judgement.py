@@ -1,0 +1,151 @@
+"""What the images alone say of a registration: evidence, predicted standard deviations, and a verdict for each X-ray."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray, expected_pose
+from roireg.geometry.camera import Camera, project
+from roireg.geometry.se3 import invert, so3_log, transform_points
+from roireg.register.gauss_newton import register_gauss_newton
+from roireg.register.levels import Problem, level
+from roireg.register.settings import GaussNewtonSettings
+from roireg.register.trace import Trace
+from roireg.register.uncertainty import Fit, Spread, covariance, fit_at, spread
+from roireg.register.verdict import Evidence, Thresholds, Verdict, judge, worst
+
+THRESHOLDS = Thresholds()
+# Images are compared at this size, locally normalised in windows of this standard deviation, whatever was minimised.
+SIZE_PX, SIGMA_PX = 128, 5.0
+# From a pose that is nearly right: the finest level twice, as outliers are looked at from the second level on.
+NEARBY = GaussNewtonSettings(
+    levels_px=(SIZE_PX, SIZE_PX),
+    local_sigma_px=(SIGMA_PX, SIGMA_PX),
+    iterations=20,
+    tolerance_rotation_rad=5e-5,
+    tolerance_translation_mm=0.01,
+)
+# Of bone's projections on the detector, by the last step: a descent that ends by its tolerance moves less.
+SETTLED_MM = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class XrayResult:
+    """What came of one X-ray.
+
+    Attributes:
+        xray: what was registered.
+        pose: `volume_from_camera`, mm.
+        evidence, verdict: whether to trust it.
+        spread: predicted standard deviations.
+        bone_points_mm: the points of bone, volume frame, that the X-ray shows.
+    """
+
+    xray: Xray
+    pose: Float[Tensor, "4 4"]
+    evidence: Evidence
+    verdict: Verdict
+    spread: Spread
+    bone_points_mm: Float[Tensor, "N 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Of X-rays that were registered together.
+
+    Attributes:
+        xrays: one result each.
+        covariance: of the twist about the patient's centre, rad and mm, volume axes.
+        verdict: as good as that of the worst X-ray.
+    """
+
+    xrays: tuple[XrayResult, ...]
+    covariance: Float[Tensor, "6 6"]
+    verdict: Verdict
+
+
+def judgement(patient: Patient, xrays: Sequence[Xray], problems: Sequence[Problem], trace: Trace) -> Judgement:
+    """Judge the best pose of a trace.
+
+    Args:
+        patient: the CT.
+        xrays: what was registered.
+        problems: theirs, on the CPU, with the weights that were used.
+        trace: of poses `volume_from_rig` (mm) in the problems' rig.
+    """
+    rig_pose = trace.poses[trace.best]
+    fits = [fit_at(level(problem, SIZE_PX, SIGMA_PX), rig_pose, patient.center_mm) for problem in problems]
+    joint = covariance(fits)
+    results = tuple(
+        _of_one(patient, xray, problem, fit, joint, trace, _disagreement_mm(patient, xray, problem, problems, rig_pose))
+        for xray, problem, fit in zip(xrays, problems, fits, strict=True)
+    )
+    return Judgement(results, joint, worst([one.verdict for one in results]))
+
+
+def rejudged(judged: Judgement, evidence: Sequence[Evidence]) -> Judgement:
+    """The same with other evidence for each X-ray, and the verdicts that follow from it."""
+    results = tuple(
+        replace(one, evidence=new, verdict=judge(new, THRESHOLDS))
+        for one, new in zip(judged.xrays, evidence, strict=True)
+    )
+    return replace(judged, xrays=results, verdict=worst([one.verdict for one in results]))
+
+
+def _of_one(
+    patient: Patient,
+    xray: Xray,
+    problem: Problem,
+    fit: Fit,
+    joint: Float[Tensor, "6 6"],
+    trace: Trace,
+    between_views_mm: float | None,
+) -> XrayResult:
+    pose = trace.poses[trace.best] @ problem.rig_from_camera
+    before = trace.poses[max(trace.best - 1, 0)] @ problem.rig_from_camera
+    shown = visible_bone_mm(patient, xray.camera, pose)
+    predicted = spread(joint, pose, xray.camera, patient.center_mm, shown)
+    expected = expected_pose(patient, xray)
+    moved = transform_points(pose @ invert(expected), patient.center_mm[None])[0] - patient.center_mm
+    turned = so3_log(pose[:3, :3] @ expected[:3, :3].T).norm()
+    evidence = Evidence(
+        ncc=fit.ncc,
+        counted=fit.counted,
+        projection_sd_mm=predicted.projection_mm,
+        converged=projection_shift_mm(before, pose, xray.camera, shown) < SETTLED_MM,
+        from_expected_mm=float(moved.norm()),
+        turned_deg=math.degrees(float(turned)),
+        between_views_mm=between_views_mm,
+    )
+    return XrayResult(xray, pose, evidence, judge(evidence, THRESHOLDS), predicted, shown)
+
+
+def visible_bone_mm(patient: Patient, camera: Camera, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
+    """The patient's points of bone whose projections lie in the image; all of them if none does."""
+    pixels = project(patient.bone_points_mm, camera, pose)
+    size = pixels.new_tensor([camera.width, camera.height])
+    inside = ((pixels >= -0.5) & (pixels <= size - 0.5)).all(-1)
+    return patient.bone_points_mm[inside] if bool(inside.any()) else patient.bone_points_mm
+
+
+def projection_shift_mm(
+    one: Float[Tensor, "4 4"], other: Float[Tensor, "4 4"], camera: Camera, points_mm: Float[Tensor, "N 3"]
+) -> float:
+    """Mean distance on the detector of the points' projections under two poses `volume_from_camera`."""
+    apart_px = project(points_mm, camera, one) - project(points_mm, camera, other)
+    return float((apart_px * apart_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean())
+
+
+def _disagreement_mm(
+    patient: Patient, xray: Xray, problem: Problem, problems: Sequence[Problem], rig_pose: Float[Tensor, "4 4"]
+) -> float | None:
+    """How far this X-ray alone would move bone's projections from where the joint pose has them."""
+    if len(problems) == 1:
+        return None
+    trace = register_gauss_newton([problem], rig_pose, patient.center_mm, NEARBY)
+    joint, alone = rig_pose @ problem.rig_from_camera, trace.poses[trace.best] @ problem.rig_from_camera
+    return projection_shift_mm(joint, alone, xray.camera, visible_bone_mm(patient, xray.camera, joint))

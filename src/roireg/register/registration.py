@@ -1,0 +1,193 @@
+"""X-rays of one patient to the CT by any method: the one function behind the command, the workflow and the benchmarks."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
+from roireg.errors import InputError
+from roireg.geometry.se3 import invert
+from roireg.register.judgement import Judgement, XrayResult, judgement
+from roireg.register.levels import Problem
+from roireg.register.method import MethodSettings
+from roireg.register.registry import OPTIMIZERS, STARTS, StartContext
+from roireg.register.roi import roi_weights
+from roireg.register.trace import Trace
+from roireg.register.verdict import Verdict
+from roireg.register.weights import WeightMap, product, weight_map
+from roireg.seeds import generator
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """Where the patient was.
+
+    Attributes:
+        method: the name of the method.
+        judged: what the images say of it, for each X-ray.
+        rig_pose: `volume_from_rig`, mm.
+        trace: poses `volume_from_rig` (mm) and objective, step by step, from the start that was chosen.
+        rounds: of the search, up to the one that gave the result; 1 for a method that searches once.
+        seconds: without reading files and compiling.
+    """
+
+    method: str
+    judged: Judgement
+    rig_pose: Float[Tensor, "4 4"]
+    trace: Trace
+    rounds: int
+    seconds: float
+
+    @property
+    def xrays(self) -> tuple[XrayResult, ...]:
+        """One result for each X-ray; several were registered jointly."""
+        return self.judged.xrays
+
+    @property
+    def verdict(self) -> Verdict:
+        """As good as that of the worst X-ray."""
+        return self.judged.verdict
+
+    @property
+    def pose(self) -> Float[Tensor, "4 4"]:
+        """`volume_from_camera` of the first X-ray, mm."""
+        return self.xrays[0].pose
+
+
+def problem_of(xray: Xray, patient: Patient, weights: WeightMap | None, step_mm: float | None = None) -> Problem:
+    """The registration of an X-ray to a CT; the pose that is sought is that of the X-ray's rig."""
+    return Problem(xray.image, xray.camera, patient.volume, weights, step_mm, xray.rig_from_camera)
+
+
+def register(
+    patient: Patient,
+    xrays: Sequence[Xray],
+    method: MethodSettings,
+    seed: int = 0,
+    initial: Float[Tensor, "4 4"] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Registration:
+    """Where the patient was when the X-rays were taken, by one method, on the CPU.
+
+    Args:
+        patient: the CT.
+        xrays: one, or several that are registered jointly by the `rig_from_camera` that they state.
+        method: what to do.
+        seed: of everything random.
+        initial: `volume_from_rig` (mm) to begin with: instead of the method's start, or before the rounds of a search.
+        report: told what is being done.
+
+    Raises:
+        InputError: the patient lacks a label that the method excludes or a ROI, or several X-rays are given to an
+            optimizer that registers each alone.
+    """
+    check_views(method, len(xrays))
+    weights = weight_map(patient, method.pixels)
+    problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
+    if method.start.type == "search":
+        from roireg.register.search import search
+
+        return search(patient, xrays, method, weights, seed, initial, report)
+    start = initial
+    if start is None:
+        rng = generator(seed, "initial pose", method.init, patient.name, xrays[0].name)
+        start = start_pose(patient, xrays, problems, method, rng)
+    optimized(patient, xrays, problems, start, once(method))
+    began = time.perf_counter()
+    trace = optimized(patient, xrays, problems, start, method)
+    return registration_of(patient, xrays, problems, trace, method, time.perf_counter() - began)
+
+
+def registration_of(
+    patient: Patient,
+    xrays: Sequence[Xray],
+    problems: Sequence[Problem],
+    trace: Trace,
+    method: MethodSettings,
+    seconds: float,
+) -> Registration:
+    """A trace of poses `volume_from_rig` (mm), judged."""
+    judged = judgement(patient, xrays, problems, trace)
+    return Registration(method.name, judged, trace.poses[trace.best], trace, 1, seconds)
+
+
+def check_views(method: MethodSettings, count: int) -> None:
+    """Whether a method can register so many X-rays jointly.
+
+    Raises:
+        InputError: its optimizer registers each alone.
+    """
+    if count > 1 and OPTIMIZERS[method.search.type].register_jointly is None:
+        joint = [name for name, kind in OPTIMIZERS.items() if kind.register_jointly]
+        what = f"an optimizer of type {method.search.type} registers one X-ray alone, and there are {count}"
+        raise InputError(f"method {method.name}", what, f"Take one of type {', '.join(joint)}, or one X-ray")
+
+
+def once(method: MethodSettings) -> MethodSettings:
+    """The method with one iteration, so that just-in-time compilation and lazy imports are not timed."""
+    return replace(method, search=replace(method.search, iterations=1))
+
+
+def start_pose(
+    patient: Patient,
+    xrays: Sequence[Xray],
+    problems: Sequence[Problem],
+    method: MethodSettings,
+    rng: np.random.Generator,
+) -> Float[Tensor, "4 4"]:
+    """Where the method starts: `volume_from_rig` (mm) in the rig of the problems, which are on the CPU."""
+    context = StartContext(patient, xrays[0], problems, rng, method.estimates)
+    return STARTS[method.start.type].pose(method.start, context)
+
+
+def optimized(
+    patient: Patient,
+    xrays: Sequence[Xray],
+    problems: Sequence[Problem],
+    start: Float[Tensor, "4 4"],
+    method: MethodSettings,
+) -> Trace:
+    """The method's optimizer from a start `volume_from_rig` (mm), to poses of the same kind."""
+    kind = OPTIMIZERS[method.search.type]
+    if kind.register_jointly is not None:
+        if method.regions is not None:
+            poses = torch.stack([start @ problem.rig_from_camera for problem in problems])
+            shown = roi_weights(patient, xrays, poses, method.regions)
+            problems = [replace(problem, weights=_both(problem.weights, shown)) for problem in problems]
+        return kind.register_jointly(patient, problems, start, method)
+    rig_from_camera = problems[0].rig_from_camera
+    alone = replace(problems[0], rig_from_camera=torch.eye(4, dtype=torch.float64))
+    (trace,) = batch(patient, xrays, (start @ rig_from_camera)[None], alone, method)
+    return replace(trace, poses=trace.poses @ invert(rig_from_camera))
+
+
+def batch(
+    patient: Patient,
+    xrays: Sequence[Xray],
+    starts: Float[Tensor, "B 4 4"],
+    problem: Problem,
+    method: MethodSettings,
+) -> list[Trace]:
+    """X-rays of one camera, each registered alone from its own start, to a trace of `volume_from_camera` (mm) each.
+
+    Args:
+        patient: the CT.
+        xrays: of one camera.
+        starts: `volume_from_camera`, mm, on the device that is to be used.
+        problem: of any of the X-rays; its CT is on that device.
+        method: what to do.
+    """
+    if method.regions is not None and method.regions.acts_on == "weights":
+        shown = roi_weights(patient, xrays, starts, method.regions)
+        problem = replace(problem, weights=_both(problem.weights, shown))
+    return OPTIMIZERS[method.search.type].register(patient, xrays, starts, problem, method)
+
+
+def _both(weights: WeightMap | None, shown: WeightMap) -> WeightMap:
+    return product([one for one in (weights, shown) if one is not None])

@@ -1,0 +1,143 @@
+"""A search that looks farther in rounds until the images agree: the start of `roireg register`, without a network."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+import time
+
+from jaxtyping import Float
+from torch import Tensor
+
+from roireg.data.patient import Patient, expected_rig_pose
+from roireg.data.xray import Xray
+from roireg.register.judgement import THRESHOLDS, Judgement, rejudged
+from roireg.register.method import MethodSettings
+from roireg.register.multi_start import multi_start
+from roireg.register.registration import Registration, once, optimized, problem_of, registration_of
+from roireg.register.settings import MultiStartSettings
+from roireg.register.weights import WeightMap
+from roireg.seeds import generator
+
+
+@dataclass(frozen=True)
+class Round:
+    """How many starts, how far they spread (standard deviation), and whether the image may be upside down."""
+
+    starts: int
+    rotation_sd_deg: float
+    translation_sd_mm: float
+    upside_down: bool = False
+
+    def __str__(self) -> str:
+        spread_of = f"{self.rotation_sd_deg:g}° and {self.translation_sd_mm:g} mm (sd)"
+        return f"{self.starts} starts within {spread_of}" + (", image upside down" if self.upside_down else "")
+
+    def settings(self) -> MultiStartSettings:
+        """Those of the search at low resolution."""
+        return MultiStartSettings(
+            starts=self.starts, rotation_sd_deg=self.rotation_sd_deg, translation_sd_mm=self.translation_sd_mm
+        )
+
+
+# Each looks farther, if those before it ended in no trusted pose.
+ROUNDS = (
+    Round(200, 10.0, 25.0),
+    Round(200, 10.0, 25.0, upside_down=True),
+    Round(600, 15.0, 50.0),
+    Round(600, 15.0, 50.0, upside_down=True),
+    Round(1500, 20.0, 90.0),
+)
+MIRRORED = ROUNDS[2]
+
+
+def search(
+    patient: Patient,
+    xrays: Sequence[Xray],
+    method: MethodSettings,
+    weights: WeightMap | None,
+    seed: int,
+    initial: Float[Tensor, "4 4"] | None,
+    report: Callable[[str], None],
+) -> Registration:
+    """The best of several rounds, each a search at low resolution and the method's optimizer from what it found.
+
+    Args:
+        patient: the CT.
+        xrays: registered jointly.
+        method: whose optimizer refines.
+        weights: which pixels count.
+        seed: of the random starts.
+        initial: `volume_from_rig` (mm) to try before the first round.
+        report: told what is being done.
+    """
+    problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
+    optimized(patient, xrays, problems, expected_rig_pose(patient), once(method))
+    began = time.perf_counter()
+    best: Registration | None = None
+    rounds: list[Round | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
+    for number, one in enumerate(rounds, start=1):
+        posed = [xray.upside_down() if one is not None and one.upside_down else xray for xray in xrays]
+        if one is None:
+            report(f"round {number}: the given start")
+            found = _from(patient, posed, method, weights, initial)
+        else:
+            report(f"round {number}: {one}")
+            found = _searched(patient, posed, method, weights, one, generator(seed, "own patient", str(one)))
+        report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
+        if best is None or _rank(found.judged) > _rank(best.judged):
+            best = replace(found, rounds=number)
+        if images_agree(best.judged):
+            break
+    if not images_agree(best.judged):
+        report("not trusted: trying the X-ray flipped left to right")
+        best = _also_mirrored(patient, best, method, weights, seed)
+    return replace(best, seconds=time.perf_counter() - began)
+
+
+def _searched(
+    patient: Patient, xrays: Sequence[Xray], method: MethodSettings, weights: WeightMap | None, one: Round, rng
+) -> Registration:
+    problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
+    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, one.settings(), rng)
+    return _from(patient, xrays, method, weights, start)
+
+
+def _from(
+    patient: Patient,
+    xrays: Sequence[Xray],
+    method: MethodSettings,
+    weights: WeightMap | None,
+    start: Float[Tensor, "4 4"],
+) -> Registration:
+    problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
+    return registration_of(
+        patient, xrays, problems, optimized(patient, xrays, problems, start, method), method, 0.0
+    )
+
+
+def images_agree(judged: Judgement) -> bool:
+    """True if every X-ray already meets the thresholds of `trusted` on images, whatever else speaks against the pose."""
+    return all(
+        one.evidence.ncc >= THRESHOLDS.trusted_ncc
+        and one.evidence.projection_sd_mm <= THRESHOLDS.trusted_sd_mm
+        and one.evidence.counted >= THRESHOLDS.least_counted
+        for one in judged.xrays
+    )
+
+
+def _rank(judged: Judgement) -> float:
+    """Larger is better: the agreement of the worst X-ray, on enough of the image."""
+    seen = [one.evidence for one in judged.xrays]
+    return min(one.ncc if one.counted >= THRESHOLDS.least_counted else -1.0 for one in seen)
+
+
+def _also_mirrored(
+    patient: Patient, best: Registration, method: MethodSettings, weights: WeightMap | None, seed: int
+) -> Registration:
+    """The same result, judged with what the mirrored images would have given: a frequent mistake."""
+    mirrored = [one.xray.mirrored() for one in best.xrays]
+    other = _searched(patient, mirrored, method, weights, MIRRORED, generator(seed, "own patient", "mirrored"))
+    evidence = [
+        replace(one.evidence, mirrored_ncc=flipped.evidence.ncc)
+        for one, flipped in zip(best.xrays, other.xrays, strict=True)
+    ]
+    return replace(best, judged=rejudged(best.judged, evidence))
