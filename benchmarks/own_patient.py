@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from rich.progress import track
 from roireg.data.view import View, prepared, without_borders
+from roireg.register.patient import EXCLUDE_MARGIN_MM, Result, problem_of, register_xrays, registered_from
 
 from roireg.data.readers.ct import Patient, reference_points_mm
 from roireg.data.volume import Volume, attenuation_from_hu
@@ -26,7 +27,6 @@ from roireg.demo.specimens import Specimen, make_specimens
 from roireg.geometry.poses import carm_pose, perturb
 from roireg.geometry.se3 import invert, transform_points
 from roireg.metrics.pose_errors import registration_errors
-from roireg.register.patient import EXCLUDE_MARGIN_MM, Result, problem_of, register_xrays, registered_from
 from roireg.register.weights import WeightSettings, weight_map
 from roireg.seeds import generator
 

@@ -20,7 +20,8 @@ __version__ = "0.1.0"
 _API = {
     "read_patient": "roireg.data.readers.ct",
     "read_xray": "roireg.data.readers.xray",
-    "register_xrays": "roireg.register.patient",
+    "register_xrays": "roireg.register.registration",
+    "search_method": "roireg.register.method",
     "write_result": "roireg.report.result_files",
 }
 

@@ -10,6 +10,7 @@ from roireg.cli import train
 from roireg.cli.common import (
     CameraOption,
     CenterOption,
+    ConfigOption,
     CropOption,
     CtOption,
     FrameOption,
@@ -67,11 +68,18 @@ def register(
     crop: CropOption = 0,
     mirror: MirrorOption = False,
     size: SizeOption = 128,
+    method: Annotated[
+        str | None,
+        typer.Option(help="A method of the configuration, such as ours; without it a search that needs no network."),
+    ] = None,
+    config: ConfigOption = None,
     initial: Annotated[Path | None, typer.Option(help="pose.json of the first X-ray, to try first.")] = None,
     encoder: Annotated[
-        Path | None, typer.Option(help="Model of `roireg train encoder`, to try its pose first.")
+        Path | None, typer.Option(help="Model of `roireg train encoder`: its pose is the start, or tried first.")
     ] = None,
-    segmenter: Annotated[Path | None, typer.Option(help="Check ROIs by a model of `roireg train segmenter`.")] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="Model of `roireg train segmenter`: for a method's ROI term, and to check ROIs.")
+    ] = None,
     roi: Annotated[list[str] | None, typer.Option(help="ROIs of that segmenter, in its order.")] = None,
     gif: Annotated[bool, typer.Option("--gif", help="Also an animation of the optimization.")] = False,
     seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
@@ -81,16 +89,25 @@ def register(
     from roireg.cli.tell import tell_result
 
     with one_line_errors():
-        from roireg.register.patient import register_xrays
+        from roireg.cli.method import configured_method
+        from roireg.register.method import search_method, with_exclusion
+        from roireg.register.registration import register_xrays
         from roireg.register.roi_check import check_rois
         from roireg.register.starts import initial_rig_pose
         from roireg.report.result_files import write_result
 
         patient = load_patient(ct, labels, label_names, center_on, rescale)
         xrays = load_xrays(xray, camera, frame, crop, size, mirror)
-        start = initial_rig_pose(xrays[0], initial, encoder)
-        with err.status("compiling and searching"):
-            result = register_xrays(patient, xrays, exclude or (), initial=start, seed=seed, report=err.print)
+        if exclude:
+            patient.label_mask(exclude, "--exclude")
+        if method is None:
+            chosen = search_method(exclude or ())
+            start = initial_rig_pose(xrays[0], initial, encoder)
+        else:
+            chosen = with_exclusion(configured_method(method, config, xrays, encoder, segmenter, roi or []), exclude)
+            start = initial_rig_pose(xrays[0], initial, None)
+        with err.status("compiling and registering"):
+            result = register_xrays(patient, xrays, chosen, seed, start, err.print)
         if segmenter is not None:
             result = check_rois(patient, result, segmenter, roi or [])
         folders = write_result(output, patient, result, gif)

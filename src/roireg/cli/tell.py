@@ -6,7 +6,7 @@ from pathlib import Path
 from roireg.cli.common import out, table
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray
-from roireg.register.patient import Result
+from roireg.register.registration import Registration
 
 COLOURS = {"trusted": "green", "check": "yellow", "failed": "red"}
 
@@ -42,7 +42,7 @@ def tell_hdf5(path: Path) -> None:
     table(title, ["specimen", "CT", "landmarks", "X-rays"], rows)
 
 
-def tell_result(result: Result, folders: Sequence[Path]) -> None:
+def tell_result(result: Registration, folders: Sequence[Path]) -> None:
     """The verdict, its reasons, what is uncertain, and where the files are."""
     for one, folder in zip(result.xrays, folders, strict=True):
         grade, sd = one.verdict.grade, one.spread

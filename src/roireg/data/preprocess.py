@@ -1,4 +1,4 @@
-"""From the grey values of a stored X-ray to the image that is registered: the same for data sets and for single files."""
+"""From stored grey values to the image that is registered: the same for data sets and for single files."""
 
 from dataclasses import dataclass
 

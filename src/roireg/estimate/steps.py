@@ -14,10 +14,9 @@ from roireg.data.results import Estimate
 from roireg.data.xray import Xray, expected_pose
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder
-from roireg.register.adam import AdamSettings
-from roireg.register.initial import EncoderSettings
-from roireg.register.roi import segmenter_names
-from roireg.register.run import Where, guided_by, method_from_config, register_specimen, starting_from
+from roireg.register.method import method_from_config, with_estimates, with_segmenters
+from roireg.register.run import Placement, register_specimen
+from roireg.register.settings import AdamSettings, EncoderStartSettings
 from roireg.segment.batches import Fold
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSamSettings
@@ -116,14 +115,14 @@ def registration_step(
         device: of Adam's iterations.
     """
     method = method_from_config("estimate", **settings, rois=rois, step_mm=None)
-    if isinstance(method.start, EncoderSettings):
-        method = starting_from(method, {xray.name: Estimate(expected_pose(patient, xray), 0.0)})
+    if isinstance(method.start, EncoderStartSettings):
+        method = with_estimates(method, {xray.name: Estimate(expected_pose(patient, xray), 0.0)})
     if method.regions is not None:
-        method = guided_by(method, {name: segmenters[name] for name in segmenter_names(method.regions)})
+        method = with_segmenters(method, {name: segmenters[name] for name in method.regions.segmenter_names})
     by_adam = isinstance(method.search, AdamSettings)
     if by_adam:
         method = replace(method, search=replace(method.search, iterations=ITERATIONS, patience=None))
-    (result,) = register_specimen(patient, [xray], method, 0, Where(device, 1))
+    (result,) = register_specimen(patient, [xray], method, 0, Placement(device, 1))
     return result.row["seconds"] / (ITERATIONS + 1 if by_adam else 1)
 
 

@@ -1,4 +1,4 @@
-"""What the images alone say of a registration: evidence, predicted standard deviations, and a verdict for each X-ray."""
+"""What the images alone say of a registration: evidence, predicted standard deviations, and a verdict."""
 
 import math
 from collections.abc import Sequence

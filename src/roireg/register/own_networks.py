@@ -1,5 +1,6 @@
 """Networks from a user's own CTs: DRRs need no annotation but the CT's labels."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 
 from roireg.data.patient import Patient
+from roireg.data.results import Estimate
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr.rois import project_rois, roi_channels, roi_volumes
 from roireg.encode.model import load_encoder, save_encoder
@@ -157,6 +159,21 @@ def train_own_segmenter(
     save_segmenter(path, "unet", asdict(architecture), list(rois), network)
     checkpoint.path.unlink(missing_ok=True)
     return history
+
+
+def encoder_estimates(model: str | Path, xrays: Sequence[Xray]) -> dict[str, Estimate]:
+    """Poses that an encoder of this patient estimates from X-rays, by their names, and the seconds that each took.
+
+    Raises:
+        InputError: the file is no encoder, or was trained for another camera.
+    """
+    encoder = load_encoder(model, CPU)
+    found = {}
+    for xray in xrays:
+        begin = time.perf_counter()
+        pose = encoder.estimate(xray.image, xray.camera)
+        found[xray.name] = Estimate(pose, time.perf_counter() - begin)
+    return found
 
 
 def estimated_rig_pose(model: str | Path, xray: Xray) -> torch.Tensor:

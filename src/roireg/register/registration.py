@@ -1,4 +1,4 @@
-"""X-rays of one patient to the CT by any method: the one function behind the command, the workflow and the benchmarks."""
+"""X-rays of one patient to the CT by any method: the function behind the command, the workflow and the benchmarks."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from roireg.errors import InputError
 from roireg.geometry.se3 import invert
 from roireg.register.judgement import Judgement, XrayResult, judgement
 from roireg.register.levels import Problem
-from roireg.register.method import MethodSettings
+from roireg.register.method import MethodSettings, search_method
 from roireg.register.registry import OPTIMIZERS, STARTS, StartContext
 from roireg.register.roi import roi_weights
 from roireg.register.trace import Trace
@@ -65,10 +65,10 @@ def problem_of(xray: Xray, patient: Patient, weights: WeightMap | None, step_mm:
     return Problem(xray.image, xray.camera, patient.volume, weights, step_mm, xray.rig_from_camera)
 
 
-def register(
+def register_xrays(
     patient: Patient,
     xrays: Sequence[Xray],
-    method: MethodSettings,
+    method: MethodSettings | None = None,
     seed: int = 0,
     initial: Float[Tensor, "4 4"] | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -78,7 +78,7 @@ def register(
     Args:
         patient: the CT.
         xrays: one, or several that are registered jointly by the `rig_from_camera` that they state.
-        method: what to do.
+        method: what to do; `search_method()` if not given.
         seed: of everything random.
         initial: `volume_from_rig` (mm) to begin with: instead of the method's start, or before the rounds of a search.
         report: told what is being done.
@@ -87,6 +87,7 @@ def register(
         InputError: the patient lacks a label that the method excludes or a ROI, or several X-rays are given to an
             optimizer that registers each alone.
     """
+    method = search_method() if method is None else method
     check_views(method, len(xrays))
     weights = weight_map(patient, method.pixels)
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]

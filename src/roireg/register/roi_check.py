@@ -8,13 +8,13 @@ import torch
 
 from roireg.data.patient import Patient
 from roireg.errors import InputError
+from roireg.register.judgement import rejudged
 from roireg.register.own_networks import roi_overlap
-from roireg.register.patient import THRESHOLDS, Result
-from roireg.register.verdict import judge, worst
+from roireg.register.registration import Registration
 from roireg.segment.model import load_segmenter
 
 
-def check_rois(patient: Patient, result: Result, segmenter: str | Path, rois: Sequence[str]) -> Result:
+def check_rois(patient: Patient, result: Registration, segmenter: str | Path, rois: Sequence[str]) -> Registration:
     """The result with the overlap of ROIs as evidence, and verdicts that heed it.
 
     Args:
@@ -30,8 +30,7 @@ def check_rois(patient: Patient, result: Result, segmenter: str | Path, rois: Se
         raise InputError("--roi", "the segmenter's ROIs are not named", "Name them in the order of its training")
     network = load_segmenter(segmenter, rois, torch.device("cpu"))
     patient.label_mask(rois, "--roi")
-    judged = []
-    for one in result.xrays:
-        evidence = replace(one.evidence, roi_dice=roi_overlap(network, patient, one.xray, one.pose))
-        judged.append(replace(one, evidence=evidence, verdict=judge(evidence, THRESHOLDS)))
-    return replace(result, xrays=tuple(judged), verdict=worst([one.verdict for one in judged]))
+    evidence = [
+        replace(one.evidence, roi_dice=roi_overlap(network, patient, one.xray, one.pose)) for one in result.xrays
+    ]
+    return replace(result, judged=rejudged(result.judged, evidence))

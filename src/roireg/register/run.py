@@ -1,10 +1,9 @@
-"""A method on all X-rays of a specimen: rows of the results contract, and traces."""
+"""A method on all X-rays of a specimen: rows of `registrations.csv` and traces, as docs/results.md describes them."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -12,223 +11,105 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.results import Estimate
-from roireg.data.specimen import Specimen, Xray
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
+from roireg.errors import InputError
 from roireg.files import atomic_path
+from roireg.geometry.se3 import invert
 from roireg.metrics.pose_errors import registration_errors
-from roireg.metrics.similarity import similarity
-from roireg.register.adam import AdamSettings, register_adam
-from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
-from roireg.register.initial import (
-    EncoderSettings,
-    PaSettings,
-    PerturbationSettings,
-    StartSettings,
-    seconds_before,
-    start_pose,
-)
+from roireg.register.judgement import XrayResult, judgement
 from roireg.register.levels import Problem
-from roireg.register.multi_start import MultiStartSettings
-from roireg.register.objective import image_objective
-from roireg.register.roi import (
-    ROI_TYPES,
-    DiceSettings,
-    MaskSettings,
-    RoiTermSettings,
-    roi_term,
-    roi_weights,
-    segmenter_names,
-)
+from roireg.register.method import MethodSettings
+from roireg.register.registration import batch, check_views, once, optimized, problem_of, start_pose
 from roireg.register.trace import Trace
-from roireg.register.weights import WeightSettings, product, weight_map
+from roireg.register.weights import weight_map
 from roireg.seeds import generator
-from roireg.segment.model import Segmenter
-
-ERROR_COLUMNS = ("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm")
-
-
-OptimizerSettings = AdamSettings | GaussNewtonSettings
-# By `type` of an entry in the config.
-START_TYPES = {
-    "pa": PaSettings,
-    "perturbed": PerturbationSettings,
-    "multi_start": MultiStartSettings,
-    "encoder": EncoderSettings,
-}
-OPTIMIZER_TYPES = {"adam": AdamSettings, "gauss_newton": GaussNewtonSettings}
 
 
 @dataclass(frozen=True)
-class MethodSettings:
-    """A method: an entry of `methods` in the config, with the entries that it names.
+class Placement:
+    """The device of an optimization, and how many X-rays are optimized at once there: more than one pays on a GPU only.
 
-    Attributes:
-        name, init, roi, optimizer: names, as they stand in the results.
-        similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or `own` for an optimizer that has an objective.
-        start: where to begin.
-        weights: what is left out of the similarity.
-        search: the optimizer's settings.
-        regions: the ROIs' part, or None.
-        step_mm: sampling of the renderer, or None for its default.
-    """
-
-    name: str
-    init: str
-    similarity: str
-    roi: str
-    optimizer: str
-    start: StartSettings
-    weights: WeightSettings
-    search: OptimizerSettings
-    regions: RoiTermSettings | None
-    step_mm: float | None
-
-
-@dataclass(frozen=True)
-class Where:
-    """The device of an optimization, and how many X-rays are registered together: several pay on a GPU alone.
-
-    Gauss-Newton works on the CPU, one X-ray after another.
+    Optimizers that `roireg.register.registry` says to be on the CPU work there, one X-ray after another.
     """
 
     device: torch.device
     xrays: int
 
 
-ON_THE_CPU = Where(torch.device("cpu"), 1)
+ON_THE_CPU = Placement(torch.device("cpu"), 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Registration:
-    """One X-ray's result: a row of the results contract, the trace, and the error (mpd, mm) at each of its poses."""
+class ResultRow:
+    """One X-ray's result: a row of `registrations.csv`, the trace of `volume_from_camera`, and mpd (mm) along it."""
 
     row: dict[str, str | float | int]
     trace: Trace
-    mpd_mm: np.ndarray
-
-
-def method_from_config(
-    name: str,
-    method: dict,
-    initial_pose: dict,
-    optimizer: dict,
-    roi_term: dict | None,
-    rois: list[str],
-    step_mm: float | None,
-) -> MethodSettings:
-    """A method from its entry in the config and the entries of start, optimizer and ROI term that it names.
-
-    Args:
-        name: the method's.
-        method, initial_pose, optimizer, roi_term: entries of the config; `roi_term` None for a method without ROIs.
-        rois: all that segmenters know, in their order.
-        step_mm: sampling of the renderer, or None for its default.
-    """
-    weights = method["weights"]
-    return MethodSettings(
-        name=name,
-        init=method["init"],
-        similarity=method["similarity"],
-        roi=method["roi"],
-        optimizer=method["optimizer"],
-        start=settings_of(initial_pose, START_TYPES),
-        weights=WeightSettings(weights["coverage"], tuple(weights["exclude"]), weights["exclude_margin_mm"]),
-        search=settings_of(optimizer, OPTIMIZER_TYPES),
-        regions=None if roi_term is None else regions_from_config(roi_term, rois),
-        step_mm=step_mm,
-    )
-
-
-def regions_from_config(entry: dict[str, Any], rois: list[str]) -> RoiTermSettings:
-    """A ROI term from its entry in the config and the names of all ROIs; an empty `rois` of the entry means all."""
-    return settings_of({**entry, "rois": rois, "used": entry["rois"] or rois}, ROI_TYPES)
-
-
-def settings_of(entry: dict[str, Any], types: dict[str, type]) -> Any:
-    """The settings that an entry of the config describes, by its `type`."""
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key != "type"}
-    return types[entry["type"]](**values)
-
-
-def starting_from(method: MethodSettings, estimates: Mapping[str, Estimate]) -> MethodSettings:
-    """The method with an encoder's estimates, by the X-ray's name, to start from.
-
-    Raises:
-        ValueError: it does not start from an encoder.
-    """
-    if not isinstance(method.start, EncoderSettings):
-        raise ValueError(f"method {method.name} does not start from an encoder")
-    return replace(method, start=replace(method.start, estimates=estimates))
-
-
-def guided_by(method: MethodSettings, segmenters: Mapping[str, Segmenter]) -> MethodSettings:
-    """The method with the segmenters, by name, that its ROI term needs.
-
-    Raises:
-        ValueError: one is missing, or the method has no ROI term.
-    """
-    if method.regions is None:
-        raise ValueError(f"method {method.name} has no ROI term")
-    missing = [name for name in segmenter_names(method.regions) if name not in segmenters]
-    if missing:
-        raise ValueError(f"method {method.name} needs the segmenters {', '.join(missing)}")
-    return replace(method, regions=replace(method.regions, segmenters=segmenters))
-
-
-def _adam(
-    specimen: Specimen, xrays: Sequence[Xray], initial: Float[Tensor, "B 4 4"], problem: Problem, method: MethodSettings
-) -> list[Trace]:
-    rois = None
-    if isinstance(method.regions, DiceSettings):
-        rois = roi_term(specimen, xrays, initial, method.regions)
-    problems = [replace(problem, xray=xray.image) for xray in xrays]
-    objective = image_objective(problems, similarity(method.similarity), rois)
-    return register_adam(objective, initial, specimen.isocenter_mm.to(initial.device), method.search)
-
-
-def _gauss_newton(
-    specimen: Specimen, xrays: Sequence[Xray], initial: Float[Tensor, "B 4 4"], problem: Problem, method: MethodSettings
-) -> list[Trace]:
-    return [
-        register_gauss_newton([replace(problem, xray=xray.image)], pose, specimen.isocenter_mm, method.search)
-        for xray, pose in zip(xrays, initial, strict=True)
-    ]
-
-
-OPTIMIZERS: dict[type, Callable[..., list[Trace]]] = {AdamSettings: _adam, GaussNewtonSettings: _gauss_newton}
+    mpd_mm: Float[np.ndarray, "N"]
 
 
 def register_specimen(
-    specimen: Specimen, method: MethodSettings, seed: int, where: Where = ON_THE_CPU
-) -> Iterator[Registration]:
-    """Register every X-ray of a specimen.
+    patient: Patient, xrays: Sequence[Xray], method: MethodSettings, seed: int, placement: Placement = ON_THE_CPU
+) -> Iterator[ResultRow]:
+    """Register X-rays of a specimen, each alone, or jointly in groups of `method.views`.
 
-    `seconds` in the rows is one X-ray's search for a start (an encoder's reading of it included) and its optimization,
-    or its share of them where X-rays are registered together, without reading files or compiling.
+    `seconds` in the rows is one X-ray's search for a start (an encoder's time included) and its optimization, or its
+    share of them where X-rays are registered together, without reading files or compiling.
     Methods of the same `init` start from the same pose, which makes their comparison paired.
 
     Args:
-        specimen: the patient.
+        patient: the CT.
+        xrays: with their true poses, from which errors are computed.
         method: what to do.
         seed: the config's seed.
-        where: the device, and how many X-rays are registered together.
+        placement: the device, and how many X-rays are optimized at once.
 
     Yields:
         A result for each X-ray; not in their order if several are registered together.
+
+    Raises:
+        InputError: the optimizer cannot register several X-rays jointly, or there are fewer than a group needs.
     """
-    weights = weight_map(specimen, method.weights)
-    volume = specimen.volume.to(where.device)
-    for number, xrays in enumerate(batches(specimen.xrays, where.xrays)):
-        problem = Problem(xrays[0].image, xrays[0].camera, volume, weights, method.step_mm)
+    check_views(method, method.views)
+    if method.views > 1:
+        yield from _jointly(patient, xrays, method, seed)
+    else:
+        yield from _alone(patient, xrays, method, seed, placement)
+
+
+def _alone(
+    patient: Patient, xrays: Sequence[Xray], method: MethodSettings, seed: int, placement: Placement
+) -> Iterator[ResultRow]:
+    weights = weight_map(patient, method.pixels)
+    volume = patient.volume.to(placement.device)
+    for number, group in enumerate(batches(xrays, placement.xrays)):
+        problem = Problem(group[0].image, group[0].camera, volume, weights, method.step_mm)
         if number == 0:
-            # One step, so that just-in-time compilation and lazy imports do not count as the first X-ray's time.
-            once = replace(method, search=replace(method.search, iterations=1))
-            _register(specimen, xrays, problem, once, seed, where)
-        start = time.perf_counter()
-        traces = _register(specimen, xrays, problem, method, seed, where)
-        seconds = (time.perf_counter() - start) / len(xrays)
-        for xray, trace in zip(xrays, traces, strict=True):
-            yield _result(specimen, xray, method, trace, seconds + seconds_before(xray, method.start), seed)
+            _batch(patient, group, problem, once(method), seed, placement)
+        begin = time.perf_counter()
+        traces = _batch(patient, group, problem, method, seed, placement)
+        seconds = (time.perf_counter() - begin) / len(group)
+        for xray, trace in zip(group, traces, strict=True):
+            own = replace(problem, xray=xray.image, volume=patient.volume)
+            (judged,) = judgement(patient, [xray], [own], trace).xrays
+            yield _result(patient, judged, method, trace, seconds + _seconds_before(xray, method), seed)
+
+
+def _batch(
+    patient: Patient,
+    xrays: Sequence[Xray],
+    problem: Problem,
+    method: MethodSettings,
+    seed: int,
+    placement: Placement,
+) -> list[Trace]:
+    starts = []
+    for xray in xrays:
+        rng = generator(seed, "initial pose", method.init, patient.name, xray.name)
+        own = replace(problem, xray=xray.image, volume=patient.volume)
+        starts.append(start_pose(patient, [xray], [own], method, rng))
+    return batch(patient, xrays, torch.stack(starts).to(placement.device), problem, method)
 
 
 def batches(xrays: Sequence[Xray], largest: int) -> list[list[Xray]]:
@@ -241,50 +122,94 @@ def batches(xrays: Sequence[Xray], largest: int) -> list[list[Xray]]:
     return [group[first : first + largest] for group in groups for first in range(0, len(group), largest)]
 
 
-def _register(
-    specimen: Specimen, xrays: Sequence[Xray], problem: Problem, method: MethodSettings, seed: int, where: Where
-) -> list[Trace]:
-    starts = []
-    for xray in xrays:
-        rng = generator(seed, "initial pose", method.init, specimen.name, xray.name)
-        # Starts are searched for on the CPU.
-        own = replace(problem, xray=xray.image, volume=specimen.volume)
-        starts.append(start_pose(specimen, xray, own, method.start, rng))
-    initial = torch.stack(starts).to(where.device)
-    if isinstance(method.regions, MaskSettings):
-        shown = roi_weights(specimen, xrays, initial, method.regions)
-        problem = replace(problem, weights=product([weights for weights in (problem.weights, shown) if weights]))
-    return OPTIMIZERS[type(method.search)](specimen, xrays, initial, problem, method)
+def view_groups(xrays: Sequence[Xray], views: int) -> list[list[Xray]]:
+    """X-rays in groups of `views` for joint registration, members as far apart in the list as can be.
+
+    Each X-ray is in one group; where their number is no multiple of `views`, the last group takes some again. The
+    relation of a group's cameras is taken from their true poses, as a C-arm with encoders or a calibrated pair would
+    state it.
+
+    Raises:
+        InputError: there are fewer X-rays than a group needs.
+    """
+    if len(xrays) < views:
+        what = f"{views} X-rays are registered jointly, and there are {len(xrays)}"
+        raise InputError("config: methods.*.views", what, "Make it smaller, or give more X-rays")
+    count = -(-len(xrays) // views)
+    groups = []
+    for first in range(count):
+        members = [xrays[(first + k * count) % len(xrays)] for k in range(views)]
+        lead = members[0]
+        rig_from_volume = lead.rig_from_camera @ invert(lead.true_pose)
+        groups.append([replace(one, rig_from_camera=rig_from_volume @ one.true_pose) for one in members])
+    return groups
+
+
+def _jointly(patient: Patient, xrays: Sequence[Xray], method: MethodSettings, seed: int) -> Iterator[ResultRow]:
+    weights = weight_map(patient, method.pixels)
+    done: set[str] = set()
+    for group in view_groups(xrays, method.views):
+        problems = [problem_of(xray, patient, weights, method.step_mm) for xray in group]
+        rng = generator(seed, "initial pose", method.init, patient.name, group[0].name)
+        if not done:
+            once_start = start_pose(patient, group, problems, once(method), rng)
+            optimized(patient, group, problems, once_start, once(method))
+            rng = generator(seed, "initial pose", method.init, patient.name, group[0].name)
+        begin = time.perf_counter()
+        trace = optimized(patient, group, problems, start_pose(patient, group, problems, method, rng), method)
+        seconds = (time.perf_counter() - begin) / len(group)
+        for one, problem in zip(judgement(patient, group, problems, trace).xrays, problems, strict=True):
+            if one.xray.name not in done:
+                done.add(one.xray.name)
+                own = replace(trace, poses=trace.poses @ problem.rig_from_camera)
+                yield _result(patient, one, method, own, seconds + _seconds_before(group[0], method), seed)
+
+
+def _seconds_before(xray: Xray, method: MethodSettings) -> float:
+    """What finding the start took before the registration began: an encoder's time, nothing otherwise."""
+    return method.estimates[xray.name].seconds if method.estimates else 0.0
 
 
 def _result(
-    specimen: Specimen, xray: Xray, method: MethodSettings, trace: Trace, seconds: float, seed: int
-) -> Registration:
+    patient: Patient, judged: XrayResult, method: MethodSettings, trace: Trace, seconds: float, seed: int
+) -> ResultRow:
+    xray = judged.xray
+
     def errors(pose: Float[Tensor, "4 4"]) -> dict[str, float]:
-        return registration_errors(pose, xray.pose, xray.camera, specimen.landmarks_mm, specimen.isocenter_mm)
+        return registration_errors(pose, xray.true_pose, xray.camera, patient.error_points_mm, patient.center_mm)
 
     mpd_mm = np.array([errors(pose)["mpd_mm"] for pose in trace.poses])
-    final = trace.poses[trace.best]
+    final, spread = trace.poses[trace.best], judged.spread
     row = {
-        "specimen": specimen.name,
+        "specimen": patient.name,
         "projection": xray.name,
         "method": method.name,
         "init": method.init,
         "similarity": method.similarity,
         "roi": method.roi,
         "optimizer": method.optimizer,
+        "weights": method.weights,
+        "views": method.views,
         "seed": seed,
         "init_mpd_mm": float(mpd_mm[0]),
         **errors(final),
         "iterations": len(trace.poses) - 1,
         "seconds": seconds,
         "objective": float(trace.objective[trace.best]),
+        "verdict": str(judged.verdict.grade),
+        "ncc": judged.evidence.ncc,
+        "coverage": judged.evidence.counted,
+        "projection_sd_mm": spread.projection_mm,
+        "across_sd_mm": spread.across_mm,
+        "down_sd_mm": spread.down_mm,
+        "depth_sd_mm": spread.depth_mm,
+        **{f"rotation_{axis}_sd_deg": sd for axis, sd in zip("xyz", spread.rotation_deg, strict=True)},
         **{f"pose_{r}{c}": float(final[r, c]) for r in range(3) for c in range(4)},
     }
-    return Registration(row, trace, mpd_mm)
+    return ResultRow(row, trace, mpd_mm)
 
 
-def write_traces(path: str | Path, results: list[Registration]) -> None:
+def write_traces(path: str | Path, results: list[ResultRow]) -> None:
     """Traces by projection: `poses` (N, 4, 4), `objective` (N,) and its `terms`, `mpd_mm` (N,), index of `best`."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         for result in results:

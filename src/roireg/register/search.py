@@ -1,9 +1,10 @@
 """A search that looks farther in rounds until the images agree: the start of `roireg register`, without a network."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-import time
 
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -94,7 +95,12 @@ def search(
 
 
 def _searched(
-    patient: Patient, xrays: Sequence[Xray], method: MethodSettings, weights: WeightMap | None, one: Round, rng
+    patient: Patient,
+    xrays: Sequence[Xray],
+    method: MethodSettings,
+    weights: WeightMap | None,
+    one: Round,
+    rng: np.random.Generator,
 ) -> Registration:
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
     start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, one.settings(), rng)
@@ -109,9 +115,7 @@ def _from(
     start: Float[Tensor, "4 4"],
 ) -> Registration:
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
-    return registration_of(
-        patient, xrays, problems, optimized(patient, xrays, problems, start, method), method, 0.0
-    )
+    return registration_of(patient, xrays, problems, optimized(patient, xrays, problems, start, method), method, 0.0)
 
 
 def images_agree(judged: Judgement) -> bool:

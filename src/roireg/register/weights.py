@@ -1,53 +1,32 @@
 """The weight map of a method: which pixels count at a given pose."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.volume import Volume
+from roireg.data.patient import Patient
 from roireg.drr import coverage, exclusion
 from roireg.drr.weights import dilated_labels
 from roireg.geometry.camera import Camera
+from roireg.register.settings import WeightSettings
 
 WeightMap = Callable[[Camera, Float[Tensor, "B 4 4"]], Float[Tensor, "B H W"]]
 
 
-class Labelled(Protocol):
-    """What weights are made of: a CT and its labels."""
-
-    @property
-    def volume(self) -> Volume: ...
-
-    def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
-        """Voxels of any of the named labels; `key` says who asks."""
-        ...
-
-
-@dataclass(frozen=True)
-class WeightSettings:
-    """What a method leaves out: rays past the CT's ends; rays within `exclude_margin_mm` of the labels in `exclude`."""
-
-    coverage: bool
-    exclude: tuple[str, ...]
-    exclude_margin_mm: float
-
-
-def weight_map(specimen: Labelled, settings: WeightSettings) -> WeightMap | None:
+def weight_map(patient: Patient, settings: WeightSettings) -> WeightMap | None:
     """The product of the weights that a method asks for; None where every pixel counts.
 
     Raises:
-        InputError: a label in `exclude` is not one of the specimen's.
+        InputError: a label in `exclude` is not one of the patient's.
     """
     parts: list[WeightMap] = []
     if settings.coverage:
-        parts.append(lambda camera, pose: coverage(specimen.volume, camera, pose))
+        parts.append(lambda camera, pose: coverage(patient.volume, camera, pose))
     if settings.exclude:
-        labels = specimen.label_mask(settings.exclude, "config: methods.*.weights.exclude")
-        mask = dilated_labels(labels, settings.exclude_margin_mm, specimen.volume)
+        labels = patient.label_mask(settings.exclude, "config: weights.*.exclude")
+        mask = dilated_labels(labels, settings.exclude_margin_mm, patient.volume)
         parts.append(lambda camera, pose: exclusion(mask, camera, pose))
     return product(parts) if parts else None
 

@@ -17,7 +17,8 @@ from roireg.data.writers.poses import (
     write_slicer_points,
 )
 from roireg.figures.overlay import write_gif, write_overlay
-from roireg.register.patient import Result, XrayResult
+from roireg.register.judgement import XrayResult
+from roireg.register.registration import Registration
 
 UNCERTAINTY = (
     "Standard deviations along and about the camera's axes at the patient's centre, predicted from the images. Depth "
@@ -25,13 +26,14 @@ UNCERTAINTY = (
 )
 
 
-def result_entries(patient: Patient, result: Result, one: XrayResult) -> dict:
+def result_entries(patient: Patient, result: Registration, one: XrayResult) -> dict:
     """What `pose.json` holds of one view."""
     predicted = asdict(one.spread)
     return {
         **pose_entries(one.pose, one.xray.camera),
         "camera_of_the_stored_image": camera_entries(one.xray.stored_camera),
         "roireg": __version__,
+        "method": result.method,
         "ct": patient.name,
         "xray": one.xray.name,
         "views_registered_together": [other.xray.name for other in result.xrays],
@@ -43,7 +45,7 @@ def result_entries(patient: Patient, result: Result, one: XrayResult) -> dict:
         "covariance": {
             "what": "of the twist (rotation in rad, translation in mm; volume axes) about center_mm, left of the pose",
             "center_mm": patient.center_mm.tolist(),
-            "matrix": [[finite(value) for value in row] for row in result.covariance.tolist()],
+            "matrix": [[finite(value) for value in row] for row in result.judged.covariance.tolist()],
         },
         "volume_from_rig": result.rig_pose.tolist(),
         "bone_points_mm": one.bone_points_mm.tolist(),
@@ -59,7 +61,7 @@ def finite(value):
     return [finite(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def write_result(folder: str | Path, patient: Patient, result: Result, animate: bool = False) -> list[Path]:
+def write_result(folder: str | Path, patient: Patient, result: Registration, animate: bool = False) -> list[Path]:
     """Write pose.json, pose.txt, pose.tfm, points.mrk.json and overlay.png; for several views in a folder each.
 
     Args:

@@ -1,6 +1,6 @@
 """Dice of a segmenter on X-rays it has not seen, and on DRRs rendered at the same true poses (paper, Table 2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
