@@ -80,7 +80,7 @@ def summarize(table: pd.DataFrame, seed: int) -> dict[str, float]:
     and leaves means and standard deviations undefined (NaN).
 
     Args:
-        table: registration rows of one method (results contract in docs/results.md).
+        table: registration rows of one method (columns of `roireg.register.run`).
         seed: of the bootstrap.
     """
     mpd = table["mpd_mm"].to_numpy()
