@@ -241,3 +241,8 @@ def test_the_first_look_is_one_line_of_a_method_on_a_specimen():
     assert line == (
         "perturbed on 17-1882: 67% of 3 X-rays below 1 mm, median mpd 0.90 mm, at the start 26.0 mm, 5.0 s per X-ray"
     )
+
+
+def test_the_first_look_ranks_a_registration_without_a_result_last():
+    rows = registrations("perturbed", "17-1882").replace({"mpd_mm": {0.4: np.nan}})
+    assert "33% of 3 X-rays below 1 mm, median mpd 1.50 mm" in first_look(rows)
