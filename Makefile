@@ -66,7 +66,7 @@ $(VENV)/.bench: requirements-bench.lock $(READY)
 bench: $(VENV)/.bench ## Ratios against peers, each measured in one process
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
 
-own-study: $(READY) ## roireg on patients of the demo that nothing was tuned on: errors, verdicts, two views (docs/own-data.md)
+own-study: $(READY) ## roireg on new deformed copies of the demo's CT: errors, verdicts, two views (docs/own-data.md)
 	@$(BIN)/python benchmarks/own_patient.py
 
 report: $(READY) ## One self-contained HTML report of the last `make demo`
