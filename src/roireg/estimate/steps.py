@@ -13,10 +13,9 @@ from roireg.data.results import Estimate
 from roireg.data.specimen import Specimen
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder
-from roireg.register.adam import AdamSettings
-from roireg.register.initial import EncoderSettings
-from roireg.register.roi import segmenter_names
-from roireg.register.run import Where, guided_by, method_from_config, register_specimen, starting_from
+from roireg.register.method import guided_by, method_from_config, starting_from
+from roireg.register.run import Where, register_specimen
+from roireg.register.settings import AdamSettings, EncoderStartSettings
 from roireg.segment.batches import Fold
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSamSettings
@@ -114,10 +113,10 @@ def registration_step(
         device: of Adam's iterations.
     """
     method = method_from_config("estimate", **settings, rois=rois, step_mm=None)
-    if isinstance(method.start, EncoderSettings):
+    if isinstance(method.start, EncoderStartSettings):
         method = starting_from(method, {"000": Estimate(patient.pa_pose, 0.0)})
     if method.regions is not None:
-        method = guided_by(method, {name: segmenters[name] for name in segmenter_names(method.regions)})
+        method = guided_by(method, {name: segmenters[name] for name in method.regions.segmenter_names})
     by_adam = isinstance(method.search, AdamSettings)
     if by_adam:
         method = replace(method, search=replace(method.search, iterations=ITERATIONS, patience=None))

@@ -53,14 +53,9 @@ from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert, is_rigid, se3_exp, so3_log, transform_points, translation
 from roireg.metrics.pose_errors import registration_errors
 from roireg.metrics.similarity import dice
-from roireg.register.initial import PaSettings
-from roireg.register.run import (
-    ERROR_COLUMNS,
-    MethodSettings,
-    method_from_config,
-    register_specimen,
-    starting_from,
-)
+from roireg.register.method import MethodSettings, method_from_config, starting_from
+from roireg.register.run import ERROR_COLUMNS, register_specimen
+from roireg.register.settings import PaSettings
 from roireg.segment.model import Segmenter, roi_numbers
 from roireg.segment.unet import UNet, UNetSettings
 from roireg.training.drrs import DrrPool, SynthesisSettings, Synthesizer, synthesize
@@ -918,11 +913,11 @@ def test_estimates_are_read_as_they_were_written(tmp_path: Path, specimen, mater
 ADAM = {"type": "adam", "iterations": 2, "learning_rate_rotation_rad": 7.5e-3, "learning_rate_translation_mm": 3.0}
 ADAM |= {"decay_every": 25, "decay_factor": 0.8}
 METHOD = {"init": "ours", "similarity": "mncc", "roi": "none", "optimizer": "adam"}
-METHOD |= {"weights": {"coverage": False, "exclude": [], "exclude_margin_mm": 0.0}}
+METHOD |= {"weights": "none"}
 
 
 def method(start: dict) -> MethodSettings:
-    return method_from_config("ours", METHOD, start, ADAM, None, [], None)
+    return method_from_config("ours", METHOD, start, ADAM, None, {}, [], None)
 
 
 def test_a_registration_starts_at_the_encoders_estimate_and_its_time_counts():
