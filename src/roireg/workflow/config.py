@@ -12,6 +12,7 @@ from roireg.register.settings import PROJECTED
 from roireg.workflow.comparisons import seed_parts
 from roireg.workflow.schema.config import Config
 from roireg.workflow.schema.methods import BUILTIN, NO_ROI
+from roireg.workflow.schema.segment import SEGMENTERS
 
 
 def validated(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def _check_encoder(name: str, encoder: Mapping[str, Any], segmenters: Mapping[st
     if segmenter is None:
         raise InputError(f"config: {key}", "the loss has a ROI term and there is no segmenter", remedy)
     _known(key, segmenter, segmenters)
-    if segmenters[segmenter]["type"] != "unet":
+    if SEGMENTERS[segmenters[segmenter]["type"]].needs_boxes:
         raise InputError(f"config: {key}", f"{segmenter!r} needs boxes, which no one draws in training", remedy)
 
 
@@ -129,7 +130,7 @@ def _check_roi_term(name: str, term: Mapping[str, Any], segmenters: Mapping[str,
     _known(f"{key}.fixed", term["fixed"], segmenters)
     for part in ("moving", "boxes"):
         _known(f"{key}.{part}", term.get(part, PROJECTED), [PROJECTED, *segmenters])
-    if term["boxes"] != PROJECTED and segmenters[term["boxes"]]["type"] != "unet":
+    if term["boxes"] != PROJECTED and SEGMENTERS[segmenters[term["boxes"]]["type"]].needs_boxes:
         fault = f"{term['boxes']!r} needs boxes itself"
         raise InputError(f"config: {key}.boxes", fault, f"Name a U-Net of `segment`, or {PROJECTED}")
 

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -17,11 +18,13 @@ from jsonschema import Draft202012Validator
 from snakemake.utils import update_config
 
 from roireg.errors import InputError
+from roireg.metrics.similarity import SIMILARITIES
 from roireg.register.registry import OPTIMIZERS, ROI_TERMS, STARTS
 from roireg.workflow.config import check_comparisons, check_references, merged, validated
 from roireg.workflow.config_files.__main__ import outdated
 from roireg.workflow.config_files.yaml_file import config_yaml
 from roireg.workflow.schema import nodes
+from roireg.workflow.schema.methods import Similarity
 
 ROOT = Path(__file__).parents[3]
 SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
@@ -182,6 +185,10 @@ def test_every_kind_of_the_library_is_in_the_configuration_and_documented():
         assert set(nodes.variants(entries)) == set(kinds)
         for kind in kinds:
             assert f"## `{section}.*`, type `{kind}`" in page
+
+
+def test_every_similarity_of_the_library_can_be_asked_for():
+    assert get_args(Similarity) == tuple(SIMILARITIES)
 
 
 def test_importing_the_checks_loads_no_heavy_library():

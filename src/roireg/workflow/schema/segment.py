@@ -1,6 +1,8 @@
 """`augmentation` and `segment`: segmenters, each trained once per specimen on all OTHER specimens."""
 
-from typing import Annotated, Literal
+from functools import reduce
+from operator import or_
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import Field
@@ -40,8 +42,9 @@ class Augmentation(Section):
 
 
 class Segmenter(Section):
-    """Keys of all segmenters."""
+    """Keys of all segmenters; `needs_boxes` says whether they segment what a box surrounds."""
 
+    needs_boxes: ClassVar[bool] = False
     label: Text
     """The segmenter's name in tables and figures."""
     train_on: TrainOn = ("xrays", "drrs")
@@ -98,6 +101,7 @@ class Checkpoint(Section):
 
 
 class MedSam(Segmenter):
+    needs_boxes: ClassVar[bool] = True
     type: Literal["medsam"]
     """MedSAM, which segments what a box surrounds.
 
@@ -130,7 +134,9 @@ class MedSam(Segmenter):
     """
 
 
-AnySegmenter = Annotated[UNet | MedSam, Field(discriminator="type")]
+# By the `type` of an entry; the rule that trains it is named train_{type}.
+SEGMENTERS: dict[str, type[Segmenter]] = {"unet": UNet, "medsam": MedSam}
+AnySegmenter = Annotated[reduce(or_, SEGMENTERS.values()), Field(discriminator="type")]
 
 
 def segmenters() -> dict[str, Entry[Segmenter]]:
