@@ -56,6 +56,7 @@ class OptimizerKind:
         register: X-rays of one camera from their `(B, 4, 4)` initial poses to a trace each.
         builtin_similarity: it has an objective of its own, so a method writes `similarity: builtin`.
         on_gpu: it can use a GPU, and optimizes several X-rays together there.
+        equal_iterations: every iteration costs the same, so that a few tell what all will cost.
         roi_terms: the types of ROI terms that go with it.
     """
 
@@ -63,6 +64,7 @@ class OptimizerKind:
     register: Callable[[Specimen, Sequence[Xray], Float[Tensor, "B 4 4"], Problem, MethodSettings], list[Trace]]
     builtin_similarity: bool
     on_gpu: bool
+    equal_iterations: bool
     roi_terms: frozenset[str]
 
 
@@ -95,10 +97,20 @@ def _gauss_newton(
 
 OPTIMIZERS = {
     "adam": OptimizerKind(
-        AdamSettings, _adam, builtin_similarity=False, on_gpu=True, roi_terms=frozenset({"dice", "mask"})
+        AdamSettings,
+        _adam,
+        builtin_similarity=False,
+        on_gpu=True,
+        equal_iterations=True,
+        roi_terms=frozenset({"dice", "mask"}),
     ),
     "gauss_newton": OptimizerKind(
-        GaussNewtonSettings, _gauss_newton, builtin_similarity=True, on_gpu=False, roi_terms=frozenset({"mask"})
+        GaussNewtonSettings,
+        _gauss_newton,
+        builtin_similarity=True,
+        on_gpu=False,
+        equal_iterations=False,
+        roi_terms=frozenset({"mask"}),
     ),
 }
 
