@@ -70,7 +70,7 @@ RESNET = ResNetSettings(SIZE_PX, (1, 1, 1, 1), (8, 8, 16, 16))
 AUTOENCODER = AttentionAutoencoderSettings(SIZE_PX, (6, 12, 16), 4)
 BOTH = pytest.mark.parametrize("architecture", [RESNET, AUTOENCODER], ids=["resnet", "autoencoder"])
 SYNTHESIS = SynthesisSettings(
-    24, (6.0, 8.0, 7.0), (14.0, 15.0, 16.0), (1.0, 2.0), 0.03, 0.01, continued_share=0.0, continued_mm=0.0
+    24, (6.0, 8.0, 7.0), (14.0, 15.0, 16.0), (1.0, 2.0), 0.03, 0.01, continued_fraction=0.0, continued_mm=0.0
 )
 NO_CHANGES = AugmentSettings(
     (0.0, 0.0, 0.0), probability=0.0, gamma=(0.5, 2.0), light=0.3, blur_sigma_px=(0.3, 1.5), noise_sd=0.03, rods=3

@@ -287,7 +287,7 @@ def test_an_unknown_key_is_named(key, value):
         ("rois", ["a", "a"]),
         ("synthesize/drrs_per_specimen", 0),
         ("synthesize/rotation_sd_deg", [1.0, 2.0]),
-        ("synthesize/min_roi_share", 1.5),
+        ("synthesize/min_roi_fraction", 1.5),
         ("training/gpu", 2),
         ("recipes/sgd/momentum", 0),
         ("recipes/sgd/learning_rate", 0),

@@ -27,9 +27,9 @@ class Augmentation(Section):
     """Probability of exchanging bright and dark."""
     rotation_deg: Annotated[float, Ge(0), Le(180)] = 6.0
     """Largest rotation in the image plane."""
-    shift_share: Probability = 0.06
+    shift_fraction: Probability = 0.06
     """Largest shift along each axis, as a fraction of the image's size."""
-    scale_share: Annotated[float, Ge(0), Lt(1)] = 0.1
+    scale_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
     """Largest change of size along each axis, as a fraction."""
     gamma: Range = (0.5, 2.0)
     """Least and largest exponent on images in [0, 1]."""
@@ -37,7 +37,7 @@ class Augmentation(Section):
     """Largest standard deviation of Gaussian noise on images in [0, 1]."""
     boxes: Annotated[int, Ge(1), Le(100)] = 2
     """Largest number of occluding boxes."""
-    box_share: Annotated[float, Gt(0), Le(1)] = 0.2
+    box_fraction: Annotated[float, Gt(0), Le(1)] = 0.2
     """Largest side of such a box, as a fraction of the image's size."""
 
 

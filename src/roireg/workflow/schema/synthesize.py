@@ -30,9 +30,9 @@ class Synthesize(Section):
     """
     bone_above_hu: Annotated[float, Ge(-500), Le(3000)] = 350.0
     """What lies above this is bone for bone_contrast."""
-    min_roi_share: Probability = 0.05
+    min_roi_fraction: Probability = 0.05
     """Least fraction of the image that ROIs must cover; poses that show less are drawn again."""
-    continued_share: Probability = 0.8
+    continued_fraction: Probability = 0.8
     """Fraction of the DRRs in which tissue continues beyond the ends of the CT (its last slices, repeated), as in a
     patient. What encoders make of X-rays depends on it (docs/encoders.md).
 
