@@ -47,11 +47,15 @@ test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
 test-slow: $(READY) ## Tests of minutes and gigabytes, such as a training step of MedSAM's ViT-B
 	@$(BIN)/python -m pytest -m slow
 
+config: $(READY) ## Write config.yaml, its schema and docs/configuration.md from the models in src/roireg/workflow/schema
+	@$(BIN)/python -m roireg.workflow.config_files
+
 lint: $(READY) ## Linters and formatters, without changing a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python -m roireg.workflow.config_files --check
 	$(SNAKEMAKE) --lint
 
 format: $(READY) ## Format the code
@@ -83,4 +87,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-slow lint format bench own-study report lock clean
+.PHONY: help environment demo study estimate test test-slow config lint format bench own-study report lock clean

@@ -31,7 +31,8 @@ from roireg.geometry.poses import carm_pose, perturb
 from roireg.geometry.se3 import invert, transform_points
 from roireg.metrics.pose_errors import registration_errors
 from roireg.register.patient import EXCLUDE_MARGIN_MM, Result, problem_of, register_xrays, registered_from
-from roireg.register.weights import WeightSettings, weight_map
+from roireg.register.settings import WeightSettings
+from roireg.register.weights import weight_map
 from roireg.seeds import generator
 
 SEED, COPIES, XRAYS = 1, 6, 8

@@ -12,14 +12,8 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
     from roireg.data.specimen import read_specimen
     from roireg.files import write_csv
     from roireg.register.first_look import first_look
-    from roireg.register.run import (
-        Where,
-        guided_by,
-        method_from_config,
-        register_specimen,
-        starting_from,
-        write_traces,
-    )
+    from roireg.register.method import guided_by, method_from_config, starting_from
+    from roireg.register.run import Where, register_specimen, write_traces
     from roireg.segment.model import load_segmenter
     from roireg.workflow.device import job_device
     from roireg.workflow.shards import of_part

@@ -113,7 +113,6 @@ def test_a_label_that_the_file_lacks_ends_with_one_line(fresh):
 
 def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
     write_small_dataset(fresh.folder / "own.h5", specimens=("Anna", "patient-7"))
-    weights = {"coverage": True, "exclude": [], "exclude_margin_mm": 0.0}
     overlay = {
         "dataset": {"name": "own", "path": "own.h5"},
         "prepare": {"crop_px": 0, "isocenter": []},
@@ -121,7 +120,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
         "roi_terms": {"mask": {"rois": []}},
         "optimizers": {"adam": {"iterations": 60}},
         "initial_poses": {"perturbed": {"rotation_sd_deg": 2.0, "translation_sd_mm": 5.0}},
-        "methods": {"perturbed+weights": {"weights": weights}},
+        "weights": {"coverage+femurs": {"exclude": []}},
         "tables": {
             "table1": {"methods": ["perturbed+weights"]},
             "table3": {"similarities": []},

@@ -23,7 +23,8 @@ from roireg.geometry.conversions import pose_from_deepfluoro
 METHODS = ("diffdrr", "psss", "diffpose", "wsreg", "ours", "ours+gn", "multi_start+gn")
 ENCODERS = ("psss", "diffpose", "ours")
 CONTRACT = [
-    *("specimen", "projection", "method", "init", "similarity", "roi", "optimizer", "seed", "init_mpd_mm"),
+    *("specimen", "projection", "method", "init", "similarity", "roi", "optimizer", "weights"),
+    *("seed", "init_mpd_mm"),
     *("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm"),
     *("iterations", "seconds", "objective"),
     *(f"pose_{row}{column}" for row in range(3) for column in range(4)),

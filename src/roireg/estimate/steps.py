@@ -13,10 +13,10 @@ from roireg.data.results import Estimate
 from roireg.data.specimen import Specimen
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder
-from roireg.register.adam import AdamSettings
-from roireg.register.initial import EncoderSettings
-from roireg.register.roi import segmenter_names
-from roireg.register.run import Where, guided_by, method_from_config, register_specimen, starting_from
+from roireg.register.method import guided_by, method_from_config, starting_from
+from roireg.register.registry import OPTIMIZERS
+from roireg.register.run import Where, register_specimen
+from roireg.register.settings import EncoderStartSettings
 from roireg.segment.batches import Fold
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSamSettings
@@ -104,25 +104,25 @@ def registration_step(
     segmenters: dict[str, Segmenter],
     device: torch.device,
 ) -> float:
-    """Seconds of an iteration by Adam, or of the whole registration by Gauss-Newton.
+    """Seconds of an iteration, or of the whole registration by an optimizer whose iterations are not alike.
 
     Args:
         settings: of `method_settings`.
         rois: names.
         patient: whose X-ray is registered.
         segmenters: by name, trained or not.
-        device: of Adam's iterations.
+        device: where the optimizer works.
     """
     method = method_from_config("estimate", **settings, rois=rois, step_mm=None)
-    if isinstance(method.start, EncoderSettings):
+    if isinstance(method.start, EncoderStartSettings):
         method = starting_from(method, {"000": Estimate(patient.pa_pose, 0.0)})
     if method.regions is not None:
-        method = guided_by(method, {name: segmenters[name] for name in segmenter_names(method.regions)})
-    by_adam = isinstance(method.search, AdamSettings)
-    if by_adam:
-        method = replace(method, search=replace(method.search, iterations=ITERATIONS, patience=None))
+        method = guided_by(method, {name: segmenters[name] for name in method.regions.segmenter_names})
+    by_iteration = OPTIMIZERS[method.search.type].equal_iterations
+    if by_iteration:
+        method = replace(method, search=replace(method.search, iterations=ITERATIONS))
     (result,) = register_specimen(patient, method, 0, Where(device, 1))
-    return result.row["seconds"] / (ITERATIONS + 1 if by_adam else 1)
+    return result.row["seconds"] / (len(result.trace.poses) if by_iteration else 1)
 
 
 def gflops() -> float:

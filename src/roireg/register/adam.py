@@ -3,13 +3,13 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from roireg.geometry.poses import perturb
+from roireg.register.settings import AdamSettings
 from roireg.register.trace import Trace
 
 # What adds up to what is minimised, for each of B poses.
@@ -17,27 +17,6 @@ Terms = dict[str, Float[Tensor, "B"]]
 
 # Kingma and Ba 2015: decay of the mean gradient and of the mean square, and what keeps the quotient finite.
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
-
-
-@dataclass(frozen=True)
-class AdamSettings:
-    """Learning rates per iteration, their decay, and when to stop.
-
-    Attributes:
-        iterations: at most.
-        learning_rate_rotation_rad, learning_rate_translation_mm: of the first iterations.
-        decay_every, decay_factor: both rates times the factor, every so many iterations.
-        patience: stop after so many iterations in a row without an improvement; None for never.
-        min_improvement: of the objective, that counts as one.
-    """
-
-    iterations: int
-    learning_rate_rotation_rad: float
-    learning_rate_translation_mm: float
-    decay_every: int
-    decay_factor: float
-    patience: int | None = None
-    min_improvement: float = 0.0
 
 
 def register_adam(

@@ -10,6 +10,7 @@ from torch import Tensor
 from roireg.geometry.poses import perturb
 from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import Jet, Pixels, Quadratic, image_jet, pixels_at, quadratic, without_outliers
+from roireg.register.settings import GaussNewtonSettings
 from roireg.register.trace import Trace
 
 # Steps before weights are looked at anew.
@@ -21,27 +22,6 @@ SMALLEST_OBJECTIVE = 1e-4
 # What becomes of the pixels' weights, given the DRR at the start of a pass.
 Reweighting = Callable[[Level, Pixels, Jet], Pixels]
 REWEIGHTINGS: dict[str, Reweighting] = {"none": lambda level, pixels, jet: pixels, "tukey": without_outliers}
-
-
-@dataclass(frozen=True)
-class GaussNewtonSettings:
-    """How far and how finely to descend.
-
-    Attributes:
-        levels_px: sides of the images, coarse to fine.
-        local_sigma_px: Gaussian window of the local normalisation at each level, in its pixels.
-        iterations: most steps a level.
-        tolerance_rotation_rad, tolerance_translation_mm: a level ends when every entry of a step is smaller; at coarser
-            levels they are larger by as much as pixels are.
-        robust: a key of `REWEIGHTINGS`; from the second level on, as a start need not tell which pixels are outliers.
-    """
-
-    levels_px: tuple[int, ...]
-    local_sigma_px: tuple[float, ...]
-    iterations: int
-    tolerance_rotation_rad: float
-    tolerance_translation_mm: float
-    robust: str
 
 
 @dataclass(frozen=True, eq=False)

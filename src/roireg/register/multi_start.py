@@ -1,7 +1,6 @@
 """A start without a network: many random poses about `T_PA`, scored at low resolution, the best of them refined."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,31 +11,10 @@ from roireg.geometry.poses import perturb
 from roireg.register.gauss_newton import REWEIGHTINGS, descend
 from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import objective
+from roireg.register.settings import MultiStartSettings
 
 # Coarse on purpose: the start must lie in the right valley, no more.
 TOLERANCE = (2e-3, 2e-3, 2e-3, 0.4, 0.4, 0.4)
-
-
-@dataclass(frozen=True)
-class MultiStartSettings:
-    """How many poses to try.
-
-    Attributes:
-        starts: number of random poses.
-        keep: how many of the best are refined.
-        iterations: Gauss-Newton steps of each.
-        rotation_sd_deg, translation_sd_mm: spread of the poses about `T_PA`, per axis.
-        size_px: side of the images.
-        local_sigma_px: Gaussian window of the local normalisation.
-    """
-
-    starts: int
-    keep: int
-    iterations: int
-    rotation_sd_deg: float
-    translation_sd_mm: float
-    size_px: int
-    local_sigma_px: float
 
 
 def multi_start(

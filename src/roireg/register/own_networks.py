@@ -51,7 +51,7 @@ def synthesis_settings(config: dict[str, Any], drrs: int, rois: Sequence[str]) -
     """The config's way of drawing DRRs; without ROIs every view will do."""
     prepare = config["prepare"]
     settings = settings_from_config(config["synthesize"], prepare["mu_water_per_mm"], prepare["mu_bone_per_mm"])
-    return replace(settings, count=drrs, min_roi_share=settings.min_roi_share if rois else 0.0)
+    return replace(settings, count=drrs, min_roi_fraction=settings.min_roi_fraction if rois else 0.0)
 
 
 def drawn_pool(

@@ -13,13 +13,14 @@ from roireg.data.view import View
 from roireg.data.volume import Volume
 from roireg.geometry.camera import project
 from roireg.geometry.se3 import invert, so3_log, transform_points
-from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
+from roireg.register.gauss_newton import register_gauss_newton
 from roireg.register.levels import Problem, level
-from roireg.register.multi_start import MultiStartSettings, multi_start
+from roireg.register.multi_start import multi_start
+from roireg.register.settings import GaussNewtonSettings, MultiStartSettings, WeightSettings
 from roireg.register.trace import Trace
 from roireg.register.uncertainty import Fit, Spread, covariance, fit_at, spread
 from roireg.register.verdict import Evidence, Thresholds, Verdict, judge, worst
-from roireg.register.weights import WeightMap, WeightSettings, weight_map
+from roireg.register.weights import WeightMap, weight_map
 from roireg.seeds import generator
 
 GAUSS_NEWTON = GaussNewtonSettings(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -16,10 +17,11 @@ from roireg.drr.render import default_step_mm
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
 from roireg.geometry.camera import Camera
 from roireg.metrics.similarity import dice
+from roireg.register.registry import ROI_TERMS
+from roireg.register.settings import PROJECTED, RoiTermSettings, segmenter_names
 from roireg.register.weights import WeightMap
 from roireg.segment.model import Segmenter, roi_numbers
 
-PROJECTED = "projected"
 # Bone of this length along a ray makes 1 - 1/e of a projected label; a bone is thicker but at its rim.
 RIM_MM = 5.0
 # Sampling of labels, in voxel edges: they have no detail between voxels.
@@ -27,49 +29,39 @@ LABEL_STEP = 1.0
 
 
 @dataclass(frozen=True)
-class RoiSettings:
-    """How the ROIs of the X-ray are found.
+class Regions:
+    """A ROI term of a method, and what it needs.
 
     Attributes:
+        settings: the term's entry.
         rois: all that the segmenters know, in their order; labels of the CT.
-        used: those that count.
-        fixed: the segmenter of the X-ray.
-        boxes: for segmenters that need boxes: the one whose map of the X-ray they surround, or `projected` for those of
-            the CT's labels at the initial pose. The same boxes are used for the DRRs.
         segmenters: by name.
     """
 
+    settings: RoiTermSettings
     rois: tuple[str, ...]
-    used: tuple[str, ...]
-    fixed: str
-    boxes: str
     segmenters: Mapping[str, Segmenter] = field(default_factory=dict, repr=False)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The ROIs that count."""
+        return self.settings.rois or self.rois
 
     @property
     def channels(self) -> list[int]:
         """Indices of the ROIs that count."""
         return [self.rois.index(roi) for roi in self.used]
 
+    @property
+    def acts_on(self) -> Literal["objective", "weights"]:
+        """Whether the term is added to the objective or gives weights to pixels."""
+        return ROI_TERMS[self.settings.type].acts_on
 
-@dataclass(frozen=True)
-class DiceSettings(RoiSettings):
-    """A Dice term; `moving` segments the DRR, or is `projected` for the CT's labels; `weight` is the paper's beta_2."""
+    @property
+    def segmenter_names(self) -> list[str]:
+        """Segmenters that the term needs."""
+        return segmenter_names(vars(self.settings))
 
-    moving: str = PROJECTED
-    weight: float = 0.1
-    size_px: int = 64
-
-
-@dataclass(frozen=True)
-class MaskSettings(RoiSettings):
-    """Pixels outside the X-ray's ROIs have the weight `outside` in the similarity."""
-
-    outside: float = 0.0
-
-
-RoiTermSettings = DiceSettings | MaskSettings
-# By `type` of an entry of `roi_terms` in the config.
-ROI_TYPES = {"dice": DiceSettings, "mask": MaskSettings}
 
 # From DRRs `(B, H, W)` in [0, 1] and their poses to maps of the ROIs, at any size.
 MovingMaps = Callable[[Float[Tensor, "B H W"], Float[Tensor, "B 4 4"]], Float[Tensor, "B R I J"]]
@@ -98,43 +90,37 @@ class RoiTerm:
         return dice(self.fixed, self.moving(drr, pose), pixels)
 
 
-def segmenter_names(settings: RoiTermSettings) -> list[str]:
-    """Segmenters that a term needs."""
-    names = [settings.fixed, settings.boxes, getattr(settings, "moving", PROJECTED)]
-    return [name for name in dict.fromkeys(names) if name != PROJECTED]
-
-
 def roi_term(
-    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], settings: DiceSettings
+    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> RoiTerm:
     """The Dice term of X-rays of one camera: their ROIs are found here, once, on the device of the poses.
 
     Raises:
         InputError: the specimen lacks a ROI.
     """
-    boxes = _boxes_px(specimen, xrays, initial_poses, settings)
-    fixed = _fixed_maps(xrays, initial_poses.device, settings, boxes)
-    if settings.moving == PROJECTED:
+    boxes = _boxes_px(specimen, xrays, initial_poses, regions)
+    fixed = _fixed_maps(xrays, initial_poses.device, regions, boxes)
+    if regions.settings.moving == PROJECTED:
         camera, size = xrays[0].camera, xrays[0].image.shape
-        scale = min(settings.size_px / max(size), 1)
+        scale = min(regions.settings.size_px / max(size), 1)
         camera = camera.resized(*(round(n * scale) for n in size))
-        maps = ProjectedMaps(specimen, settings.used, camera, initial_poses.device)
-        return RoiTerm(_at_size(fixed, (camera.height, camera.width)), maps, settings.weight)
-    segmenter, channels = settings.segmenters[settings.moving], settings.channels
-    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, boxes)[:, channels], settings.weight)
+        maps = ProjectedMaps(specimen, regions.used, camera, initial_poses.device)
+        return RoiTerm(_at_size(fixed, (camera.height, camera.width)), maps, regions.settings.weight)
+    segmenter, channels = regions.segmenters[regions.settings.moving], regions.channels
+    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, boxes)[:, channels], regions.settings.weight)
 
 
 def roi_weights(
-    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], settings: MaskSettings
+    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> WeightMap:
     """Weights of pixels from the X-rays' ROIs: 1 in those that count, `outside` elsewhere, wherever the patient is.
 
     The map takes a pose for each of the X-rays, or any number of poses of one X-ray.
     """
-    boxes = _boxes_px(specimen, xrays, initial_poses, settings)
-    maps = _fixed_maps(xrays, initial_poses.device, settings, boxes)
+    boxes = _boxes_px(specimen, xrays, initial_poses, regions)
+    maps = _fixed_maps(xrays, initial_poses.device, regions, boxes)
     inside = maps.amax(dim=1)
-    weights = inside + (1 - inside) * settings.outside
+    weights = inside + (1 - inside) * regions.settings.outside
 
     def at(camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B H W"]:
         return _at_size(weights[:, None], (camera.height, camera.width))[:, 0].expand(len(pose), -1, -1)
@@ -182,18 +168,18 @@ def cropped(volume: Volume) -> Volume:
 
 
 def _boxes_px(
-    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], settings: RoiSettings
+    specimen: Specimen, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> Float[Tensor, "B R 4"] | None:
     """Boxes for the segmenters that need them; None if none does."""
-    if not any(segmenter.prompted for segmenter in settings.segmenters.values()):
+    if not any(segmenter.prompted for segmenter in regions.segmenters.values()):
         return None
-    if settings.boxes == PROJECTED:
-        numbers = project_rois(roi_volumes(specimen, settings.rois), xrays[0].camera, initial_poses)
+    if regions.settings.boxes == PROJECTED:
+        numbers = project_rois(roi_volumes(specimen, regions.rois), xrays[0].camera, initial_poses)
     else:
         with torch.no_grad():
             images = _images(xrays, initial_poses.device)
-            numbers = roi_numbers(settings.segmenters[settings.boxes].probabilities(images))
-    return roi_boxes_px(numbers, len(settings.rois)).to(initial_poses.device)
+            numbers = roi_numbers(regions.segmenters[regions.settings.boxes].probabilities(images))
+    return roi_boxes_px(numbers, len(regions.rois)).to(initial_poses.device)
 
 
 def _images(xrays: Sequence[Xray], device: torch.device) -> Float[Tensor, "B H W"]:
@@ -201,11 +187,11 @@ def _images(xrays: Sequence[Xray], device: torch.device) -> Float[Tensor, "B H W
 
 
 def _fixed_maps(
-    xrays: Sequence[Xray], device: torch.device, settings: RoiSettings, boxes: Float[Tensor, "B R 4"] | None
+    xrays: Sequence[Xray], device: torch.device, regions: Regions, boxes: Float[Tensor, "B R 4"] | None
 ) -> Float[Tensor, "B R H W"]:
     with torch.no_grad():
-        numbers = roi_numbers(settings.segmenters[settings.fixed].probabilities(_images(xrays, device), boxes))
-    return roi_channels(numbers, len(settings.rois))[:, settings.channels]
+        numbers = roi_numbers(regions.segmenters[regions.settings.fixed].probabilities(_images(xrays, device), boxes))
+    return roi_channels(numbers, len(regions.rois))[:, regions.channels]
 
 
 def _at_size(maps: Float[Tensor, "B C H W"], size: tuple[int, int]) -> Float[Tensor, "B C I J"]:

@@ -1,7 +1,6 @@
 """The weight map of a method: which pixels count at a given pose."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -12,6 +11,7 @@ from roireg.data.volume import Volume
 from roireg.drr import coverage, exclusion
 from roireg.drr.weights import dilated_labels
 from roireg.geometry.camera import Camera
+from roireg.register.settings import WeightSettings
 
 WeightMap = Callable[[Camera, Float[Tensor, "B 4 4"]], Float[Tensor, "B H W"]]
 
@@ -27,15 +27,6 @@ class Labelled(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class WeightSettings:
-    """What a method leaves out: rays past the CT's ends; rays within `exclude_margin_mm` of the labels in `exclude`."""
-
-    coverage: bool
-    exclude: tuple[str, ...]
-    exclude_margin_mm: float
-
-
 def weight_map(specimen: Labelled, settings: WeightSettings) -> WeightMap | None:
     """The product of the weights that a method asks for; None where every pixel counts.
 
@@ -46,7 +37,7 @@ def weight_map(specimen: Labelled, settings: WeightSettings) -> WeightMap | None
     if settings.coverage:
         parts.append(lambda camera, pose: coverage(specimen.volume, camera, pose))
     if settings.exclude:
-        labels = specimen.label_mask(settings.exclude, "config: methods.*.weights.exclude")
+        labels = specimen.label_mask(settings.exclude, "config: weights.*.exclude")
         mask = dilated_labels(labels, settings.exclude_margin_mm, specimen.volume)
         parts.append(lambda camera, pose: exclusion(mask, camera, pose))
     return product(parts) if parts else None

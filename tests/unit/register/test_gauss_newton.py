@@ -13,9 +13,10 @@ from roireg.drr import render, render_with_jacobian
 from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert
 from roireg.metrics.pose_errors import registration_errors
-from roireg.register.gauss_newton import REWEIGHTINGS, GaussNewtonSettings, descend, register_gauss_newton, view_shares
+from roireg.register.gauss_newton import REWEIGHTINGS, descend, register_gauss_newton, view_shares
 from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import image_jet, normalised, objective, pixels_at, quadratic, without_outliers
+from roireg.register.settings import GaussNewtonSettings
 from roireg.register.trace import Trace
 
 DOUBLE = {"dtype": torch.float64}

@@ -8,7 +8,7 @@ from roireg.metrics.statistics import paired_change
 from roireg.tables.comparison import Pair
 from roireg.tables.paper import PAPER_TABLE3
 from roireg.tables.table3 import TABLE3_NOTES, table3
-from roireg.workflow.comparisons import grid_methods, grid_starts, seed_parts, seeded, table3_pairs
+from roireg.workflow.comparisons import comparison_methods, comparison_starts, seed_parts, seeded, table3_pairs
 
 WITHOUT_MM = {("P01", "000"): 5.0, ("P01", "001"): 0.5, ("P02", "000"): 8.0, ("P02", "001"): 3.0}
 WITH_MM = {("P01", "000"): 0.8, ("P01", "001"): 0.55, ("P02", "000"): 9.0, ("P02", "001"): 0.9}
@@ -93,7 +93,7 @@ def test_a_registration_without_a_result_is_worse_than_any_other():
     assert shown["starts"] == "4 / 4, 1 without a result"
 
 
-WEIGHTS = {"coverage": True, "exclude": ["femur"], "exclude_margin_mm": 1.0}
+WEIGHTS = "coverage"
 TABLE3 = {
     "similarities": ["ssim", "mse"],
     "init": "ours",
@@ -109,7 +109,7 @@ STARTS = {"ours": {"type": "encoder", "encoder": "net"}, "perturbed": {"type": "
 
 def test_methods_of_a_pair_differ_in_the_roi_term_only():
     config = {"initial_poses": STARTS, "tables": {"table3": TABLE3, "ablation": NO_ABLATION}}
-    pairs, methods = table3_pairs(config), grid_methods(config)
+    pairs, methods = table3_pairs(config), comparison_methods(config)
     assert list(pairs) == ["ssim", "mse"]
     assert set(methods) == {name for pair in pairs.values() for name in (*pair.without, *pair.changed)}
     for similarity, pair in pairs.items():
@@ -128,9 +128,9 @@ def test_methods_of_a_pair_differ_in_the_roi_term_only():
 
 def test_a_seed_is_another_training_of_the_encoder_or_other_random_numbers():
     config = {"initial_poses": STARTS, "tables": {"table3": TABLE3, "ablation": NO_ABLATION}}
-    assert grid_starts(config) == {"ours@2": {"type": "encoder", "encoder": "net@2"}}
+    assert comparison_starts(config) == {"ours@2": {"type": "encoder", "encoder": "net@2"}}
     config["tables"]["table3"] = {**TABLE3, "init": "perturbed"}
-    assert grid_starts(config) == {"perturbed@2": STARTS["perturbed"]}
+    assert comparison_starts(config) == {"perturbed@2": STARTS["perturbed"]}
     assert seed_parts("ours@2") == ("ours", 2)
     assert seed_parts(seeded("ours", 0)) == ("ours", 0)
 

@@ -1,0 +1,99 @@
+"""A method: what its entry in the configuration, and the entries that it names, say together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from roireg.data.results import Estimate
+from roireg.register.registry import OPTIMIZERS, ROI_TERMS, STARTS, settings_of
+from roireg.register.roi import Regions
+from roireg.register.settings import EncoderStartSettings, OptimizerSettings, StartSettings, WeightSettings
+from roireg.segment.model import Segmenter
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """A method: an entry of `methods` in the configuration, with the entries that it names.
+
+    Attributes:
+        name, init, roi, optimizer, weights: names, as they stand in the results.
+        similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or `builtin` for an optimizer that has an
+            objective of its own.
+        start: where to begin.
+        search: the optimizer's settings.
+        regions: the ROI term, or None.
+        pixels: which pixels count.
+        step_mm: sampling of the renderer, or None for its default.
+        estimates: an encoder's, by the X-ray's name, where the start names an encoder.
+    """
+
+    name: str
+    init: str
+    similarity: str
+    roi: str
+    optimizer: str
+    weights: str
+    start: StartSettings
+    search: OptimizerSettings
+    regions: Regions | None
+    pixels: WeightSettings
+    step_mm: float | None
+    estimates: Mapping[str, Estimate] = field(default_factory=dict, repr=False)
+
+
+def method_from_config(
+    name: str,
+    method: dict[str, Any],
+    initial_pose: dict[str, Any],
+    optimizer: dict[str, Any],
+    roi_term: dict[str, Any] | None,
+    weights: dict[str, Any],
+    rois: list[str],
+    step_mm: float | None,
+) -> MethodSettings:
+    """A method from its entry in the configuration and the entries that it names.
+
+    Args:
+        name: the method's.
+        method, initial_pose, optimizer, roi_term, weights: entries; `roi_term` None for a method without ROIs.
+        rois: all that segmenters know, in their order.
+        step_mm: sampling of the renderer, or None for its default.
+    """
+    return MethodSettings(
+        name=name,
+        init=method["init"],
+        similarity=method["similarity"],
+        roi=method["roi"],
+        optimizer=method["optimizer"],
+        weights=method["weights"],
+        start=settings_of(initial_pose, STARTS),
+        search=settings_of(optimizer, OPTIMIZERS),
+        regions=None if roi_term is None else Regions(settings_of(roi_term, ROI_TERMS), tuple(rois)),
+        pixels=WeightSettings(**weights),
+        step_mm=step_mm,
+    )
+
+
+def starting_from(method: MethodSettings, estimates: Mapping[str, Estimate]) -> MethodSettings:
+    """The method with an encoder's estimates, by the X-ray's name, to start from.
+
+    Raises:
+        ValueError: it does not start from an encoder.
+    """
+    if not isinstance(method.start, EncoderStartSettings):
+        raise ValueError(f"method {method.name} does not start from an encoder")
+    return replace(method, estimates=estimates)
+
+
+def guided_by(method: MethodSettings, segmenters: Mapping[str, Segmenter]) -> MethodSettings:
+    """The method with the segmenters, by name, that its ROI term needs.
+
+    Raises:
+        ValueError: one is missing, or the method has no ROI term.
+    """
+    if method.regions is None:
+        raise ValueError(f"method {method.name} has no ROI term")
+    missing = [name for name in method.regions.segmenter_names if name not in segmenters]
+    if missing:
+        raise ValueError(f"method {method.name} needs the segmenters {', '.join(missing)}")
+    return replace(method, regions=replace(method.regions, segmenters=segmenters))
