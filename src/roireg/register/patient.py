@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from jaxtyping import Float
+from roma import rotmat_to_rotvec
 from torch import Tensor
 
 from roireg.data.readers.ct import Patient, expected_pose
 from roireg.data.view import View
 from roireg.data.volume import Volume
 from roireg.geometry.camera import project
-from roireg.geometry.se3 import invert, so3_log, transform_points
+from roireg.geometry.se3 import invert, transform_points
 from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
 from roireg.register.levels import Problem, level
 from roireg.register.multi_start import MultiStartSettings, multi_start
@@ -234,7 +235,7 @@ def _view_result(
     predicted = spread(joint, pose, view.camera, patient.center_mm, shown)
     expected = expected_pose(patient)
     moved = transform_points(rig_pose @ invert(expected), patient.center_mm[None])[0] - patient.center_mm
-    turned = so3_log(rig_pose[:3, :3] @ expected[:3, :3].T).norm()
+    turned = rotmat_to_rotvec(rig_pose[:3, :3] @ expected[:3, :3].T).norm()
     before = trace.poses[max(trace.best - 1, 0)] @ view.rig_from_camera
     evidence = Evidence(
         ncc=fit.ncc,
