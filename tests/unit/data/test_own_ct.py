@@ -7,7 +7,8 @@ import SimpleITK as sitk
 import torch
 from own_patient import itk_image, write_ct_series, write_volume
 
-from roireg.data.readers.ct import frame_of, read_image, read_patient
+from roireg.data.readers.ct import read_patient
+from roireg.data.readers.image import frame_of, read_image
 from roireg.data.volume import attenuation_from_hu
 from roireg.errors import InputError
 
