@@ -40,7 +40,6 @@ class Fit:
     Attributes:
         ncc: of the locally normalised images, on the pixels that count.
         counted: share of the image that counts, by coverage and excluded bones.
-        outliers: share of that which Tukey's weights take away.
         residual: what is minimised at the pose: half the mean squared residual, outliers taken away.
         information: `(6, 6)` H, per rad and mm, rotations about the patient's centre, along the volume's axes.
         scatter: `(6, 6)` of the gradient.
@@ -48,7 +47,6 @@ class Fit:
 
     ncc: float
     counted: float
-    outliers: float
     residual: float
     information: Float[Tensor, "6 6"]
     scatter: Float[Tensor, "6 6"]
@@ -68,7 +66,6 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
     return Fit(
         ncc=float(1 - 0.5 * (seen.share[0, 0] * plain.square()).sum()),
         counted=float(seen.weight.mean()),
-        outliers=float(1 - kept.weight.sum() / seen.weight.sum().clamp_min(1e-12)),
         residual=float(0.5 * (share * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
         scatter=(gradient @ gradient.T).double(),
