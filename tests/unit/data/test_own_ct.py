@@ -57,6 +57,14 @@ def test_every_format_gives_the_same_patient(folder, name):
     assert patient.facts["axes"].startswith("LPS")
 
 
+@pytest.mark.parametrize("name", ["ct.nii.gz", "ct.nii"])
+def test_a_nifti_file_that_is_cut_off_is_refused(tmp_path, name):
+    path = write_volume(tmp_path / name, HU, FRAME)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="cut off"):
+        read_image(path)
+
+
 def test_fine_voxels_are_averaged_where_they_are(folder):
     path = write_volume(folder / "fine.nii.gz", HU, FRAME)
     fine, coarse = read_patient(path, voxel_mm=1.0), read_patient(path, voxel_mm=7.0)

@@ -196,10 +196,10 @@ def test_ras_becomes_lps(tmp_path, codes):
         assert values[z, y, x] == array[index]
 
 
-def test_a_file_that_is_no_image_is_refused(tmp_path, files):
+def test_a_ct_that_is_cut_off_is_refused(tmp_path, files):
     broken = tmp_path / "ct.nii.gz"
-    broken.write_bytes(files[0].read_bytes()[:1000])
-    with pytest.raises(InputError, match="Run the download again"):
+    broken.write_bytes(files[0].read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"cut off.*Run the download again"):
         anatomy.load_anatomy(broken, files[1])
 
 

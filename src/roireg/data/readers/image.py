@@ -1,5 +1,9 @@
 """An image with its geometry, from NIfTI, NRRD, MHA or a DICOM series."""
 
+import gzip
+import io
+import math
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,7 +22,7 @@ def read_image(path: str | Path) -> sitk.Image:
     """An image with its geometry, from a file or from a folder with a DICOM series.
 
     Raises:
-        InputError: it is not there, is of no known kind, or is not three-dimensional.
+        InputError: it is not there, is of no known kind, is cut off, or is not three-dimensional.
     """
     path = Path(path)
     if not path.exists():
@@ -31,10 +35,24 @@ def read_image(path: str | Path) -> sitk.Image:
             raise InputError(path, "its axes are not at right angles", "Resample it to an upright grid") from None
         remedy = f"Give one of {', '.join(SUFFIXES)}, or a DICOM folder"
         raise InputError(path, f"it cannot be read ({fault})", remedy) from None
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _check_length(path, image)
     if image.GetDimension() != 3 or min(image.GetSize()) < 2 or image.GetNumberOfComponentsPerPixel() != 1:
         size = " x ".join(map(str, image.GetSize()))
         raise InputError(path, f"it is not a volume ({size})", "Give a three-dimensional CT of one channel")
     return image
+
+
+def _check_length(path: Path, image: sitk.Image) -> None:
+    """ITK takes zeros for the voxels that a NIfTI file lacks, and says nothing."""
+    least = math.prod(image.GetSize()) * int(image.GetMetaData("bitpix")) // 8
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            whole = file.seek(0, io.SEEK_END) >= least
+    except (EOFError, OSError, zlib.error):
+        whole = False
+    if not whole:
+        raise InputError(path, "it is cut off: voxels are missing", "Copy or download it again")
 
 
 def frame_of(image: sitk.Image) -> Float[np.ndarray, "4 4"]:
