@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from rich.progress import track
 
-from roireg.data.readers.ct import Patient, reference_points_mm
+from roireg.data.readers.ct import Patient, find_bone_points_mm
 from roireg.data.view import View, prepared, without_borders
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.demo.anatomy import LABEL_NAMES, load_anatomy
@@ -65,7 +65,7 @@ def as_patient(specimen: Specimen) -> Patient:
     hu = torch.from_numpy(specimen.ct.hu).float()
     volume = Volume(attenuation_from_hu(hu), frame)
     labels = torch.from_numpy(specimen.ct.labels.astype(np.uint8))
-    return Patient("demo", volume, labels, LABEL_NAMES, volume.center_mm, reference_points_mm(Volume(hu, frame)))
+    return Patient("demo", volume, labels, LABEL_NAMES, volume.center_mm, find_bone_points_mm(Volume(hu, frame)))
 
 
 def angles_deg(pose: torch.Tensor) -> tuple[float, float]:

@@ -87,7 +87,7 @@ class ViewResult:
         pose: `volume_from_camera`, mm.
         evidence, verdict: whether to trust it.
         spread: predicted standard deviations.
-        reference_mm: the points of bone, volume frame, that the X-ray shows.
+        bone_points_mm: the points of bone, volume frame, that the X-ray shows.
     """
 
     view: View
@@ -95,7 +95,7 @@ class ViewResult:
     evidence: Evidence
     verdict: Verdict
     spread: Spread
-    reference_mm: Float[Tensor, "N 3"]
+    bone_points_mm: Float[Tensor, "N 3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,10 +251,10 @@ def _view_result(
 
 def visible_reference_mm(patient: Patient, view: View, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
     """The patient's reference points whose shadows lie in the image; all of them if none does."""
-    pixels = project(patient.reference_mm, view.camera, pose)
+    pixels = project(patient.bone_points_mm, view.camera, pose)
     size = pixels.new_tensor([view.camera.width, view.camera.height])
     inside = ((pixels >= -0.5) & (pixels <= size - 0.5)).all(-1)
-    return patient.reference_mm[inside] if bool(inside.any()) else patient.reference_mm
+    return patient.bone_points_mm[inside] if bool(inside.any()) else patient.bone_points_mm
 
 
 def shadow_shift_mm(

@@ -112,7 +112,7 @@ def spread(
     pose: Float[Tensor, "4 4"],
     camera: Camera,
     center_mm: Float[Tensor, "3"],
-    reference_mm: Float[Tensor, "N 3"],
+    bone_points_mm: Float[Tensor, "N 3"],
 ) -> Spread:
     """What a covariance means to one X-ray.
 
@@ -121,7 +121,7 @@ def spread(
         pose: `volume_from_camera`, mm.
         camera: the detector.
         center_mm: volume frame.
-        reference_mm: points whose projections are looked at, volume frame.
+        bone_points_mm: points whose projections are looked at, volume frame.
 
     Returns:
         Standard deviations; `projection_mm` is the root of the points' mean squared shift on the detector, infinite
@@ -132,7 +132,7 @@ def spread(
     pixel_mm = covariance.new_tensor(camera.pixel_spacing_mm)
 
     def shadows(twist: Float[Tensor, "6"]) -> Float[Tensor, "M"]:
-        return (project(reference_mm, camera, perturb(pose, twist, center_mm)) * pixel_mm).flatten()
+        return (project(bone_points_mm, camera, perturb(pose, twist, center_mm)) * pixel_mm).flatten()
 
     jacobian = torch.autograd.functional.jacobian(shadows, torch.zeros(6, dtype=torch.float64))
     shift = (jacobian @ covariance @ jacobian.T).diagonal().clamp_min(0)

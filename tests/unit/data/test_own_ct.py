@@ -94,7 +94,9 @@ def test_reference_points_lie_in_bone(folder):
     voxels = (
         (
             torch.linalg.inv(patient.volume.volume_from_voxel)[:3]
-            @ torch.cat([patient.reference_mm, torch.ones(len(patient.reference_mm), 1, dtype=torch.float64)], dim=1).T
+            @ torch.cat(
+                [patient.bone_points_mm, torch.ones(len(patient.bone_points_mm), 1, dtype=torch.float64)], dim=1
+            ).T
         )
         .T.round()
         .long()

@@ -43,7 +43,7 @@ class Patient:
         labels: `(z, y, x)` label ids on that grid, or None.
         label_names: name by label id.
         center_mm: the middle of the CT, or of the labels that were asked for, volume frame; poses turn about it.
-        reference_mm: points of dense bone, volume frame, at which errors are stated.
+        bone_points_mm: points of dense bone, volume frame, at which errors are stated.
         facts: what the files say, by name, for `inspect`.
         warnings: what looks odd and may be right.
     """
@@ -53,7 +53,7 @@ class Patient:
     labels: UInt8[Tensor, "D H W"] | None
     label_names: dict[int, str]
     center_mm: Float[Tensor, "3"]
-    reference_mm: Float[Tensor, "N 3"]
+    bone_points_mm: Float[Tensor, "N 3"]
     facts: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -121,7 +121,7 @@ def read_patient(
         labels=ids,
         label_names=names,
         center_mm=volume.center_mm if mask is None else box_center_mm(mask, volume),
-        reference_mm=reference_points_mm(working),
+        bone_points_mm=find_bone_points_mm(working),
         facts=facts,
         warnings=_warnings(hu),
     )
@@ -190,7 +190,7 @@ def _at_blocks(labels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:
     return np.ascontiguousarray(labels[np.ix_(*picks)])
 
 
-def reference_points_mm(hu: Volume, count: int = 16) -> Float[Tensor, "N 3"]:
+def find_bone_points_mm(hu: Volume, count: int = 16) -> Float[Tensor, "N 3"]:
     """Middles of `count` pieces into which k-means divides the bone; of the CT where there is none.
 
     Args:
