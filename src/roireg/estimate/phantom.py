@@ -1,4 +1,4 @@
-"""A patient who is none, as large as the data to come: time needs no anatomy."""
+"""A synthetic phantom of the size of the data to come, for timing only: time needs no anatomy."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, pa_pose
 SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM = 360.0, 298.0, 1020.0
 
 
-def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
+def phantom(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
     """A ball of water with one ball of bone for each ROI, and one X-ray of it.
 
     Args:
@@ -43,7 +43,7 @@ def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
     pose = pa_pose(volume.center_mm, SOURCE_TO_ISOCENTER_FRACTION * SOURCE_TO_DETECTOR_MM)
     landmarks = volume.center_mm + torch.tensor([[60.0, 0, 0], [0, 60, 0], [0, 0, 60]], dtype=torch.float64)
     patient = Specimen(
-        name="stand-in",
+        name="phantom",
         volume=volume,
         labels=labels,
         label_names=dict(enumerate(rois, start=1)),
