@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from rich.progress import track
 
-from roireg.data.readers.ct import Patient, reference_points_mm
+from roireg.data.readers.ct import Patient, find_bone_points_mm
 from roireg.data.view import View, prepared, without_borders
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.demo.anatomy import LABEL_NAMES, load_anatomy
@@ -27,7 +27,7 @@ from roireg.demo.source import download
 from roireg.demo.specimens import Specimen, make_specimens
 from roireg.demo.views import View as Exposure
 from roireg.demo.views import ViewSettings, carm, draw_instruments, draw_view
-from roireg.geometry.poses import carm_pose, perturb
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose, perturb
 from roireg.geometry.se3 import invert, transform_points
 from roireg.metrics.pose_errors import registration_errors
 from roireg.register.patient import EXCLUDE_MARGIN_MM, Result, problem_of, register_xrays, registered_from
@@ -39,7 +39,6 @@ SEED, COPIES, XRAYS = 1, 6, 8
 # The CT ends within the X-rays, as the demo's does.
 CT_BELOW_LANDMARKS_MM = 4.0
 CROP_PX, SIZE_PX = 25, 128
-SOURCE_SHARE = 0.72
 # What a C-arm's display says of its angles.
 ANGLE_STEP_DEG = 1.0
 SECOND_DEG = (60.0, 90.0)
@@ -67,7 +66,7 @@ def as_patient(specimen: Specimen) -> Patient:
     hu = torch.from_numpy(specimen.ct.hu).float()
     volume = Volume(attenuation_from_hu(hu), frame)
     labels = torch.from_numpy(specimen.ct.labels.astype(np.uint8))
-    return Patient("demo", volume, labels, LABEL_NAMES, volume.center_mm, reference_points_mm(Volume(hu, frame)))
+    return Patient("demo", volume, labels, LABEL_NAMES, volume.center_mm, find_bone_points_mm(Volume(hu, frame)))
 
 
 def angles_deg(pose: torch.Tensor) -> tuple[float, float]:
@@ -102,7 +101,7 @@ def cases(folder: Path) -> Iterator[Case]:
             instruments = draw_instruments(rng, center) if index % 3 == 2 else []
             expected = carm_pose(
                 torch.zeros(3, dtype=torch.float64),
-                SOURCE_SHARE * camera.source_to_detector_mm,
+                SOURCE_TO_ISOCENTER_FRACTION * camera.source_to_detector_mm,
                 *angles_deg(first.pose),
             )
             views = []

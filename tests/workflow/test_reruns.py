@@ -136,6 +136,15 @@ KEYS = {
     "figures.dpi": ({"figures": {"dpi": 61}}, FIGURES),
 }
 
+# Of those, some that `snakemake -n` itself plans, in a process of its own: nothing, a leaf, a network, a new rule, all.
+COMMANDS = (
+    "registration.gpu",
+    "figures.dpi",
+    "segment.unet.widths",
+    "registration.xrays_per_job",
+    "demo.seed",
+)
+
 # One module of each layer, as proof that a rule's parameter `code` is the hash of what it uses; the whole table is in
 # tests/unit/workflow/test_provenance.py.
 MODULES = {
@@ -161,10 +170,16 @@ def test_the_same_values_written_otherwise_rerun_nothing(smoke):
 
 @pytest.mark.parametrize(("overlay", "expected"), KEYS.values(), ids=KEYS)
 def test_a_change_of_one_key_reruns_what_depends_on_it(smoke, overlay, expected):
-    result = smoke.run("-n", overlays=(overlay,))
+    result = smoke.plan(overlays=(overlay,))
     assert result.status == 0, result.output
     # The report shows all settings.
     assert result.jobs == {**expected, **REPORT}
+
+
+@pytest.mark.parametrize("key", COMMANDS)
+def test_the_command_plans_the_same(smoke, key):
+    overlay, expected = KEYS[key]
+    assert smoke.run("-n", overlays=(overlay,)).jobs == {**expected, **REPORT}
 
 
 def test_a_new_method_runs_alone(smoke):
@@ -177,7 +192,7 @@ def test_a_new_method_runs_alone(smoke):
         "weights": "coverage",
     }
     overlay = {"methods": {"ssim": method}, "tables": {"table1": {"methods": ["ours", "ssim"]}}}
-    assert smoke.run("-n", overlays=(overlay,)).jobs == {"register": 2, **TABLE1, **REPORT}
+    assert smoke.plan(overlays=(overlay,)).jobs == {"register": 2, **TABLE1, **REPORT}
 
 
 @pytest.mark.parametrize(("module", "expected"), MODULES.items(), ids=MODULES)
@@ -186,8 +201,11 @@ def test_an_edit_of_one_module_reruns_the_rules_that_use_it(smoke, module, expec
     before = path.read_text()
     try:
         path.write_text(before + "\n# a comment changes nothing\n")
-        assert smoke.run("-n").jobs == {}
+        unchanged = smoke.plan()
         path.write_text(before + "\nEDITED = True\n")
-        assert smoke.run("-n").jobs == ({**expected, **REPORT} if expected else {})
+        changed = smoke.plan()
     finally:
         path.write_text(before)
+    assert unchanged.status == changed.status == 0, changed.output
+    assert unchanged.jobs == {}
+    assert changed.jobs == ({**expected, **REPORT} if expected else {})

@@ -173,8 +173,3 @@ def test_the_report_is_one_file_with_the_table_and_captions(smoke):
     page = (smoke.folder / "report.html").read_text()
     assert "ROI-guided" in page
     assert "Methods compared" in page
-
-
-def test_the_lint_is_clean(smoke):
-    result = smoke.run("--lint")
-    assert result.status == 0, result.output

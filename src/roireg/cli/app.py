@@ -78,7 +78,7 @@ def register(
     output: Annotated[Path, typer.Option("--out", "-o", help="Folder for poses and pictures.")] = Path("registration"),
 ) -> None:
     """Find the pose of the X-rays: pose.json, pose.txt, pose.tfm, points.mrk.json, overlay.png, and a verdict."""
-    from roireg.cli.tell import tell_result
+    from roireg.cli.printing import print_result
 
     with one_line_errors():
         from roireg.register.patient import register_xrays
@@ -94,7 +94,7 @@ def register(
         if segmenter is not None:
             result = check_rois(patient, result, segmenter, roi or [])
         folders = write_result(output, patient, result, gif)
-        tell_result(result, folders)
+        print_result(result, folders)
     if result.verdict.grade == "failed":
         raise typer.Exit(FAILED_STATUS)
 
@@ -117,7 +117,7 @@ def inspect(
     output: Annotated[Path, typer.Option("--out", "-o", help="The overlay.")] = Path("overlay.png"),
 ) -> None:
     """Say what files are: geometry, orientation, units; and show whether CT and X-ray go together."""
-    from roireg.cli.tell import tell_ct, tell_hdf5, tell_xray
+    from roireg.cli.printing import print_ct, print_hdf5, print_xray
 
     with one_line_errors():
         from roireg.data.readers.ct import expected_pose
@@ -134,12 +134,12 @@ def inspect(
         xrays = [path for path, kind in kinds.items() if kind is Kind.XRAY]
         views = load_views(xrays, camera, frame, crop, size, mirror) if xrays else []
         for patient in patients:
-            tell_ct(patient)
+            print_ct(patient)
         for view in views:
-            tell_xray(view)
+            print_xray(view)
         for path, kind in kinds.items():
             if kind is Kind.HDF5:
-                tell_hdf5(path)
+                print_hdf5(path)
         if len(patients) == 1 and len(views) == 1:
             patient, view = patients[0], views[0]
             at = expected_pose(patient) @ view.rig_from_camera if pose is None else read_pose(pose).pose

@@ -15,8 +15,6 @@ from roireg.geometry.camera import Camera
 DIRECTIONS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
 SIZE_PX = 128
 LEAST_SIZE_PX = 32
-# Where the C-arm's distance to its isocentre is not stated: as in the demo, and near to what C-arms have.
-SOURCE_TO_ISOCENTER_SHARE = 0.72
 
 
 @dataclass(frozen=True)

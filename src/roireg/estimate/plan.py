@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from roireg.estimate.costs import Cost
-from roireg.estimate.stand_in import stand_in
+from roireg.estimate.phantom import phantom
 from roireg.estimate.steps import Step, encoder_step, registration_step, segmenter_step
 from roireg.register.registry import OPTIMIZERS
 from roireg.segment.model import Segmenter
@@ -32,7 +32,7 @@ def run_costs(
         logger: is told what is measured.
     """
     rois, size_px = list(settings["rois"]), settings["prepare"]["image_size_px"]
-    patient = stand_in(rois, size_px, VOXELS)
+    patient = phantom(rois, size_px, VOXELS)
     attenuation = (settings["prepare"]["mu_water_per_mm"], settings["prepare"]["mu_bone_per_mm"])
     synthesis = settings_from_config(settings["synthesize"], *attenuation)
     costs, segmenters = [], {}

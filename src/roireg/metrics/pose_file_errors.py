@@ -30,8 +30,8 @@ def pose_errors(estimate: str | Path, truth: str | Path, landmarks: str | Path |
         raise InputError(truth, f"its detector is not that of {estimate}", remedy)
     if landmarks is not None:
         points, told = read_markups(landmarks), f"landmarks of {Path(landmarks).name}"
-    elif found.entries.get("reference_mm"):
-        points = torch.tensor(found.entries["reference_mm"], dtype=torch.float64)
+    elif found.entries.get("bone_points_mm"):
+        points = torch.tensor(found.entries["bone_points_mm"], dtype=torch.float64)
         told = "points of bone that the X-ray shows"
     else:
         raise InputError(estimate, "it holds no reference points", "Give --landmarks")

@@ -16,6 +16,7 @@ from roireg.encode.settings import checkpoint_beside as encoder_checkpoint
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder
 from roireg.errors import InputError
+from roireg.metrics.overlap import dice_of_each
 from roireg.segment.batches import Fold
 from roireg.segment.examples import drr_examples
 from roireg.segment.model import Segmenter, load_segmenter, roi_numbers
@@ -39,8 +40,8 @@ def as_specimen(patient: Patient, view: View) -> Specimen:
         volume=patient.volume,
         labels=labels,
         label_names=patient.label_names,
-        landmark_names=tuple(str(index) for index in range(len(patient.reference_mm))),
-        landmarks_mm=patient.reference_mm,
+        landmark_names=tuple(str(index) for index in range(len(patient.bone_points_mm))),
+        landmarks_mm=patient.bone_points_mm,
         isocenter_mm=patient.center_mm,
         pa_pose=pa_pose,
         xrays=(Xray(view.name, view.image, None, view.camera, pa_pose),),
@@ -193,7 +194,4 @@ def roi_overlap(segmenter: Segmenter, patient: Patient, view: View, pose: torch.
     count = len(segmenter.rois)
     projected = roi_channels(project_rois(roi_volumes(specimen, segmenter.rois), view.camera, pose[None]), count)[0]
     found = roi_channels(roi_numbers(segmenter.probabilities(view.image[None])), count)[0]
-    both = (projected * found).sum(dim=(1, 2))
-    sizes = projected.sum(dim=(1, 2)) + found.sum(dim=(1, 2))
-    shown = sizes > 0
-    return float((2 * both[shown] / sizes[shown]).mean()) if bool(shown.any()) else 0.0
+    return float(dice_of_each(projected, found).nanmean().nan_to_num())

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from jaxtyping import Float
+from roma import rotmat_to_rotvec
 from torch import Tensor
 
 from roireg.data.readers.ct import Patient, expected_pose
 from roireg.data.view import View
 from roireg.data.volume import Volume
 from roireg.geometry.camera import project
-from roireg.geometry.se3 import invert, so3_log, transform_points
+from roireg.geometry.se3 import invert, transform_points
 from roireg.register.gauss_newton import register_gauss_newton
 from roireg.register.levels import Problem, level
 from roireg.register.multi_start import multi_start
@@ -87,7 +88,7 @@ class ViewResult:
         pose: `volume_from_camera`, mm.
         evidence, verdict: whether to trust it.
         spread: predicted standard deviations.
-        reference_mm: the points of bone, volume frame, that the X-ray shows.
+        bone_points_mm: the points of bone, volume frame, that the X-ray shows.
     """
 
     view: View
@@ -95,7 +96,7 @@ class ViewResult:
     evidence: Evidence
     verdict: Verdict
     spread: Spread
-    reference_mm: Float[Tensor, "N 3"]
+    bone_points_mm: Float[Tensor, "N 3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +236,7 @@ def _view_result(
     predicted = spread(joint, pose, view.camera, patient.center_mm, shown)
     expected = expected_pose(patient)
     moved = transform_points(rig_pose @ invert(expected), patient.center_mm[None])[0] - patient.center_mm
-    turned = so3_log(rig_pose[:3, :3] @ expected[:3, :3].T).norm()
+    turned = rotmat_to_rotvec(rig_pose[:3, :3] @ expected[:3, :3].T).norm()
     before = trace.poses[max(trace.best - 1, 0)] @ view.rig_from_camera
     evidence = Evidence(
         ncc=fit.ncc,
@@ -251,10 +252,10 @@ def _view_result(
 
 def visible_reference_mm(patient: Patient, view: View, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
     """The patient's reference points whose shadows lie in the image; all of them if none does."""
-    pixels = project(patient.reference_mm, view.camera, pose)
+    pixels = project(patient.bone_points_mm, view.camera, pose)
     size = pixels.new_tensor([view.camera.width, view.camera.height])
     inside = ((pixels >= -0.5) & (pixels <= size - 0.5)).all(-1)
-    return patient.reference_mm[inside] if bool(inside.any()) else patient.reference_mm
+    return patient.bone_points_mm[inside] if bool(inside.any()) else patient.bone_points_mm
 
 
 def shadow_shift_mm(

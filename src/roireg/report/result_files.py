@@ -46,7 +46,7 @@ def result_entries(patient: Patient, result: Result, one: ViewResult) -> dict:
             "matrix": [[finite(value) for value in row] for row in result.covariance.tolist()],
         },
         "volume_from_rig": result.rig_pose.tolist(),
-        "reference_mm": one.reference_mm.tolist(),
+        "bone_points_mm": one.bone_points_mm.tolist(),
         "geometry": [asdict(fact) for fact in one.view.facts],
         "seconds": result.seconds,
     }

@@ -139,7 +139,7 @@ def test_losing_coverage_is_never_rewarded():
         covered = replace(lev, fixed=render(lev.volume, lev.camera, pose, lev.step_mm)[0])
         covered = replace(covered, weights=lambda view, poses, mask=mask: mask.expand(len(poses), -1, -1))
         values.append(float(objective(covered, pose)))
-    # The images are equal, so that only the price is left.
+    # The images are equal, so that only the coverage penalty is left.
     assert values[:2] == pytest.approx([0, 0], abs=1e-9)
     assert 0.1 < values[2] < values[3] < values[4]
     assert values[4] >= 1

@@ -60,7 +60,7 @@ def xrays(folder, truths) -> dict[str, np.ndarray]:
 
 
 def errors_of(pose: torch.Tensor, truth: torch.Tensor, patient, camera: Camera = CAMERA) -> dict[str, float]:
-    return registration_errors(pose, truth, camera, patient.reference_mm, patient.center_mm)
+    return registration_errors(pose, truth, camera, patient.bone_points_mm, patient.center_mm)
 
 
 def registered(folder: Path, patient, *names: str, **kwargs) -> Result:

@@ -18,7 +18,6 @@ from torch import Tensor
 from roireg.data.view import (
     DIRECTIONS,
     SIZE_PX,
-    SOURCE_TO_ISOCENTER_SHARE,
     Fact,
     View,
     centred_camera,
@@ -27,7 +26,7 @@ from roireg.data.view import (
 )
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import carm_pose
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
 
 MODALITIES = ("XA", "RF", "DX", "CR", "RG", "XC")
 # Positioner angles of DX's view positions: where the detector is.
@@ -139,7 +138,7 @@ def _position(path: str | Path, tags: Tags, camera: Camera) -> tuple[Float[Tenso
     """The camera in the frame of the C-arm's isocentre, and the camera with the side from which its image is seen."""
     isocenter_mm = tags.number("DistanceSourceToPatient", "source to isocentre", "mm")
     if not isocenter_mm:
-        isocenter_mm = SOURCE_TO_ISOCENTER_SHARE * camera.source_to_detector_mm
+        isocenter_mm = SOURCE_TO_ISOCENTER_FRACTION * camera.source_to_detector_mm
         guess = f"{isocenter_mm:.0f} mm"
         tags.assume("source to isocentre", guess, f"the patient is searched for {guess} from the source")
     elif isocenter_mm >= camera.source_to_detector_mm:

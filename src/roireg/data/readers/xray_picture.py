@@ -13,10 +13,10 @@ from PIL import Image, UnidentifiedImageError
 from pydicom.misc import is_dicom
 
 from roireg.data.readers.xray_dicom import dicom_pixels
-from roireg.data.view import SIZE_PX, SOURCE_TO_ISOCENTER_SHARE, Fact, View, prepared, without_borders
+from roireg.data.view import SIZE_PX, Fact, View, prepared, without_borders
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import carm_pose
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
 
 EXAMPLE = """\
 source_to_detector_mm: 1020
@@ -122,7 +122,7 @@ def _position(entries: dict[str, Any]) -> tuple[torch.Tensor, tuple[str, ...]]:
         warnings.append("the camera file gives no primary_deg: posterior-anterior is assumed")
     distance_mm = entries.get("source_to_isocenter_mm")
     if distance_mm is None:
-        distance_mm = SOURCE_TO_ISOCENTER_SHARE * entries["source_to_detector_mm"]
+        distance_mm = SOURCE_TO_ISOCENTER_FRACTION * entries["source_to_detector_mm"]
         warnings.append(f"no source_to_isocenter_mm: the patient is searched for {distance_mm:.0f} mm from the source")
     zero = torch.zeros(3, dtype=torch.float64)
     pose = carm_pose(zero, distance_mm, entries.get("primary_deg", 0.0), entries.get("secondary_deg", 0.0))

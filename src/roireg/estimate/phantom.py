@@ -1,4 +1,4 @@
-"""A patient who is none, as large as the data to come: time needs no anatomy."""
+"""A synthetic phantom of the size of the data to come, for timing only: time needs no anatomy."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import pa_pose
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, pa_pose
 
 # DeepFluoro: CTs of 1 mm, and a detector of 298 mm at 1020 mm (1536 px of 0.194 mm).
-SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM, SOURCE_TO_ISOCENTER = 360.0, 298.0, 1020.0, 0.72
+SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM = 360.0, 298.0, 1020.0
 
 
-def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
+def phantom(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
     """A ball of water with one ball of bone for each ROI, and one X-ray of it.
 
     Args:
@@ -40,10 +40,10 @@ def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> Specimen:
     focal_px, middle_px = SOURCE_TO_DETECTOR_MM / pixel_mm, (image_size_px - 1) / 2
     intrinsics = [[-focal_px, 0.0, middle_px], [0.0, focal_px, middle_px], [0.0, 0.0, 1.0]]
     camera = Camera(torch.tensor(intrinsics, dtype=torch.float64), image_size_px, image_size_px, (pixel_mm, pixel_mm))
-    pose = pa_pose(volume.center_mm, SOURCE_TO_ISOCENTER * SOURCE_TO_DETECTOR_MM)
+    pose = pa_pose(volume.center_mm, SOURCE_TO_ISOCENTER_FRACTION * SOURCE_TO_DETECTOR_MM)
     landmarks = volume.center_mm + torch.tensor([[60.0, 0, 0], [0, 60, 0], [0, 0, 60]], dtype=torch.float64)
     patient = Specimen(
-        name="stand-in",
+        name="phantom",
         volume=volume,
         labels=labels,
         label_names=dict(enumerate(rois, start=1)),

@@ -1,4 +1,4 @@
-"""Results in words."""
+"""Patients, X-rays, files and results, printed for the user of the command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +11,19 @@ from roireg.register.patient import Result
 COLOURS = {"trusted": "green", "check": "yellow", "failed": "red"}
 
 
-def tell_ct(patient: Patient) -> None:
+def print_ct(patient: Patient) -> None:
     """A CT's geometry."""
     table(f"CT {patient.name}", ["what", "value"], [[name, value] for name, value in patient.facts.items()])
 
 
-def tell_xray(view: View) -> None:
+def print_xray(view: View) -> None:
     """An X-ray's geometry, and where each number comes from."""
     size = f"{view.camera.width} x {view.camera.height} px of {view.camera.pixel_spacing_mm[0]:.3g} mm"
     rows = [[fact.name, fact.value, fact.source] for fact in view.facts]
     table(f"X-ray {view.name}", ["what", "value", "from"], [*rows, ["as it is registered", size, ""]])
 
 
-def tell_hdf5(path: Path) -> None:
+def print_hdf5(path: Path) -> None:
     """Specimens of a data set in the DeepFluoro layout."""
     from roireg.data import deepfluoro
 
@@ -42,7 +42,7 @@ def tell_hdf5(path: Path) -> None:
     table(title, ["specimen", "CT", "landmarks", "X-rays"], rows)
 
 
-def tell_result(result: Result, folders: Sequence[Path]) -> None:
+def print_result(result: Result, folders: Sequence[Path]) -> None:
     """The verdict, its reasons, what is uncertain, and where the files are."""
     for one, folder in zip(result.views, folders, strict=True):
         grade, sd = one.verdict.grade, one.spread
