@@ -47,11 +47,15 @@ test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
 test-slow: $(READY) ## Tests of minutes and gigabytes, such as a training step of MedSAM's ViT-B
 	@$(BIN)/python -m pytest -m slow
 
+config: $(READY) ## Write config.yaml, its schema and docs/configuration.md from the models in src/roireg/workflow/schema
+	@$(BIN)/python -m roireg.workflow.config_files
+
 lint: $(READY) ## Linters and formatters, without changing a file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python -m roireg.workflow.config_files --check
 	$(SNAKEMAKE) --lint
 
 format: $(READY) ## Format the code
@@ -66,7 +70,7 @@ $(VENV)/.bench: requirements-bench.lock $(READY)
 bench: $(VENV)/.bench ## Ratios against peers, each measured in one process
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
 
-own-study: $(READY) ## roireg on patients of the demo that nothing was tuned on: errors, verdicts, two views (docs/own-data.md)
+own-study: $(READY) ## roireg on new deformed copies of the demo's CT: errors, verdicts, two views (docs/own-data.md)
 	@$(BIN)/python benchmarks/own_patient.py
 
 report: $(READY) ## One self-contained HTML report of the last `make demo`
@@ -83,4 +87,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-slow lint format bench own-study report lock clean
+.PHONY: help environment demo study estimate test test-slow config lint format bench own-study report lock clean

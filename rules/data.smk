@@ -70,7 +70,9 @@ rule make_demo_dataset:
     params:
         demo=lambda wildcards: {
             key: value
-            for key, value in demo_settings(wildcards).items()
+            for key, value in plan.demo_settings(
+                config, condition_of(wildcards)
+            ).items()
             if key != "sdist"
         },
         code=code("make_demo_dataset"),

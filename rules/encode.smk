@@ -27,7 +27,7 @@ rule train_encoder:
         runtime=2880,
         gpu=config["training"]["gpu"],
     params:
-        settings=encoder_settings,
+        settings=lambda wildcards: plan.encoder_settings(config, wildcards.encoder),
         encoder=lambda wildcards: seed_parts(wildcards.encoder)[0],
         synthesize=config["synthesize"],
         rois=config["rois"],

@@ -113,7 +113,7 @@ rule figure4:
         runtime=10,
         gpu=0,
     params:
-        labels=labels_of(FIGURE_METHODS),
+        labels=plan.labels_of(config, FIGURE_METHODS),
         dpi=config["figures"]["dpi"],
         code=code("figure4"),
     script:
@@ -161,7 +161,7 @@ rule figure5:
         segmenters={
             name: config["segment"][name]["label"] for name in CASE_STUDY["segmenters"]
         },
-        methods=labels_of(CASE_STUDY["methods"]),
+        methods=plan.labels_of(config, CASE_STUDY["methods"]),
         dpi=config["figures"]["dpi"],
         code=code("figure5"),
     script:
@@ -197,7 +197,7 @@ rule errors:
         runtime=10,
         gpu=0,
     params:
-        labels=labels_of(TABLE1_METHODS),
+        labels=plan.labels_of(config, TABLE1_METHODS),
         dpi=config["figures"]["dpi"],
         code=code("errors"),
     script:
@@ -233,7 +233,7 @@ rule capture_range:
         runtime=10,
         gpu=0,
     params:
-        labels=labels_of(CAPTURE_RANGE["methods"]),
+        labels=plan.labels_of(config, CAPTURE_RANGE["methods"]),
         edges_mm=CAPTURE_RANGE["edges_mm"],
         seed=config["seed"],
         dpi=config["figures"]["dpi"],
@@ -271,7 +271,7 @@ rule convergence:
         runtime=10,
         gpu=0,
     params:
-        labels=labels_of(FIGURE_METHODS),
+        labels=plan.labels_of(config, FIGURE_METHODS),
         dpi=config["figures"]["dpi"],
         code=code("convergence"),
     script:

@@ -31,21 +31,23 @@ rule register:
     # Two jobs side by side on two cores do more than two threads of one.
     threads: 1
     resources:
-        mem_mb=lambda wildcards, attempt: registration_memory(
-            [wildcards.method], attempt
+        mem_mb=lambda wildcards, attempt: plan.registration_memory(
+            config, [wildcards.method], attempt
         ),
         runtime=1440,
-        gpu=lambda wildcards: gpus_of([wildcards.method]),
+        gpu=lambda wildcards: plan.gpus_of(config, [wildcards.method]),
         # On a GPU, so many X-rays at once.
-        xrays_together=lambda wildcards: xrays_together([wildcards.method]),
+        xrays_together=lambda wildcards: plan.xrays_together(config, [wildcards.method]),
     params:
-        methods=lambda wildcards: {wildcards.method: method_settings(wildcards.method)},
+        methods=lambda wildcards: {
+            wildcards.method: plan.method_settings(config, wildcards.method)
+        },
         xrays=lambda wildcards: config["methods"][wildcards.method].get("xrays"),
         part=lambda wildcards: getattr(wildcards, "part", None),
-        segmenters=lambda wildcards: segmenters_for([wildcards.method]),
+        segmenters=lambda wildcards: plan.segmenters_for(config, [wildcards.method]),
         # Only a ROI term looks at them.
         rois=lambda wildcards: (
-            config["rois"] if segmenters_for([wildcards.method]) else []
+            config["rois"] if plan.segmenters_for(config, [wildcards.method]) else []
         ),
         render=config["render"],
         seed=config["seed"],
@@ -76,18 +78,19 @@ use rule register as register_pair with:
         similarity=r"[a-z_]+",
         start=r"(@\d+)?",
     resources:
-        mem_mb=lambda wildcards, attempt: registration_memory(
-            pair_of(wildcards), attempt
+        mem_mb=lambda wildcards, attempt: plan.registration_memory(
+            config, pair_of(wildcards), attempt
         ),
         runtime=2880,
-        gpu=lambda wildcards: gpus_of(pair_of(wildcards)),
-        xrays_together=lambda wildcards: xrays_together(pair_of(wildcards)),
+        gpu=lambda wildcards: plan.gpus_of(config, pair_of(wildcards)),
+        xrays_together=lambda wildcards: plan.xrays_together(config, pair_of(wildcards)),
     params:
         methods=lambda wildcards: {
-            method: method_settings(method) for method in pair_of(wildcards)
+            method: plan.method_settings(config, method)
+            for method in pair_of(wildcards)
         },
         xrays=config["tables"]["table3"]["xrays_per_specimen"],
-        segmenters=lambda wildcards: segmenters_for(pair_of(wildcards)),
+        segmenters=lambda wildcards: plan.segmenters_for(config, pair_of(wildcards)),
         rois=config["rois"],
 
 

@@ -42,7 +42,7 @@ rule report_html:
         gpu=0,
     params:
         title=DATASET,
-        labels=labels_of(TABLE1_METHODS),
+        labels=plan.labels_of(config, TABLE1_METHODS),
         tables=[title for title, _ in REPORT_TABLES],
         figures=[(title, text) for title, _, text in REPORT_FIGURES],
         # Conditions, if there are any, are told apart by the names of specimens: condition/specimen.

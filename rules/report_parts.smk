@@ -80,7 +80,7 @@ def report_trainings():
     ]
     encoders = [
         (f"encoder {config['encoders'][name]['label']}", f"{OUT}/encoders/{name}")
-        for name in encoders_of(TABLE1_METHODS)
+        for name in plan.encoders_of(config, TABLE1_METHODS)
     ]
     return [
         (prefix + label, f"{folder}/{specimen}/metrics.json")

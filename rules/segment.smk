@@ -17,7 +17,7 @@ rule train_unet:
     benchmark:
         f"{BENCHMARKS}/train_unet/{{segmenter}}/{{specimen}}.tsv"
     wildcard_constraints:
-        segmenter=segmenters_of("unet"),
+        segmenter=plan.segmenter_pattern(config, "unet"),
     conda:
         ENVIRONMENT
     # Two trainings side by side on two cores take half the time of two in turn that share the cores.
@@ -27,7 +27,7 @@ rule train_unet:
         runtime=1440,
         gpu=config["training"]["gpu"],
     params:
-        settings=segmenter_settings,
+        settings=lambda wildcards: plan.segmenter_settings(config, wildcards.segmenter),
         rois=config["rois"],
         seed=config["seed"],
         code=code("train_unet"),
@@ -47,7 +47,7 @@ rule train_medsam:
     benchmark:
         f"{BENCHMARKS}/train_medsam/{{segmenter}}/{{specimen}}.tsv"
     wildcard_constraints:
-        segmenter=segmenters_of("medsam"),
+        segmenter=plan.segmenter_pattern(config, "medsam"),
     conda:
         ENVIRONMENT
     # Two trainings side by side on two cores take half the time of two in turn that share the cores.
@@ -61,7 +61,7 @@ rule train_medsam:
         runtime=1440,
         gpu=config["training"]["gpu"],
     params:
-        settings=segmenter_settings,
+        settings=lambda wildcards: plan.segmenter_settings(config, wildcards.segmenter),
         rois=config["rois"],
         seed=config["seed"],
         code=code("train_medsam"),

@@ -39,8 +39,8 @@ rule table1:
         runtime=10,
         gpu=0,
     params:
-        labels=labels_of(TABLE1_METHODS),
-        notes=lambda wildcards: config["tables"]["notes"] + condition_notes(wildcards),
+        labels=plan.labels_of(config, TABLE1_METHODS),
+        notes=table_notes,
         seed=config["seed"],
         code=code("table1"),
     script:
@@ -77,8 +77,8 @@ rule table2:
         runtime=10,
         gpu=0,
     params:
-        segmenters=described(TABLE2_SEGMENTERS),
-        notes=lambda wildcards: config["tables"]["notes"] + condition_notes(wildcards),
+        segmenters=plan.described(config, TABLE2_SEGMENTERS),
+        notes=table_notes,
         seed=config["seed"],
         code=code("table2"),
     script:
@@ -120,7 +120,7 @@ rule table3:
         gpu=0,
     params:
         pairs={name: vars(pair) for name, pair in TABLE3_PAIRS.items()},
-        notes=lambda wildcards: config["tables"]["notes"] + condition_notes(wildcards),
+        notes=table_notes,
         seed=config["seed"],
         code=code("table3"),
     script:
@@ -158,7 +158,7 @@ rule ablation:
         gpu=0,
     params:
         cells=[vars(cell) for cell in ABLATION],
-        notes=lambda wildcards: config["tables"]["notes"] + condition_notes(wildcards),
+        notes=table_notes,
         seed=config["seed"],
         code=code("ablation"),
     script:

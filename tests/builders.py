@@ -22,12 +22,11 @@ from roireg.data.prepare import PrepareSettings, prepare_specimen
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.drr import project_mask, render
 from roireg.geometry.conversions import pose_to_deepfluoro
-from roireg.geometry.poses import pa_pose, perturb
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, pa_pose, perturb
 from roireg.geometry.se3 import se3_exp
 from roireg.seeds import generator
 
 SOURCE_TO_DETECTOR_MM = 1020.0
-SOURCE_TO_ISOCENTER = 0.72
 I0 = 60000.0
 MU_WATER_PER_MM = 0.0192
 MU_BONE_PER_MM = 0.0384
@@ -70,7 +69,7 @@ def prepare_settings(**changes) -> PrepareSettings:
         "crop_px": 10,
         "ct_shift_voxels": 0.0,
         "isocenter": (),
-        "source_to_isocenter": SOURCE_TO_ISOCENTER,
+        "source_to_isocenter": SOURCE_TO_ISOCENTER_FRACTION,
         "mu_water_per_mm": MU_WATER_PER_MM,
         "mu_bone_per_mm": MU_BONE_PER_MM,
     }
@@ -116,7 +115,7 @@ def view_pose(ct: Ct, name: str) -> torch.Tensor:
     """`volume_from_camera` of a view near the posterior-anterior one; the same for the same name."""
     center = middle_mm(ct)
     twist = generator(0, "view", name).uniform(-1, 1, 6) * [0.25, 0.25, 0.25, 12.0, 12.0, 12.0]
-    start = pa_pose(center, SOURCE_TO_ISOCENTER * SOURCE_TO_DETECTOR_MM)
+    start = pa_pose(center, SOURCE_TO_ISOCENTER_FRACTION * SOURCE_TO_DETECTOR_MM)
     return perturb(start, torch.from_numpy(twist), center)
 
 

@@ -11,11 +11,11 @@ import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
 from roireg.data.view import centred_camera
+from roma import rotmat_to_rotvec
 
-from roireg.data.readers.ct import frame_of
+from roireg.data.readers.image import frame_of
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import carm_pose
-from roireg.geometry.se3 import so3_log
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
 from roireg.simulation.xray_formation import Aperture, Detector, areal_densities, detect, split_bodies, transmission
 
 
@@ -83,7 +83,7 @@ def carm_angles_deg(pose: torch.Tensor) -> tuple[float, float]:
 
 def turn_deg(one: torch.Tensor, other: torch.Tensor) -> float:
     """The angle between two poses' rotations."""
-    return float(torch.rad2deg(so3_log(one[:3, :3].T @ other[:3, :3]).norm()))
+    return float(torch.rad2deg(rotmat_to_rotvec(one[:3, :3].T @ other[:3, :3]).norm()))
 
 
 def write_carm_dicom(
@@ -93,7 +93,7 @@ def write_carm_dicom(
     dataset = dicom_dataset(path, XRayAngiographicImageStorage, "XA")
     dataset.PatientPosition = "HFS"
     dataset.DistanceSourceToDetector = f"{camera.source_to_detector_mm:.3f}"
-    dataset.DistanceSourceToPatient = f"{0.72 * camera.source_to_detector_mm:.3f}"
+    dataset.DistanceSourceToPatient = f"{SOURCE_TO_ISOCENTER_FRACTION * camera.source_to_detector_mm:.3f}"
     along_row, along_column = camera.pixel_spacing_mm
     dataset.ImagerPixelSpacing = [f"{along_column:.6f}", f"{along_row:.6f}"]
     dataset.PositionerPrimaryAngle, dataset.PositionerSecondaryAngle = (f"{angle:.1f}" for angle in angles_deg)

@@ -53,16 +53,16 @@ def test_each_condition_has_its_results_and_one_report_shows_all(fresh):
     }
     assert "Nothing to be done" in fresh.run(overlays=(SMALL, CONDITIONS)).output
     one_more = {"conditions": {"half": {"ct_below_landmarks_mm": 40}}}
-    jobs = fresh.run("-n", overlays=(SMALL, CONDITIONS, one_more)).jobs
+    jobs = fresh.plan(overlays=(SMALL, CONDITIONS, one_more)).jobs
     assert jobs["make_demo_dataset"] == 1
     assert jobs["register"] == 4
     changed = {"conditions": {"covered": {"ct_below_landmarks_mm": 80}}}
-    jobs = fresh.run("-n", overlays=(SMALL, CONDITIONS, changed)).jobs
+    jobs = fresh.plan(overlays=(SMALL, CONDITIONS, changed)).jobs
     assert jobs["prepare_specimen"] == 2
 
 
 def test_conditions_are_the_demos(fresh):
     overlay = {"dataset": {"source": "deepfluoro", "specimens": ["a"]}, "deepfluoro": {"accept_license": True}}
-    result = fresh.run("-n", overlays=(overlay, CONDITIONS))
+    result = fresh.plan(overlays=(overlay, CONDITIONS))
     assert result.status == 1
     assert "config: conditions: conditions change the demo, and the dataset is another one" in result.output

@@ -33,7 +33,7 @@ def one_line(output: str, *words: str) -> bool:
     ],
 )
 def test_a_wrong_config_ends_with_one_line(fresh, overlay, words):
-    result = fresh.run("-n", overlays=(overlay,))
+    result = fresh.plan(overlays=(overlay,))
     assert result.status != 0
     assert one_line(result.output, *words), result.output
     assert "Traceback" not in result.output
@@ -81,7 +81,7 @@ def test_deepfluoro_is_fetched_by_its_rule_which_goes_on_where_it_failed(fresh):
 
 def test_the_papers_run_is_planned(fresh):
     accepted = {"deepfluoro": {"accept_license": True}}
-    jobs = fresh.run("-n", base="config/deepfluoro.yaml", overlays=(accepted,)).jobs
+    jobs = fresh.plan(base="config/deepfluoro.yaml", overlays=(accepted,)).jobs
     # Trained on X-rays and on DRRs that are rendered on the fly: nothing needs stored ones.
     assert "synthesize_drrs" not in jobs
     assert "make_demo_dataset" not in jobs
@@ -113,7 +113,6 @@ def test_a_label_that_the_file_lacks_ends_with_one_line(fresh):
 
 def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
     write_small_dataset(fresh.folder / "own.h5", specimens=("Anna", "patient-7"))
-    weights = {"coverage": True, "exclude": [], "exclude_margin_mm": 0.0}
     overlay = {
         "dataset": {"name": "own", "path": "own.h5"},
         "prepare": {"crop_px": 0, "isocenter": []},
@@ -121,7 +120,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
         "roi_terms": {"mask": {"rois": []}},
         "optimizers": {"adam": {"iterations": 60}},
         "initial_poses": {"perturbed": {"rotation_sd_deg": 2.0, "translation_sd_mm": 5.0}},
-        "methods": {"perturbed+weights": {"weights": weights}},
+        "weights": {"coverage+femurs": {"exclude": []}},
         "tables": {
             "table1": {"methods": ["perturbed+weights"]},
             "table3": {"similarities": []},
@@ -131,6 +130,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
             "methods": ["perturbed+weights"],
             "case_study": {"methods": []},
             "capture_range": {"methods": []},
+            "learning_curves": {"encoders": ["ours"]},
         },
     }
     result = fresh.run(overlays=(overlay,))
@@ -152,25 +152,25 @@ def test_a_file_of_one_specimen_runs_without_table2_and_without_the_roi_term(fre
         "rois": ["talus", "tibia"],
         "roi_terms": {"mask": {"rois": []}},
     }
-    result = fresh.run("-n", overlays=(alone,))
+    result = fresh.plan(overlays=(alone,))
     assert one_line(result.output, "tables.table2.segmenters", "Anna", "[]")
     alone["tables"] = {"table2": {"segmenters": []}}
-    result = fresh.run("-n", overlays=(alone,))
+    result = fresh.plan(overlays=(alone,))
     assert one_line(result.output, "figures.case_study.methods", "Anna", "[]")
     alone["figures"] = {"case_study": {"methods": []}}
-    result = fresh.run("-n", overlays=(alone,))
+    result = fresh.plan(overlays=(alone,))
     assert one_line(result.output, "methods.wsreg.roi", "Anna", "set it to none")
     alone["methods"] = {name: {"roi": "none"} for name in ("wsreg", "ours")}
-    result = fresh.run("-n", overlays=(alone,))
+    result = fresh.plan(overlays=(alone,))
     assert one_line(result.output, "tables.table3.similarities", "Anna", "[]")
     alone["tables"]["table3"] = {"similarities": []}
-    result = fresh.run("-n", overlays=(alone,))
+    result = fresh.plan(overlays=(alone,))
     assert one_line(result.output, "tables.ablation.optimizers", "Anna", "[]")
     alone["tables"]["ablation"] = {"optimizers": []}
-    result = fresh.run("-n", overlays=(alone,))
+    result = fresh.plan(overlays=(alone,))
     assert one_line(result.output, "encoders.ours.loss.roi", "Anna", "set it to 0")
     alone["encoders"] = {"ours": {"loss": {"roi": 0.0}}}
-    result = fresh.run("-n", overlays=(alone,))
+    result = fresh.plan(overlays=(alone,))
     assert result.status == 0, result.output
     assert {"table1", "train_encoder", "synthesize_drrs"} <= set(result.jobs)
     assert not {"table2", "train_unet", "train_medsam", "segmentations"} & set(result.jobs)

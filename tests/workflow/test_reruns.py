@@ -46,6 +46,8 @@ del ADAM_METHODS["ablation"]
 DICE_METHODS = {"register": 4, **PAIRS, **SHOWN, **TABLE3, **FIGURE5, **CAPTURE}
 TABLE3_ALL = {**PAIRS, **TABLE3}
 ABLATION_ALL = {"register": 12, **ABLATION}
+# Ours, by both optimizers, and multi-start; two methods of the ablation.
+WEIGHTED_METHODS = {"register": 10, **SHOWN, **ABLATION, **CAPTURE}
 GAUSS_NEWTON_METHODS = {"register": 16, **TABLE1, **ABLATION, **CAPTURE}
 
 OTHER_ORDER = [
@@ -106,7 +108,8 @@ KEYS = {
     "roi_terms.unet.weight": ({"roi_terms": {"unet": {"weight": 0.2}}}, DICE_METHODS),
     "roi_terms.medsam.weight": ({"roi_terms": {"medsam": {"weight": 0.2}}}, {}),
     "methods.ours.roi": ({"methods": {"ours": {"roi": "projected"}}}, {**ONE_METHOD, **CAPTURE}),
-    "methods.ours.weights": ({"methods": {"ours": {"weights": {"exclude": []}}}}, {**ONE_METHOD, **CAPTURE}),
+    "methods.ours.weights": ({"methods": {"ours": {"weights": "coverage"}}}, {**ONE_METHOD, **CAPTURE}),
+    "weights.coverage+femurs.exclude": ({"weights": {"coverage+femurs": {"exclude": []}}}, WEIGHTED_METHODS),
     "methods.diffdrr.label": ({"methods": {"diffdrr": {"label": "Plain"}}}, SHOWN),
     "roi_terms.mask.outside": ({"roi_terms": {"mask": {"outside": 0.1}}}, {"register": 6, **ABLATION}),
     "report.xrays_per_specimen": ({"report": {"xrays_per_specimen": 1}}, {}),
@@ -122,7 +125,7 @@ KEYS = {
     ),
     "tables.table3.similarities": ({"tables": {"table3": {"similarities": ["ssim"]}}}, TABLE3),
     "tables.table3.xrays_per_specimen": ({"tables": {"table3": {"xrays_per_specimen": None}}}, TABLE3_ALL),
-    "tables.table3.weights": ({"tables": {"table3": {"weights": {"coverage": True}}}}, TABLE3_ALL),
+    "tables.table3.weights": ({"tables": {"table3": {"weights": "coverage"}}}, TABLE3_ALL),
     "tables.table2.segmenters": ({"tables": {"table2": {"segmenters": ["unet"]}}}, {"table2": 1}),
     "tables.table1.methods": ({"tables": {"table1": {"methods": ["diffdrr", "ours"]}}}, TABLE1),
     "figures.case_study.specimen": (
@@ -132,6 +135,15 @@ KEYS = {
     "figures.capture_range.edges_mm": ({"figures": {"capture_range": {"edges_mm": [0, 9]}}}, CAPTURE),
     "figures.dpi": ({"figures": {"dpi": 61}}, FIGURES),
 }
+
+# Of those, some that `snakemake -n` itself plans, in a process of its own: nothing, a leaf, a network, a new rule, all.
+COMMANDS = (
+    "registration.gpu",
+    "figures.dpi",
+    "segment.unet.widths",
+    "registration.xrays_per_job",
+    "demo.seed",
+)
 
 # One module of each layer, as proof that a rule's parameter `code` is the hash of what it uses; the whole table is in
 # tests/unit/workflow/test_provenance.py.
@@ -147,12 +159,27 @@ def test_the_unchanged_config_reruns_nothing(smoke):
     assert smoke.run("-n").jobs == {}
 
 
+def test_the_same_values_written_otherwise_rerun_nothing(smoke):
+    overlay = {
+        "prepare": {"ct_shift_voxels": 0},
+        "encoders": {"ours": {"loss": {"geodesic": 1.0e-2}}},
+        "figures": {"capture_range": {"edges_mm": [0.0, 10, 20, 40, 80, 160]}},
+    }
+    assert smoke.run("-n", overlays=(overlay,)).jobs == {}
+
+
 @pytest.mark.parametrize(("overlay", "expected"), KEYS.values(), ids=KEYS)
 def test_a_change_of_one_key_reruns_what_depends_on_it(smoke, overlay, expected):
-    result = smoke.run("-n", overlays=(overlay,))
+    result = smoke.plan(overlays=(overlay,))
     assert result.status == 0, result.output
     # The report shows all settings.
     assert result.jobs == {**expected, **REPORT}
+
+
+@pytest.mark.parametrize("key", COMMANDS)
+def test_the_command_plans_the_same(smoke, key):
+    overlay, expected = KEYS[key]
+    assert smoke.run("-n", overlays=(overlay,)).jobs == {**expected, **REPORT}
 
 
 def test_a_new_method_runs_alone(smoke):
@@ -162,10 +189,10 @@ def test_a_new_method_runs_alone(smoke):
         "similarity": "ssim",
         "roi": "none",
         "optimizer": "adam",
-        "weights": {"coverage": True, "exclude": [], "exclude_margin_mm": 0.0},
+        "weights": "coverage",
     }
     overlay = {"methods": {"ssim": method}, "tables": {"table1": {"methods": ["ours", "ssim"]}}}
-    assert smoke.run("-n", overlays=(overlay,)).jobs == {"register": 2, **TABLE1, **REPORT}
+    assert smoke.plan(overlays=(overlay,)).jobs == {"register": 2, **TABLE1, **REPORT}
 
 
 @pytest.mark.parametrize(("module", "expected"), MODULES.items(), ids=MODULES)
@@ -174,8 +201,11 @@ def test_an_edit_of_one_module_reruns_the_rules_that_use_it(smoke, module, expec
     before = path.read_text()
     try:
         path.write_text(before + "\n# a comment changes nothing\n")
-        assert smoke.run("-n").jobs == {}
+        unchanged = smoke.plan()
         path.write_text(before + "\nEDITED = True\n")
-        assert smoke.run("-n").jobs == ({**expected, **REPORT} if expected else {})
+        changed = smoke.plan()
     finally:
         path.write_text(before)
+    assert unchanged.status == changed.status == 0, changed.output
+    assert unchanged.jobs == {}
+    assert changed.jobs == ({**expected, **REPORT} if expected else {})

@@ -1,31 +1,42 @@
-"""Every rule has what a rule must have."""
+"""Every rule that runs a script has what such a rule must have."""
 
-import re
 from pathlib import Path
 
 import pytest
+from workflows import SCRIPTS, RuleFacts, copy_workflow
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-TEXT = "\n".join(path.read_text() for path in sorted((REPOSITORY / "rules").glob("*.smk")))
-BLOCKS = dict(re.findall(r"^rule (\w+):\n((?:(?: .*)?\n)+)", TEXT, re.MULTILINE))
-WORKING = {name: block for name, block in BLOCKS.items() if "script:" in block}
-
-
-def test_all_scripts_belong_to_a_rule():
-    scripts = {path.stem for path in (REPOSITORY / "workflow_scripts").glob("*.py")}
-    assert scripts == set(WORKING)
-
-
-@pytest.mark.parametrize("name", WORKING)
-def test_a_rule_has_docstring_log_benchmark_environment_and_resources(name):
-    block = WORKING[name]
-    assert block.lstrip().startswith('"""')
-    for part in ("log:", "benchmark:", "conda:", "params:", "threads:", "mem_mb=", "runtime=", "gpu="):
-        assert part in block, part
-    assert f"workflow_scripts/{name}.py" in block
-
+from roireg.workflow.provenance import code_digest
 
 # What is fetched is known by its checksum, whatever the code.
-@pytest.mark.parametrize("name", sorted(set(WORKING) - {"download_demo_ct", "download_deepfluoro"}))
-def test_a_rule_carries_the_fingerprint_of_its_code(name):
-    assert f'code=code("{name}")' in WORKING[name]
+WITHOUT_CODE = {"download_demo_ct", "download_deepfluoro"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("rules")
+
+
+@pytest.fixture(scope="module")
+def rules(folder) -> list[RuleFacts]:
+    """Of all rules; without shared X-rays nothing is gathered."""
+    overlay = {"registration": {"xrays_per_job": 1}}
+    return [rule for rule in copy_workflow(folder).rules(overlays=(overlay,)) if rule.script]
+
+
+def test_each_script_belongs_to_a_rule_of_its_name_and_pairs_are_registered_by_the_script_of_one(rules):
+    assert {rule.name for rule in rules} == SCRIPTS | {"register_pair"}
+    assert all(rule.script == rule.name for rule in rules if rule.name != "register_pair")
+
+
+def test_a_rule_has_docstring_log_benchmark_environment_and_resources(rules):
+    assert len(rules) > len(WITHOUT_CODE)
+    for rule in rules:
+        assert rule.stated == {"docstring", "log", "benchmark", "environment"}, rule
+        assert {"mem_mb", "runtime", "gpu"} <= rule.resources, rule
+
+
+def test_a_rule_carries_the_fingerprint_of_its_code(rules, folder):
+    assert {rule.name for rule in rules if rule.code is None} == WITHOUT_CODE
+    for rule in rules:
+        if rule.name not in WITHOUT_CODE:
+            assert rule.code == code_digest(folder / "workflow_scripts" / f"{rule.script}.py", folder / "src"), rule

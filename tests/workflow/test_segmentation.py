@@ -33,7 +33,7 @@ def model(segmenter: str, specimen: str) -> str:
 
 
 def test_no_file_of_the_left_out_specimen_is_an_input_of_its_own_segmenter(smoke):
-    output = smoke.run("-n", "--forceall", "--printshellcmds").output
+    output = smoke.plan("--forceall", "--printshellcmds").output
     jobs = re.findall(r"^rule (train_unet|train_medsam):\n    input: (.*)\n    output: (.*)\n", output, re.MULTILINE)
     assert len(jobs) == len(SEGMENTERS) * len(SPECIMENS)
     for _, inputs, outputs in jobs:

@@ -50,7 +50,7 @@ def test_jobs_that_share_xrays_end_with_the_results_of_one_job(smoke, tmp_path):
 def test_the_papers_366_xrays_are_shared_among_jobs(fresh, here):
     stand_in(fresh.folder / "stand-in.h5", XRAYS)
     source = {"dataset": {"path": "stand-in.h5"}} if here else {"deepfluoro": {"accept_license": True}}
-    result = fresh.run("-n", "--quiet", "rules", base=PAPER, overlays=(source, {"registration": {"xrays_per_job": 8}}))
+    result = fresh.plan("--quiet", "rules", base=PAPER, overlays=(source, {"registration": {"xrays_per_job": 8}}))
     assert result.status == 0, result.output
     assert sum(XRAYS.values()) == 366
     # Eight methods; seven similarities; MedSAM on the specimen of Figure 5.
@@ -63,10 +63,10 @@ def test_jobs_grow_with_the_xrays_only_where_they_share_them(fresh):
     many = {specimen: count * 3 for specimen, count in XRAYS.items()}
     stand_in(fresh.folder / "stand-in.h5", many)
     source = {"dataset": {"path": "stand-in.h5"}}
-    whole = fresh.run("-n", "--quiet", "rules", base=PAPER, overlays=(source,)).jobs
+    whole = fresh.plan("--quiet", "rules", base=PAPER, overlays=(source,)).jobs
     assert (whole["register"], whole["register_pair"]) == (8 * 6 + 1, 7 * 6)
     assert "gather" not in whole
-    shared = fresh.run("-n", "--quiet", "rules", base=PAPER, overlays=(source, {"registration": {"xrays_per_job": 50}}))
+    shared = fresh.plan("--quiet", "rules", base=PAPER, overlays=(source, {"registration": {"xrays_per_job": 50}}))
     assert shared.jobs["register_pair"] == 7 * parts(many, 50)
     same = {rule: count for rule, count in whole.items() if not rule.startswith("register")}
     assert {rule: shared.jobs[rule] for rule in same} == same
@@ -78,7 +78,7 @@ def test_an_unknown_number_of_xrays_ends_with_one_line(fresh):
         "deepfluoro": {"accept_license": True},
         "registration": {"xrays_per_job": 8},
     }
-    result = fresh.run("-n", base=PAPER, overlays=(overlay,))
+    result = fresh.plan(base=PAPER, overlays=(overlay,))
     assert result.status != 0
     assert "error: config: deepfluoro.xrays" in result.output
     assert "another" in result.output
@@ -95,7 +95,7 @@ def test_the_estimate_has_every_training_and_registration_of_the_plan(fresh):
         },
         "figures": {"methods": ["ours"], "capture_range": {"methods": []}, "learning_curves": {"encoders": ["ours"]}},
     }
-    planned = fresh.run("-n", overlays=(overlay,)).jobs
+    planned = fresh.plan(overlays=(overlay,)).jobs
     result = fresh.run("estimate", overlays=(overlay,))
     assert result.status == 0, result.output
     text = (fresh.folder / "results/smoke/estimate.md").read_text()

@@ -86,7 +86,7 @@ def register(
     output: Annotated[Path, typer.Option("--out", "-o", help="Folder for poses and pictures.")] = Path("registration"),
 ) -> None:
     """Find the pose of the X-rays: pose.json, pose.txt, pose.tfm, points.mrk.json, overlay.png, and a verdict."""
-    from roireg.cli.tell import tell_result
+    from roireg.cli.printing import print_result
 
     with one_line_errors():
         from roireg.cli.method import configured_method
@@ -111,7 +111,7 @@ def register(
         if segmenter is not None:
             result = check_rois(patient, result, segmenter, roi or [])
         folders = write_result(output, patient, result, gif)
-        tell_result(result, folders)
+        print_result(result, folders)
     if result.verdict.grade == "failed":
         raise typer.Exit(FAILED_STATUS)
 
@@ -134,7 +134,7 @@ def inspect(
     output: Annotated[Path, typer.Option("--out", "-o", help="The overlay.")] = Path("overlay.png"),
 ) -> None:
     """Say what files are: geometry, orientation, units; and show whether CT and X-ray go together."""
-    from roireg.cli.tell import tell_ct, tell_hdf5, tell_xray
+    from roireg.cli.printing import print_ct, print_hdf5, print_xray
 
     with one_line_errors():
         from roireg.data.readers.file_types import Kind, kind_of
@@ -151,12 +151,12 @@ def inspect(
         pictures = [path for path, kind in kinds.items() if kind is Kind.XRAY]
         xrays = load_xrays(pictures, camera, frame, crop, size, mirror) if pictures else []
         for patient in patients:
-            tell_ct(patient)
+            print_ct(patient)
         for xray in xrays:
-            tell_xray(xray)
+            print_xray(xray)
         for path, kind in kinds.items():
             if kind is Kind.HDF5:
-                tell_hdf5(path)
+                print_hdf5(path)
         if len(patients) == 1 and len(xrays) == 1:
             patient, xray = patients[0], xrays[0]
             at = expected_pose(patient, xray) if pose is None else read_pose(pose).pose

@@ -108,29 +108,19 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def default_config(overlay: Path | None) -> dict[str, Any]:
-    """The workflow's configuration, which the package carries along, and a file laid over it.
+    """The workflow's default configuration, and a file laid over it.
 
     Raises:
         InputError: the result is no valid configuration.
     """
-    from roireg.workflow.config import check_references, check_schema
+    from roireg.workflow.config import check_references, merged, validated
 
-    package = Path(__file__).parents[1]
-    # Installed, it lies in the package; in a checkout two folders above.
-    home = package if (package / "config.yaml").is_file() else package.parents[1]
-    schema = home / "config.schema.yaml" if home == package else home / "config" / "config.schema.yaml"
-    config = yaml.safe_load((home / "config.yaml").read_text())
+    above = {}
     if overlay is not None:
         try:
-            config = _merged(config, yaml.safe_load(overlay.read_text()) or {})
+            above = yaml.safe_load(overlay.read_text()) or {}
         except (OSError, yaml.YAMLError) as error:
             raise InputError(overlay, f"it cannot be read ({error})", "Give a YAML file") from None
-    check_schema(config, schema)
+    config = validated(merged(validated({}), above))
     check_references(config)
     return config
-
-
-def _merged(below: Any, above: Any) -> Any:
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    return {**below, **{key: _merged(below.get(key), value) for key, value in above.items()}}

@@ -11,8 +11,6 @@ from roireg.geometry.camera import Camera
 
 # Directions of the patient (DICOM PS3.3, C.7.6.1.1.1), volume frame.
 DIRECTIONS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
-# Where the C-arm's distance to its isocentre is not stated: as in the demo, and near to what C-arms have.
-SOURCE_TO_ISOCENTER_FRACTION = 0.72
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ voxel indices `(x, y, z)`.
 from dataclasses import dataclass
 from pathlib import Path
 
-import nibabel
 import numpy as np
+import SimpleITK as sitk
 from scipy import ndimage
 
+from roireg.data.readers.image import frame_of, read_image
 from roireg.errors import InputError
 
 LEFT_HEMIPELVIS, RIGHT_HEMIPELVIS, VERTEBRAE, UPPER_SACRUM, LEFT_FEMUR, RIGHT_FEMUR = 1, 2, 3, 4, 5, 6
@@ -73,17 +74,17 @@ def points_mm(indices_zyx: np.ndarray, volume_from_voxel: np.ndarray) -> np.ndar
     return indices_zyx[:, ::-1] @ volume_from_voxel[:3, :3].T + volume_from_voxel[:3, 3]
 
 
-def lps_from_nifti(image: nibabel.spatialimages.SpatialImage) -> tuple[np.ndarray, np.ndarray]:
-    """Array `(z, y, x)` and `volume_from_voxel` of a NIfTI image, with voxel axes along left, posterior, superior.
+def read_upright(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Array `(z, y, x)` and `volume_from_voxel` of an image file, voxel axes turned to left, posterior, superior.
 
-    NIfTI's world is RAS (x grows to the patient's right, y to the front); LPS negates both axes.
+    Raises:
+        InputError: it cannot be read.
     """
-    canonical = nibabel.as_closest_canonical(image)
-    array = np.asarray(canonical.dataobj)
-    lps_from_voxel = np.diag([-1.0, -1.0, 1.0, 1.0]) @ canonical.affine
-    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    flip[:2, 3] = array.shape[0] - 1, array.shape[1] - 1
-    return np.ascontiguousarray(array[::-1, ::-1].transpose(2, 1, 0)), lps_from_voxel @ flip
+    try:
+        image = sitk.DICOMOrient(read_image(path), "LPS")
+    except InputError as error:
+        raise InputError(path, error.what, "Run the download again") from None
+    return sitk.GetArrayFromImage(image), frame_of(image)
 
 
 def map_labels(source: np.ndarray) -> np.ndarray:
@@ -120,13 +121,7 @@ def load_anatomy(ct: str | Path, labels: str | Path) -> Anatomy:
     Raises:
         InputError: a file is unreadable, the grids differ, the axes are oblique, or a label is missing.
     """
-    images = []
-    for path in (ct, labels):
-        try:
-            images.append(lps_from_nifti(nibabel.load(path)))
-        except (OSError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
-            raise InputError(path, f"it is not a readable NIfTI file ({error})", "Run the download again") from None
-    (hu, volume_from_voxel), (source, other) = images
+    (hu, volume_from_voxel), (source, other) = read_upright(ct), read_upright(labels)
     if hu.shape != source.shape or not np.allclose(volume_from_voxel, other, atol=AXIS_TOLERANCE):
         raise InputError(labels, "it lies on another grid than the CT", "Resample the labels onto the CT")
     axes = volume_from_voxel[:3, :3]

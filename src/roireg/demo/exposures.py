@@ -12,11 +12,10 @@ from roireg.data.deepfluoro import ProjectionParameters
 from roireg.demo.anatomy import LEFT_FEMUR, RIGHT_FEMUR
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera, project, rotate_image_180
-from roireg.geometry.poses import camera_twist, pa_pose, perturb
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, camera_twist, pa_pose, perturb
 from roireg.geometry.se3 import invert, se3_exp
 from roireg.simulation.xray_formation import Aperture, Cylinder
 
-ISOCENTER_SHARE = 0.72
 FEMUR_SD_DEG, FEMUR_MAX_DEG = 8.0, 24.0
 POSE_TRIES = 1000
 
@@ -137,7 +136,7 @@ def draw_exposure(
     """
     center = torch.from_numpy(center_mm)
     points = torch.from_numpy(np.stack(list(landmarks_mm.values())))
-    start = pa_pose(center, ISOCENTER_SHARE * camera.source_to_detector_mm)
+    start = pa_pose(center, SOURCE_TO_ISOCENTER_FRACTION * camera.source_to_detector_mm)
     for _ in range(POSE_TRIES):
         pose = perturb(start, draw_twist(rng, settings, start), center)
         if upside_down:

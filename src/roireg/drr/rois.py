@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, UInt8
+from scipy.ndimage import find_objects
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -59,18 +60,10 @@ def roi_channels(numbers: UInt8[Tensor, "B H W"], count: int) -> Float[Tensor, "
 
 def roi_boxes_px(numbers: UInt8[Tensor, "B H W"], count: int) -> Float[Tensor, "B R 4"]:
     """Bounding boxes `(left, top, right, bottom)`, indices of the outermost pixels; NaN for a ROI that is not there."""
-    channels = roi_channels(numbers, count) > 0
-    height, width = numbers.shape[-2:]
-    columns = torch.arange(width, dtype=torch.float32, device=numbers.device)
-    rows = torch.arange(height, dtype=torch.float32, device=numbers.device)
-    in_column, in_row = channels.any(-2), channels.any(-1)
-    box = torch.stack(
-        [
-            columns.where(in_column, torch.inf).amin(-1),
-            rows.where(in_row, torch.inf).amin(-1),
-            columns.where(in_column, -torch.inf).amax(-1),
-            rows.where(in_row, -torch.inf).amax(-1),
-        ],
-        dim=-1,
-    )
-    return box.where(channels.any(-1).any(-1)[..., None], torch.nan)
+    boxes = torch.full((len(numbers), count, 4), torch.nan)
+    for image, box in zip(numbers.cpu().numpy(), boxes, strict=True):
+        for roi, found in enumerate(find_objects(image, max_label=count)):
+            if found is not None:
+                rows, columns = found
+                box[roi] = torch.tensor([columns.start, rows.start, columns.stop - 1, rows.stop - 1])
+    return boxes.to(numbers.device)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from roma import rotmat_to_rotvec
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
@@ -13,7 +14,7 @@ from roireg.drr import render
 from roireg.drr.rois import roi_channels
 from roireg.encode.network import Reading, standardized
 from roireg.geometry.camera import Camera
-from roireg.geometry.se3 import invert, se3_log, so3_log, translation
+from roireg.geometry.se3 import invert, se3_log, translation
 from roireg.metrics.similarity import dice, similarity
 from roireg.segment.model import Segmenter, roi_numbers
 
@@ -70,7 +71,7 @@ def geodesic_loss(
     """
     center = translation(center_mm)
     a, b = invert(truth) @ center, invert(estimate) @ center
-    turn = so3_log(a[:, :3, :3].transpose(1, 2) @ b[:, :3, :3])
+    turn = rotmat_to_rotvec(a[:, :3, :3].transpose(1, 2) @ b[:, :3, :3])
     shift = a[:, :3, 3] - b[:, :3, 3]
     double = ((focal_mm / 2) ** 2 * turn.square().sum(-1) + shift.square().sum(-1) + EPS).sqrt()
     log = (se3_log(invert(a) @ b).square().sum(-1) + EPS).sqrt()

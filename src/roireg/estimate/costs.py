@@ -65,7 +65,7 @@ def report(costs: Sequence[Cost], cpu_gflops: float, on_gpu: bool) -> str:
     jobs, size = sum(cost.jobs for cost in costs), sum(cost.bytes for cost in costs) / BYTES_PER_GB
     lines.append(f"| **all** | | {jobs} | | | **{core:.1f}** | **{gpu:.1f}** | **{size:.1f}** |")
     notes = [
-        "Steps were measured on this machine with untrained networks of the run's sizes and a stand-in patient; time "
+        "Steps were measured on this machine with untrained networks of the run's sizes and a phantom; time "
         "does not depend on what networks know. Methods that differ in their similarity alone were measured once. "
         "Preparation, tables and figures (minutes) and the download are not in it.",
         "Adam is taken to do all its iterations; it ends earlier where `patience` is set.",

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from roireg.estimate.costs import Cost
-from roireg.estimate.stand_in import stand_in
+from roireg.estimate.phantom import phantom
 from roireg.estimate.steps import Step, encoder_step, registration_step, segmenter_step
+from roireg.register.registry import OPTIMIZERS
 from roireg.segment.model import Segmenter
 from roireg.training.drrs import settings_from_config
 
@@ -31,7 +32,7 @@ def run_costs(
         logger: is told what is measured.
     """
     rois, size_px = list(settings["rois"]), settings["prepare"]["image_size_px"]
-    patient, xray = stand_in(rois, size_px, VOXELS)
+    patient, xray = phantom(rois, size_px, VOXELS)
     attenuation = (settings["prepare"]["mu_water_per_mm"], settings["prepare"]["mu_bone_per_mm"])
     synthesis = settings_from_config(settings["synthesize"], *attenuation)
     costs, segmenters = [], {}
@@ -51,25 +52,26 @@ def run_costs(
     measured: dict[str, float] = {}
     for name, part in plan["methods"].items():
         method, optimizer = part["settings"]["method"], part["settings"]["optimizer"]
-        by_adam = optimizer["type"] == "adam"
-        gpu = by_adam and settings["registration"]["gpu"] > 0
+        optimizer_kind = OPTIMIZERS[optimizer["type"]]
+        by_iteration = optimizer_kind.equal_iterations
+        gpu = optimizer_kind.on_gpu and settings["registration"]["gpu"] > 0
         # Similarities differ little beside renderer and networks.
-        kind = str((method["roi"], method["optimizer"], method["weights"], by_adam or method["init"]))
+        kind = str((method["roi"], method["optimizer"], method["weights"], by_iteration or method["init"]))
         if kind not in measured:
             logger.info("measuring a registration by %s", name)
             where = device if gpu else torch.device("cpu")
             measured[kind] = registration_step(part["settings"], rois, patient, xray, segmenters, where)
-        iterates = optimizer["iterations"] + 1 if by_adam else 1
+        iterates = optimizer["iterations"] + 1 if by_iteration else 1
         costs.append(
             Cost(
                 rule="register",
                 what=name,
                 jobs=part["jobs"],
                 steps=part["xrays"] * iterates,
-                step="iterations" if by_adam else "X-rays",
+                step="iterations" if by_iteration else "X-rays",
                 seconds=measured[kind],
                 gpu=gpu,
-                bytes=part["xrays"] * (iterates if by_adam else optimizer["iterations"] * 4) * TRACE_BYTES,
+                bytes=part["xrays"] * (iterates if by_iteration else optimizer["iterations"] * 4) * TRACE_BYTES,
             )
         )
     return costs

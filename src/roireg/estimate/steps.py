@@ -15,8 +15,9 @@ from roireg.data.xray import Xray, expected_pose
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder
 from roireg.register.method import method_from_config, with_estimates, with_segmenters
+from roireg.register.registry import OPTIMIZERS
 from roireg.register.run import Placement, register_specimen
-from roireg.register.settings import AdamSettings, EncoderStartSettings
+from roireg.register.settings import EncoderStartSettings
 from roireg.segment.batches import Fold
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSamSettings
@@ -105,25 +106,25 @@ def registration_step(
     segmenters: dict[str, Segmenter],
     device: torch.device,
 ) -> float:
-    """Seconds of an iteration by Adam, or of the whole registration by Gauss-Newton.
+    """Seconds of an iteration, or of the whole registration by an optimizer whose iterations are not alike.
 
     Args:
         settings: of `method_settings`.
         rois: names.
         patient, xray: which is registered to which.
         segmenters: by name, trained or not.
-        device: of Adam's iterations.
+        device: where the optimizer works.
     """
     method = method_from_config("estimate", **settings, rois=rois, step_mm=None)
     if isinstance(method.start, EncoderStartSettings):
         method = with_estimates(method, {xray.name: Estimate(expected_pose(patient, xray), 0.0)})
     if method.regions is not None:
         method = with_segmenters(method, {name: segmenters[name] for name in method.regions.segmenter_names})
-    by_adam = isinstance(method.search, AdamSettings)
-    if by_adam:
-        method = replace(method, search=replace(method.search, iterations=ITERATIONS, patience=None))
+    by_iteration = OPTIMIZERS[method.search.type].equal_iterations
+    if by_iteration:
+        method = replace(method, search=replace(method.search, iterations=ITERATIONS))
     (result,) = register_specimen(patient, [xray], method, 0, Placement(device, 1))
-    return result.row["seconds"] / (ITERATIONS + 1 if by_adam else 1)
+    return result.row["seconds"] / (len(result.trace.poses) if by_iteration else 1)
 
 
 def gflops() -> float:

@@ -23,7 +23,7 @@ from vtkmodules.vtkCommonCore import vtkLogger
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray
 from roireg.drr.rois import KEY, project_rois, roi_map, roi_volumes
-from roireg.figures.style import panel
+from roireg.figures.style import BAR_MM, panel, scale_bar
 from roireg.geometry.camera import project
 
 # Okabe and Ito's colours and a brown; in this order the bones that touch each other in the pelvis stay apart for the
@@ -39,7 +39,6 @@ SMOOTHING_STEPS = 20
 MARGIN_MM = 20.0
 SCREENSHOT_PX = 1400
 CAMERA_DISTANCE_MM = 2000.0
-BAR_MM = 50
 PAGE_INCH = 7.0
 # VTK ends the process where it finds no OpenGL, so a child process tries first.
 PROBE = (
@@ -206,12 +205,8 @@ def _scene_panel(axes: Axes, scene: Scene) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _annotate(axes: Axes, bar: float, text: str, lateral: float, colour: str) -> None:
-    """A bar of length `bar` with its text, bottom left; R and L of the patient: `lateral` > 0 if his left is right."""
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    end, level = left + 0.03 * (right - left) + bar, bottom + 0.03 * (top - bottom)
-    axes.plot([end - bar, end], [level, level], color=colour, linewidth=2, solid_capstyle="butt")
-    axes.annotate(text, (end, level), (4, 0), textcoords="offset points", color=colour, fontsize=7, va="center")
+def _name_sides(axes: Axes, lateral: float, colour: str) -> None:
+    """R and L of the patient in the upper corners: `lateral` > 0 if their left is at the right."""
     for x, side in zip((0.03, 0.97), "RL" if lateral > 0 else "LR", strict=True):
         axes.text(x, 0.97, side, transform=axes.transAxes, color=colour, ha="center", va="top", weight="bold")
 
@@ -258,9 +253,10 @@ def figure1(patient: Patient, xray: Xray, rois: Sequence[str]) -> Figure:
     pixels = project(patient.landmarks_mm, xray.camera, xray.true_pose).numpy()
     inside = ((pixels > -0.5) & (pixels < np.array(numbers.shape[::-1]) - 0.5)).all(axis=1)
     (marks,) = right.plot(*pixels[inside].T, "o", color=LANDMARK_COLOUR, ms=4, mec="white", mew=0.5, label="landmark")
-    _annotate(left, BAR_MM, f"{BAR_MM} mm", scene.axes[0, 0], "black")
-    bar_px = BAR_MM / xray.camera.pixel_spacing_mm[0]
-    _annotate(right, bar_px, f"{BAR_MM} mm on the detector", scene.axes[0, 0], "white")
+    scale_bar(left, BAR_MM, f"{BAR_MM} mm", "black")
+    scale_bar(right, BAR_MM / xray.camera.pixel_spacing_mm[0], f"{BAR_MM} mm on the detector")
+    for axes, colour in ((left, "black"), (right, "white")):
+        _name_sides(axes, scene.axes[0, 0], colour)
     for text in right.texts:
         text.set_path_effects(HALO)
     figure.legend(handles=[*_roi_handles(rois), marks], loc="outside lower center", ncols=4)

@@ -16,21 +16,12 @@ from roireg.data.patient import Patient
 from roireg.data.results import pose_of_row
 from roireg.data.xray import Xray
 from roireg.drr import project_mask
-from roireg.figures.style import PANEL_INCH, panel
+from roireg.figures.style import BAR_MM, PANEL_INCH, panel, scale_bar
 from roireg.geometry.camera import project
+from roireg.metrics.overlap import dice_of_each
 
 ESTIMATE, TRUTH, OVERLAP = "#D55E00", "#56B4E9", "#CC79A7"
-
-
 PELVIS = ("left hemipelvis", "right hemipelvis", "upper sacrum")
-
-
-def _scale_bar(axes, xray: Xray, length_mm: int = 50) -> None:
-    """A bar of `length_mm` on the detector plane, bottom left."""
-    length_px = length_mm / xray.camera.pixel_spacing_mm[0]
-    height, left = 0.95 * xray.camera.height, 0.04 * xray.camera.width
-    axes.plot([left, left + length_px], [height, height], color="white", linewidth=2, solid_capstyle="butt")
-    axes.text(left, height - 0.02 * xray.camera.height, f"{length_mm} mm", color="white", fontsize=6, va="bottom")
 
 
 def pelvis_shadow(patient: Patient, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
@@ -49,12 +40,6 @@ def _outline(axes, shadow: Bool[Tensor, "H W"], color: str) -> None:
 def _landmarks(axes, patient: Patient, xray: Xray, pose: torch.Tensor, marker: str, color: str) -> None:
     columns, rows = project(patient.landmarks_mm, xray.camera, pose).numpy().T
     axes.plot(columns, rows, marker, color=color, markersize=4, markeredgewidth=1.0, fillstyle="none")
-
-
-def overlap(a: Bool[Tensor, "H W"], b: Bool[Tensor, "H W"]) -> float:
-    """Dice coefficient of two shadows, 0 where both are empty."""
-    both = int(a.sum() + b.sum())
-    return 2 * int((a & b).sum()) / both if both else 0.0
 
 
 def figure4(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rows: pd.DataFrame, labels: dict[str, str]) -> Figure:
@@ -89,8 +74,8 @@ def figure4(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rows: pd.DataFr
             _landmarks(axes, patient, xray, xray.true_pose, "o", TRUTH)
             _landmarks(axes, patient, xray, estimate, "x", ESTIMATE)
             where = f"{patient.name}/{projection}: mpd {row['mpd_mm']:.2f} mm"
-            axes.set_title(f"{label}\n{where}\noverlap {overlap(shadow, truth):.2f}")
-        _scale_bar(line[0], xray)
+            axes.set_title(f"{label}\n{where}\noverlap {float(dice_of_each(shadow, truth).nan_to_num()):.2f}")
+        scale_bar(line[0], BAR_MM / xray.camera.pixel_spacing_mm[0], f"{BAR_MM} mm on the detector")
     handles = [
         Line2D([], [], color=TRUTH, marker="o", fillstyle="none", label="landmarks and pelvis, truth"),
         Line2D([], [], color=ESTIMATE, marker="x", label="landmarks and pelvis, estimate"),

@@ -10,28 +10,26 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from skimage.feature import canny
+from skimage.util import compare_images
 from torch import Tensor
 
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
 from roireg.data.xray import DIRECTIONS, Xray
 from roireg.drr import coverage, project_mask, render
-from roireg.figures.style import PALETTE, panel, save_figure
+from roireg.figures.style import BAR_MM, PALETTE, panel, save_figure, scale_bar
 from roireg.files import atomic_path
 from roireg.geometry.camera import project
 
 DPI = 150
 EDGE = "#F0E442"
 PANEL_INCH = 3.4
-CHECKER_PARTS = 6
 EDGE_SIGMA_PX = 1.5
 GIF_FRAMES, GIF_MS, GIF_PX = 40, 80, 384
 WINDOW_SIGMA_PX = 8.0
 # From black to white.
 CONTRAST_SDS = 5.0
 HALO = [withStroke(linewidth=1.8, foreground="black")]
-# Where letters stand, as shares of the axes, and which way is out of the image there, in pixels.
-BORDERS = (((0.04, 0.5), (-1, 0)), ((0.96, 0.5), (1, 0)), ((0.5, 0.96), (0, -1)), ((0.5, 0.04), (0, 1)))
 
 
 def local_contrast(image: Float[Tensor, "H W"], covered: Bool[Tensor, "H W"]) -> Float[np.ndarray, "H W"]:
@@ -54,12 +52,6 @@ def local_contrast(image: Float[Tensor, "H W"], covered: Bool[Tensor, "H W"]) ->
     return np.where(weight > 0, (0.5 + standard / CONTRAST_SDS).clip(0, 1), 0)
 
 
-def checkerboard(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Fields of two images in turn: edges of bone run on from one to the next where they agree."""
-    rows, columns = (np.arange(n) * CHECKER_PARTS // n for n in one.shape)
-    return np.where((rows[:, None] + columns) % 2 == 0, one, other)
-
-
 def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], title: str) -> Figure:
     """Four panels: X-ray; DRR; both in a checkerboard; the DRR's edges, labels and the CT's end over the X-ray.
 
@@ -79,7 +71,7 @@ def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], tit
     axes[0].set_title(f"X-ray {xray.name}")
     panel(axes[1], drr.where(covered, drr[covered].min()) if bool(covered.any()) else drr)
     axes[1].set_title("DRR at the pose")
-    axes[2].imshow(checkerboard(seen, shown), cmap="gray", interpolation="bilinear")
+    axes[2].imshow(compare_images(seen, shown, method="checkerboard"), cmap="gray", interpolation="bilinear")
     axes[2].set_title("X-ray and DRR in turn, local contrast")
     panel(axes[3], xray.image)
     edges = canny(shown, sigma=EDGE_SIGMA_PX, mask=covered.numpy(), low_threshold=0.15, high_threshold=0.35)
@@ -93,9 +85,7 @@ def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], tit
         one.set_xticks([])
         one.set_yticks([])
         _sides(one, xray, pose)
-    bar_px = 50 / xray.camera.pixel_spacing_mm[0]
-    axes[0].plot([4, 4 + bar_px], [height - 5, height - 5], color="white", linewidth=2, solid_capstyle="butt")
-    axes[0].text(4, height - 8, "50 mm on the detector", color="white", fontsize=7)
+    scale_bar(axes[0], BAR_MM / xray.camera.pixel_spacing_mm[0], f"{BAR_MM} mm on the detector")
     figure.suptitle(title)
     return figure
 
@@ -150,8 +140,9 @@ def write_gif(path: str | Path, patient: Patient, xray: Xray, poses: Sequence[Fl
     for index in picks:
         covered = coverage(patient.volume, xray.camera, poses[index][None])[0] > 0
         drr = render(patient.volume, xray.camera, poses[index][None])[0]
-        shown = checkerboard(local_contrast(xray.image, covered), local_contrast(drr, covered))
-        picture = Image.fromarray((shown * 255).astype(np.uint8))
+        seen, shown = (local_contrast(image, covered) for image in (xray.image, drr))
+        board = compare_images(seen, shown, method="checkerboard")
+        picture = Image.fromarray((board * 255).astype(np.uint8))
         frames.append(picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BILINEAR))
     durations = [GIF_MS] * (len(frames) - 1) + [20 * GIF_MS]
     with atomic_path(path) as temporary:

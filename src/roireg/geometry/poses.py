@@ -8,6 +8,9 @@ from torch import Tensor
 
 from roireg.geometry.se3 import se3_exp, translation
 
+# Distance from a C-arm's source to its isocentre as a fraction of that to its detector: near to what C-arms have.
+SOURCE_TO_ISOCENTER_FRACTION = 0.72
+
 
 def perturb(
     pose: Float[Tensor, "*B 4 4"], twist: Float[Tensor, "*B 6"], center_mm: Float[Tensor, "3"]

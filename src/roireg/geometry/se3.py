@@ -2,6 +2,7 @@
 
 import torch
 from jaxtyping import Float
+from roma import rotmat_to_rotvec
 from torch import Tensor
 
 SMALL_ANGLE_RAD = 1e-4
@@ -48,39 +49,9 @@ def se3_exp(twist: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 4 4"]:
     return torch.cat([upper, bottom.expand(*upper.shape[:-2], 1, 4)], dim=-2)
 
 
-def so3_log(rotation: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*B 3"]:
-    """Rotation vector (rad) of a rotation matrix, accurate from 0 to pi.
-
-    Goes through the unit quaternion (Shepperd's choice of the largest component), so that neither a small angle nor one
-    near pi divides by zero; at exactly pi one of the two equal axes is returned.
-    """
-    r = rotation
-    trace = r[..., 0, 0] + r[..., 1, 1] + r[..., 2, 2]
-    diagonal = torch.stack([r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]], dim=-1)
-    off = torch.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], dim=-1)
-    symmetric = r + r.transpose(-1, -2)
-    candidates = [torch.cat([(1 + trace)[..., None], off], dim=-1)]
-    for i in range(3):
-        entries = [off[..., i]]
-        for j in range(3):
-            entries.append(1 + 2 * diagonal[..., i] - trace if i == j else symmetric[..., i, j])
-        candidates.append(torch.stack(entries, dim=-1))
-    choice = torch.cat([trace[..., None], diagonal], dim=-1).argmax(-1)
-    stacked = torch.stack(candidates, dim=-2)
-    quaternion = stacked.gather(-2, choice[..., None, None].expand(*choice.shape, 1, 4)).squeeze(-2)
-    quaternion = quaternion / quaternion.norm(dim=-1, keepdim=True)
-    quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
-    w, xyz = quaternion[..., 0], quaternion[..., 1:]
-    sine_sq = (xyz * xyz).sum(-1)
-    small = sine_sq < (SMALL_ANGLE_RAD / 2) ** 2
-    sine = torch.where(small, torch.ones_like(sine_sq), sine_sq).sqrt()
-    scale = torch.where(small, 2 / w.clamp_min(0.5), 2 * torch.atan2(sine, w) / sine)
-    return xyz * scale[..., None]
-
-
 def se3_log(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 6"]:
-    """Inverse of `se3_exp`: rotation vector (rad) and translation part (mm) of the twist."""
-    rotation = so3_log(transform[..., :3, :3])
+    """Inverse of `se3_exp`: rotation vector (rad, of length 0 to pi) and translation part (mm) of the twist."""
+    rotation = rotmat_to_rotvec(transform[..., :3, :3])
     _, b, c = (x[..., None, None] for x in _exp_coefficients((rotation * rotation).sum(-1)))
     s = skew(rotation)
     eye = torch.eye(3, dtype=transform.dtype, device=transform.device).expand_as(s)

@@ -2,11 +2,13 @@
 
 import torch
 from jaxtyping import Float
+from roma import rotmat_to_rotvec
 from torch import Tensor
 
 from roireg.geometry.camera import Camera, project
-from roireg.geometry.se3 import invert, so3_log, transform_points
+from roireg.geometry.se3 import invert, transform_points
 
+# DeepFluoro's pixel spacing (mm), by which DiffPose's released code multiplies distances that are in mm already.
 LEGACY_FACTOR = 0.194
 
 
@@ -24,7 +26,7 @@ def projection_distances_mm(
     camera: Camera,
     landmarks_mm: Float[Tensor, "N 3"],
 ) -> Float[Tensor, "*B"]:
-    """`mpd_mm` of many poses: mean distance of the landmarks' projections on the detector plane, the paper's "mTRE"."""
+    """`mpd_mm` of many poses: mean distance of the landmarks' projections on the detector plane."""
     apart_px = project(landmarks_mm, camera, truths) - project(landmarks_mm, camera, estimates)
     return (apart_px * apart_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean(-1)
 
@@ -38,6 +40,9 @@ def registration_errors(
 ) -> dict[str, float]:
     r"""Errors of an estimated pose.
 
+    The paper's "mTRE" (section 3.1), an "average Euclidean distance between ... 3D landmark projections", may be
+    `mpd_mm`, or `mpd_legacy` if its code follows DiffPose's; it does not say which.
+
     Args:
         estimate, truth: `volume_from_camera`, mm.
         camera: the detector.
@@ -45,10 +50,10 @@ def registration_errors(
         isocenter_mm: origin at which the translation error is taken, volume frame.
 
     Returns:
-        `mpd_mm`: mean distance of the landmarks' projections on the detector plane; the paper's "mTRE".
+        `mpd_mm`: mean distance of the landmarks' projections on the detector plane.
         `mrpd_mm`: mean 3D distance of the projected points, each on its own pose's detector.
         `tre_mm`: mean 3D distance of the landmarks, moved rigidly.
-        `mpd_legacy`: `0.194 * mrpd_mm`, the figure of DiffPose's released code, too small by that factor.
+        `mpd_legacy`: `0.194 * mrpd_mm`, the figure of DiffPose's released code, which is not in mm.
         `rotation_deg`: geodesic angle of $R^\top \hat R$.
         `translation_mm`: distance of the isocentre's positions in the camera frame.
     """
@@ -63,6 +68,6 @@ def registration_errors(
         "mrpd_mm": float(mrpd),
         "tre_mm": float(moved.norm(dim=-1).mean()),
         "mpd_legacy": LEGACY_FACTOR * float(mrpd),
-        "rotation_deg": float(torch.rad2deg(so3_log(truth[:3, :3].T @ estimate[:3, :3]).norm())),
+        "rotation_deg": float(torch.rad2deg(rotmat_to_rotvec(truth[:3, :3].T @ estimate[:3, :3]).norm())),
         "translation_mm": float(offset.norm()),
     }

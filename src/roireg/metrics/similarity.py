@@ -21,6 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from roireg.metrics.overlap import dice_of_each
+
 Image = Float[Tensor, "B 1 H W"]
 Weight = Float[Tensor, "B 1 H W"]
 Masks = Float[Tensor, "B R H W"]
@@ -159,10 +161,8 @@ def dice(fixed: Masks, moving: Masks, weight: Weight | None = None, *, eps: floa
     Source: section 2.3; `monai.losses.DiceLoss(smooth_nr=0, smooth_dr=eps)`.
     """
     fixed, moving, weight = _compared(fixed, moving, weight)
-    in_fixed = (weight * fixed).sum((-2, -1))
-    overlap = (weight * fixed * moving).sum((-2, -1))
-    score = 2 * overlap / (in_fixed + (weight * moving).sum((-2, -1)) + eps)
-    shown = (in_fixed > 0).to(score.dtype)
+    score = dice_of_each(fixed, moving, weight, eps=eps)
+    shown = ((weight * fixed).sum((-2, -1)) > 0).to(score.dtype)
     return (shown * score).sum(1) / shown.sum(1).clamp(min=1)
 
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from jaxtyping import Float
+from roma import rotmat_to_rotvec
 from torch import Tensor
 
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray, expected_pose
 from roireg.geometry.camera import Camera, project
-from roireg.geometry.se3 import invert, so3_log, transform_points
+from roireg.geometry.se3 import invert, transform_points
 from roireg.register.gauss_newton import register_gauss_newton
 from roireg.register.levels import Problem, level
 from roireg.register.settings import GaussNewtonSettings
@@ -111,7 +112,7 @@ def _of_one(
     predicted = spread(joint, pose, xray.camera, patient.center_mm, shown)
     expected = expected_pose(patient, xray)
     moved = transform_points(pose @ invert(expected), patient.center_mm[None])[0] - patient.center_mm
-    turned = so3_log(pose[:3, :3] @ expected[:3, :3].T).norm()
+    turned = rotmat_to_rotvec(pose[:3, :3] @ expected[:3, :3].T).norm()
     evidence = Evidence(
         ncc=fit.ncc,
         counted=fit.counted,

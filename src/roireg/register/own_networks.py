@@ -17,6 +17,7 @@ from roireg.encode.settings import checkpoint_beside as encoder_checkpoint
 from roireg.encode.settings import encoder_settings, material
 from roireg.encode.train import Run, train_encoder
 from roireg.errors import InputError
+from roireg.metrics.overlap import dice_of_each
 from roireg.segment.batches import Fold
 from roireg.segment.examples import drr_examples
 from roireg.segment.model import Segmenter, load_segmenter, roi_numbers
@@ -35,7 +36,7 @@ def synthesis_settings(config: dict[str, Any], drrs: int, rois: Sequence[str]) -
     """The config's way of drawing DRRs; without ROIs every view will do."""
     prepare = config["prepare"]
     settings = settings_from_config(config["synthesize"], prepare["mu_water_per_mm"], prepare["mu_bone_per_mm"])
-    return replace(settings, count=drrs, min_roi_share=settings.min_roi_share if rois else 0.0)
+    return replace(settings, count=drrs, min_roi_fraction=settings.min_roi_fraction if rois else 0.0)
 
 
 def drawn_pool(
@@ -191,7 +192,4 @@ def roi_overlap(segmenter: Segmenter, patient: Patient, xray: Xray, pose: torch.
     count = len(segmenter.rois)
     projected = roi_channels(project_rois(roi_volumes(patient, segmenter.rois), xray.camera, pose[None]), count)[0]
     found = roi_channels(roi_numbers(segmenter.probabilities(xray.image[None])), count)[0]
-    both = (projected * found).sum(dim=(1, 2))
-    sizes = projected.sum(dim=(1, 2)) + found.sum(dim=(1, 2))
-    shown = sizes > 0
-    return float((2 * both[shown] / sizes[shown]).mean()) if bool(shown.any()) else 0.0
+    return float(dice_of_each(projected, found).nanmean().nan_to_num())

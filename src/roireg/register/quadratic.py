@@ -45,14 +45,14 @@ class Pixels:
         share: weights that sum to 1.
         mass: sum of weights in the window of each pixel.
         fixed: the normalised X-ray.
-        price: what the objective is charged for covering too little of the image.
+        coverage_penalty: what the objective is charged for covering too little of the image.
     """
 
     weight: Float[Tensor, "B 1 H W"]
     share: Float[Tensor, "B 1 H W"]
     mass: Float[Tensor, "B 1 H W"]
     fixed: Float[Tensor, "B 1 H W"]
-    price: Float[Tensor, "B"]
+    coverage_penalty: Float[Tensor, "B"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +106,18 @@ def normalised(jet: Jet, weight: Tensor, share: Tensor, mass: Tensor, level: Lev
     return _standardised(_locally_normalised(jet, weight, share, mass, level), share)
 
 
-def _pixels(level: Level, weight: Float[Tensor, "B 1 H W"], price: Float[Tensor, "B"]) -> Pixels:
+def _pixels(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Float[Tensor, "B"]) -> Pixels:
     share = weight / weight.sum(dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
     mass = _window_sum(weight, level).clamp_min(TINY)
     fixed = normalised(level.fixed.expand_as(weight), weight, share, mass, level)
-    return Pixels(weight, share, mass, fixed, price)
+    return Pixels(weight, share, mass, fixed, coverage_penalty)
 
 
 def pixels_at(level: Level, poses: Float[Tensor, "B 4 4"]) -> Pixels:
     """The pixels that count at the poses."""
     weight = level.weight(poses)
-    price = (1 - weight.mean(dim=(1, 2, 3)) / MIN_SHARE).clamp_min(0)
-    return _pixels(level, weight, price.double())
+    coverage_penalty = (1 - weight.mean(dim=(1, 2, 3)) / MIN_SHARE).clamp_min(0)
+    return _pixels(level, weight, coverage_penalty.double())
 
 
 def without_outliers(level: Level, pixels: Pixels, jet: Jet) -> Pixels:
@@ -129,7 +129,7 @@ def without_outliers(level: Level, pixels: Pixels, jet: Jet) -> Pixels:
     sd = magnitude.nanmedian(dim=1).values / MAD_OF_NORMAL
     ratio = residual / (TUKEY * sd.clamp_min(TINY)[:, None, None, None])
     factor = (1 - ratio.square()).clamp_min(0).square()
-    return _pixels(level, pixels.weight * factor, pixels.price)
+    return _pixels(level, pixels.weight * factor, pixels.coverage_penalty)
 
 
 def objective(level: Level, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B"]:
@@ -137,7 +137,7 @@ def objective(level: Level, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B"]
     pixels = pixels_at(level, poses)
     moving = render(level.volume, level.camera, poses, level.step_mm)[:, None]
     residual = normalised(moving, pixels.weight, pixels.share, pixels.mass, level) - pixels.fixed
-    return _mean(residual.square(), pixels.share)[:, 0, 0, 0].double() / 2 + pixels.price
+    return _mean(residual.square(), pixels.share)[:, 0, 0, 0].double() / 2 + pixels.coverage_penalty
 
 
 def image_jet(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> Jet:
@@ -164,7 +164,7 @@ def quadratic(level: Level, pixels: Pixels, jet: Jet) -> Quadratic:
     columns = jet[:, 1:].flatten(2)
     weighted = columns * share
     return Quadratic(
-        objective=0.5 * (share * residual.square()).sum(dim=(1, 2)).double() + pixels.price,
+        objective=0.5 * (share * residual.square()).sum(dim=(1, 2)).double() + pixels.coverage_penalty,
         gradient=(weighted @ residual.transpose(1, 2))[..., 0].double(),
         hessian=(weighted @ columns.transpose(1, 2)).double(),
     )

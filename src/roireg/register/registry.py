@@ -59,6 +59,7 @@ class OptimizerKind:
         register_jointly: X-rays of one rig from one start `volume_from_rig` (mm) to one trace; None if it cannot.
         builtin_similarity: it has an objective of its own, so a method writes `similarity: builtin`.
         on_gpu: it can use a GPU, and optimizes several X-rays together there.
+        equal_iterations: every iteration costs the same, so that a few tell what all will cost.
         roi_terms: the types of ROI terms that go with it.
     """
 
@@ -67,6 +68,7 @@ class OptimizerKind:
     register_jointly: Callable[[Patient, Sequence[Problem], Float[Tensor, "4 4"], MethodSettings], Trace] | None
     builtin_similarity: bool
     on_gpu: bool
+    equal_iterations: bool
     roi_terms: frozenset[str]
 
 
@@ -107,14 +109,21 @@ def _gauss_newton_jointly(
 
 OPTIMIZERS = {
     "adam": OptimizerKind(
-        AdamSettings, _adam, None, builtin_similarity=False, on_gpu=True, roi_terms=frozenset({"dice", "mask"})
+        AdamSettings,
+        _adam,
+        register_jointly=None,
+        builtin_similarity=False,
+        on_gpu=True,
+        equal_iterations=True,
+        roi_terms=frozenset({"dice", "mask"}),
     ),
     "gauss_newton": OptimizerKind(
         GaussNewtonSettings,
         _gauss_newton,
-        _gauss_newton_jointly,
+        register_jointly=_gauss_newton_jointly,
         builtin_similarity=True,
         on_gpu=False,
+        equal_iterations=False,
         roi_terms=frozenset({"mask"}),
     ),
 }

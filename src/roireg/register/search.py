@@ -119,7 +119,7 @@ def _from(
 
 
 def images_agree(judged: Judgement) -> bool:
-    """True if every X-ray already meets the thresholds of `trusted` on images, whatever else speaks against the pose."""
+    """True if every X-ray meets the thresholds of `trusted` on images, whatever else speaks against the pose."""
     return all(
         one.evidence.ncc >= THRESHOLDS.trusted_ncc
         and one.evidence.projection_sd_mm <= THRESHOLDS.trusted_sd_mm

@@ -40,7 +40,6 @@ class Fit:
     Attributes:
         ncc: of the locally normalised images, on the pixels that count.
         counted: share of the image that counts, by coverage and excluded bones.
-        outliers: share of that which Tukey's weights take away.
         residual: what is minimised at the pose: half the mean squared residual, outliers taken away.
         information: `(6, 6)` H, per rad and mm, rotations about the patient's centre, along the volume's axes.
         scatter: `(6, 6)` of the gradient.
@@ -48,7 +47,6 @@ class Fit:
 
     ncc: float
     counted: float
-    outliers: float
     residual: float
     information: Float[Tensor, "6 6"]
     scatter: Float[Tensor, "6 6"]
@@ -68,7 +66,6 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
     return Fit(
         ncc=float(1 - 0.5 * (seen.share[0, 0] * plain.square()).sum()),
         counted=float(seen.weight.mean()),
-        outliers=float(1 - kept.weight.sum() / seen.weight.sum().clamp_min(1e-12)),
         residual=float(0.5 * (share * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
         scatter=(gradient @ gradient.T).double(),
@@ -115,7 +112,7 @@ def spread(
     pose: Float[Tensor, "4 4"],
     camera: Camera,
     center_mm: Float[Tensor, "3"],
-    reference_mm: Float[Tensor, "N 3"],
+    bone_points_mm: Float[Tensor, "N 3"],
 ) -> Spread:
     """What a covariance means to one X-ray.
 
@@ -124,7 +121,7 @@ def spread(
         pose: `volume_from_camera`, mm.
         camera: the detector.
         center_mm: volume frame.
-        reference_mm: points whose projections are looked at, volume frame.
+        bone_points_mm: points whose projections are looked at, volume frame.
 
     Returns:
         Standard deviations; `projection_mm` is the root of the points' mean squared shift on the detector, infinite
@@ -135,7 +132,7 @@ def spread(
     pixel_mm = covariance.new_tensor(camera.pixel_spacing_mm)
 
     def shadows(twist: Float[Tensor, "6"]) -> Float[Tensor, "M"]:
-        return (project(reference_mm, camera, perturb(pose, twist, center_mm)) * pixel_mm).flatten()
+        return (project(bone_points_mm, camera, perturb(pose, twist, center_mm)) * pixel_mm).flatten()
 
     jacobian = torch.autograd.functional.jacobian(shadows, torch.zeros(6, dtype=torch.float64))
     shift = (jacobian @ covariance @ jacobian.T).diagonal().clamp_min(0)

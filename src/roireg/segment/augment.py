@@ -34,23 +34,23 @@ class AugmentSettings:
         probability: of each of gamma, noise and boxes.
         mirror_probability: of left becoming right, in the image and in the ROIs' names.
         invert_probability: of bright becoming dark.
-        rotation_deg, shift_share, scale_share: of the affine map; shift and scale as shares of the image's size.
+        rotation_deg, shift_fraction, scale_fraction: of the affine map; shift and scale as shares of the image's size.
         gamma: range of the exponent.
         noise_sd: largest standard deviation.
         boxes: largest number of occluding boxes.
-        box_share: largest side of a box as a share of the image's size.
+        box_fraction: largest side of a box as a share of the image's size.
     """
 
     probability: float
     mirror_probability: float
     invert_probability: float
     rotation_deg: float
-    shift_share: float
-    scale_share: float
+    shift_fraction: float
+    scale_fraction: float
     gamma: tuple[float, float]
     noise_sd: float
     boxes: int
-    box_share: float
+    box_fraction: float
 
 
 def inverted(image: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
@@ -63,7 +63,7 @@ def augmentation(settings: AugmentSettings, size_px: int) -> Compose:
 
     What the affine map draws in from outside the image is background and dark, as behind a collimator's edge.
     """
-    reach = settings.shift_share * size_px
+    reach = settings.shift_fraction * size_px
     return Compose(
         [
             RandAffined(
@@ -71,7 +71,7 @@ def augmentation(settings: AugmentSettings, size_px: int) -> Compose:
                 prob=1.0,
                 rotate_range=np.deg2rad(settings.rotation_deg),
                 translate_range=(reach, reach),
-                scale_range=(settings.scale_share, settings.scale_share),
+                scale_range=(settings.scale_fraction, settings.scale_fraction),
                 mode=["bilinear", "nearest"],
                 padding_mode="zeros",
             ),
@@ -83,7 +83,7 @@ def augmentation(settings: AugmentSettings, size_px: int) -> Compose:
                 holes=1,
                 max_holes=settings.boxes,
                 spatial_size=1,
-                max_spatial_size=max(1, round(settings.box_share * size_px)),
+                max_spatial_size=max(1, round(settings.box_fraction * size_px)),
                 fill_value=OPAQUE,
             ),
             RandLambdad(["image"], func=inverted, prob=settings.invert_probability),

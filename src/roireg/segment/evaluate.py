@@ -17,6 +17,7 @@ from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.files import atomic_path
+from roireg.metrics.overlap import dice_of_each
 from roireg.segment.model import Segmenter, roi_numbers
 
 XRAY, DRR = "xray", "drr"
@@ -40,9 +41,7 @@ class Segmented:
 def roi_dice(found: UInt8[Tensor, "H W"], truth: UInt8[Tensor, "H W"], count: int) -> Float[Tensor, "R"]:
     """Dice coefficient of each ROI, NaN where the truth does not show it."""
     a, b = roi_channels(found[None], count)[0], roi_channels(truth[None], count)[0]
-    in_truth = b.sum((-2, -1))
-    dice = 2 * (a * b).sum((-2, -1)) / (a.sum((-2, -1)) + in_truth)
-    return dice.where(in_truth > 0, torch.nan)
+    return dice_of_each(a, b).where(b.any(-1).any(-1), torch.nan)
 
 
 def segment_specimen(

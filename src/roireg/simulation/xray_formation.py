@@ -36,7 +36,6 @@ BIN_WEIGHTS = np.array([0.12, 0.24, 0.28, 0.22, 0.14])
 SOFT_END_HU = 100.0
 BONE_FULL_HU = 1600.0
 BONE_G_PER_CM3 = 1.92
-SOFT_END_G_PER_CM3 = 1.1
 MUSCLE_G_PER_CM3 = 1.05
 AIR_HU = -900.0
 IMPLANT_G_PER_CM3 = 4.0
@@ -125,11 +124,7 @@ class Body:
 
 def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
     """The smallest box `(z, y, x)` around the true voxels; a single voxel if there are none."""
-    box = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 1))
-    return tuple(box)
+    return ndimage.find_objects(mask, max_label=1)[0] or (slice(0, 1),) * 3
 
 
 def _body(density: np.ndarray, box: tuple[slice, slice, slice], volume_from_voxel: np.ndarray) -> Body:

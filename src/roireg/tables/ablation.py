@@ -3,17 +3,21 @@
 import pandas as pd
 
 from roireg.metrics.statistics import CHANGE_MM, paired_change, summarize
+from roireg.tables import cells as text
 from roireg.tables.comparison import Cell
+from roireg.tables.paper import INTERVAL_NOTE, TEST_NOTE
 from roireg.tables.table import Table
 
 ABLATION_NOTES = (
     "Difference: median over X-rays of mpd minus that of the row compared with, on the same X-rays from the same "
-    "starts, negative where the change helps, with a 95% bootstrap over specimens. Better / worse: by more than "
-    f"{CHANGE_MM} mm. p: two-sided Wilcoxon signed-rank test.",
+    "starts, negative where the change helps, with its interval. Better / worse: by more than "
+    f"{CHANGE_MM} mm.",
+    INTERVAL_NOTE,
+    TEST_NOTE,
     "Compared with: a ROI term with none under the same weights; none with none under the first weights.",
     "mpd: mean distance of the projected landmarks under true and estimated pose on the detector plane. SRR: share "
-    "with mpd below 1 mm; failures count; 95% bootstrap over specimens. Starts: X-rays, each counted once for every "
-    "seed of the start.",
+    "with mpd below 1 mm; a registration without a result counts as a failure. Starts: X-rays, each counted once for "
+    "every seed of the start.",
 )
 FIRST = ("–",) * 4
 
@@ -43,26 +47,25 @@ def ablation(rows: pd.DataFrame, cells: list[Cell], seed: int) -> Table:
 
 def _shown(s: dict[str, float]) -> dict[str, str]:
     return {
-        "mpd mm": f"{s['mpd_mm_mean']:.2f} ± {s['mpd_mm_sd']:.2f}",
-        "SRR": f"{s['srr_1mm']:.0%} ({s['srr_1mm_ci_low']:.0%} to {s['srr_1mm_ci_high']:.0%})",
+        "mpd mm": text.spread(s, "mpd_mm", 2),
+        "SRR": text.success(s),
         "mpd median mm": f"{s['mpd_mm_median']:.2f}",
         "p95 mm": f"{s['mpd_mm_p95']:.2f}",
         "<2 / <5 / <10 mm": f"{s['srr_2mm']:.0%} / {s['srr_5mm']:.0%} / {s['srr_10mm']:.0%}",
         "start mpd mm": f"{s['init_mpd_mm_median']:.1f}",
         "s per X-ray": f"{s['seconds_median']:.1f}",
-        "starts": f"{s['xrays']}",
+        "starts": text.runs(s),
     }
 
 
 def _shown_change(reference: str, change: dict[str, float]) -> dict[str, str]:
-    columns = ("compared with", "difference mm", "better / worse", "p")
+    columns = ("compared with", "difference mm", "better / worse", "p (smallest possible)")
     if not change:
         return dict(zip(columns, FIRST, strict=True))
-    interval = f"{change['difference_ci_low']:+.2f} to {change['difference_ci_high']:+.2f}"
     values = (
         reference,
-        f"{change['difference_median']:+.2f} ({interval})",
+        text.change(change),
         f"{change['better']} / {change['worse']}",
-        f"{change['paired_p']:.1g}",
+        text.p_value(change["paired_p"], change["paired_p_smallest"]),
     )
     return dict(zip(columns, values, strict=True))

@@ -8,44 +8,47 @@ import pandas as pd
 
 from roireg.files import atomic_path, write_csv
 
+# Characters that LaTeX's text fonts lack or show as others.
+LATEX_SYMBOLS = {"±": r"$\pm$", "×": r"$\times$", "–": "--", "°": r"$^\circ$", "<": "$<$", ">": "$>$"}
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """`numbers` for machines, `text` (Markdown) and `latex` for people, notes apart."""
+    """`numbers` for machines, `text` (Markdown) and `latex` for people, notes apart.
+
+    Raises:
+        ValueError: two columns have the same title.
+    """
 
     numbers: pd.DataFrame
     shown: pd.DataFrame
 
+    def __post_init__(self) -> None:
+        titles = self.shown.columns.str.strip()
+        if not titles.is_unique:
+            raise ValueError(f"two columns have the same title: {titles[titles.duplicated()].tolist()}")
+
     @property
     def text(self) -> str:
         """The table for people, as Markdown."""
-        header = list(self.shown.columns)
-        lines = [header, ["---"] * len(header), *self.shown.to_numpy().tolist()]
-        return "\n".join("| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines)
+        cells = self.shown.map(_markdown).rename(columns=_markdown)
+        return cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
 
     @property
     def latex(self) -> str:
-        """The table for people, as LaTeX."""
-        symbols = {character: "\\" + character for character in "&%$#_{}"} | {
-            "±": r"$\pm$",
-            "–": "--",
-            "°": r"$^\circ$",
-            "<": "$<$",
-            ">": "$>$",
-            "\\": r"\textbackslash{}",
-            "~": r"\textasciitilde{}",
-            "^": r"\textasciicircum{}",
-        }
+        """The table for people, as LaTeX for the package booktabs."""
+        styled = self.shown.style.hide(axis="index").format(_latex, escape="latex")
+        return styled.format_index(_latex, escape="latex", axis="columns").to_latex(hrules=True).rstrip("\n")
 
-        def escaped(text: object) -> str:
-            return "".join(symbols.get(character, character) for character in str(text))
 
-        rows = [list(self.shown.columns), *self.shown.to_numpy().tolist()]
-        body = [" & ".join(escaped(cell) for cell in row) + r" \\" for row in rows]
-        columns = "l" * len(self.shown.columns)
-        return "\n".join(
-            [rf"\begin{{tabular}}{{{columns}}}", r"\hline", body[0], r"\hline", *body[1:], r"\hline", r"\end{tabular}"]
-        )
+def _markdown(cell: object) -> str:
+    """A cell that adds no column."""
+    return str(cell).replace("|", r"\|")
+
+
+def _latex(escaped: object) -> str:
+    """A cell after pandas escaped what LaTeX reads as commands."""
+    return str(escaped).translate(str.maketrans(LATEX_SYMBOLS))
 
 
 def write_table(table: Table, csv: str | Path, markdown: str | Path, latex: str | Path, notes: Iterable[str]) -> None:

@@ -6,16 +6,10 @@ import numpy as np
 import pandas as pd
 
 from roireg.metrics.statistics import specimen_bootstrap
+from roireg.tables.paper import COMPARABLE_NOTE, INTERVAL_NOTE, PAPER_TABLE2
 from roireg.tables.table import Table
 
 IMAGES = {"xray": "X-ray", "drr": "DRR"}
-# Table 2 of the paper (MICCAI 2025), mean ± SD over the images of DeepFluoro, leave one specimen out.
-PAPER_TABLE2 = {
-    ("unet", "xray"): "0.81 ± 0.07",
-    ("unet", "drr"): "0.80 ± 0.07",
-    ("medsam", "xray"): "0.85 ± 0.07",
-    ("medsam", "drr"): "0.85 ± 0.06",
-}
 ROI_SEPARATOR = " / "
 
 TABLE2_NOTES = (
@@ -24,8 +18,8 @@ TABLE2_NOTES = (
     "DRR: rendered at the X-ray's true pose; its truth is the CT's labels projected at that pose. X-ray: the dataset's "
     "own masks, with bones where they were at the exposure.",
     "MedSAM is prompted with the box of each ROI's true mask, as a user would draw it; the U-Net gets the image only.",
-    "Interval: 95% bootstrap over specimens. Paper: WSReg, Table 2, on DeepFluoro, with U-Net and MedSAM (vit_b) "
-    "trained on X-rays only; another data set than this one.",
+    INTERVAL_NOTE,
+    "Paper: WSReg, Table 2, on DeepFluoro, with U-Net and MedSAM trained on X-rays only; " + COMPARABLE_NOTE,
 )
 
 
@@ -81,7 +75,7 @@ def _shown_row(entry: dict, image: str, s: dict[str, float], by_roi: pd.Series, 
         "learned from": " and ".join({"xrays": "X-rays", "drrs": "DRRs"}[kind] for kind in entry["train_on"]),
         "image": image,
         "Dice": " ± ".join(cell("dice_mean", "dice_sd")) if s["images"] else "no masks",
-        "paper": paper,
+        "paper: Dice": paper,
         "95% interval": " to ".join(cell("dice_mean_ci_low", "dice_mean_ci_high")),
         "median": cell("dice_median")[0],
         "worst": cell("dice_min")[0],

@@ -36,8 +36,8 @@ class SynthesisSettings:
             the image), y (down) and z (along the central ray).
         bone_contrast: range of the factor on the attenuation of bone, uniform (DiffPose: 1 to 10).
         bone_above_per_mm: what attenuates more is bone.
-        min_roi_share: least share of the pixels that ROIs must cover; other poses are drawn again.
-        continued_share: share of the DRRs in which tissue goes on beyond the ends of the CT, as in an X-ray.
+        min_roi_fraction: least fraction of the pixels that ROIs must cover; other poses are drawn again.
+        continued_fraction: fraction of the DRRs in which tissue goes on beyond the ends of the CT, as in an X-ray.
         continued_mm: how far it goes on.
     """
 
@@ -46,8 +46,8 @@ class SynthesisSettings:
     translation_sd_mm: tuple[float, float, float]
     bone_contrast: tuple[float, float]
     bone_above_per_mm: float
-    min_roi_share: float
-    continued_share: float
+    min_roi_fraction: float
+    continued_fraction: float
     continued_mm: float
 
 
@@ -79,8 +79,8 @@ def settings_from_config(synthesize: dict, mu_water_per_mm: float, mu_bone_per_m
         translation_sd_mm=tuple(synthesize["translation_sd_mm"]),
         bone_contrast=tuple(synthesize["bone_contrast"]),
         bone_above_per_mm=float(attenuation_from_hu(bone_hu, mu_water_per_mm, mu_bone_per_mm)),
-        min_roi_share=synthesize["min_roi_share"],
-        continued_share=synthesize["continued_share"],
+        min_roi_fraction=synthesize["min_roi_fraction"],
+        continued_fraction=synthesize["continued_fraction"],
         continued_mm=synthesize["continued_mm"],
     )
 
@@ -135,7 +135,7 @@ class Synthesizer:
         """
         pose, numbers = self._view(rng)
         factor = rng.uniform(*self.settings.bone_contrast)
-        body, bone = self._continued if rng.uniform() < self.settings.continued_share else self._scanned
+        body, bone = self._continued if rng.uniform() < self.settings.continued_fraction else self._scanned
         # Line integrals add, so a contrast costs no volume of its own.
         there = pose[None].to(self._device)
         integrals = render(body, self.camera, there, self.step_mm)
@@ -151,13 +151,13 @@ class Synthesizer:
         for _ in range(TRIES):
             pose = drawn_pose(self.pa, self.patient.center_mm, self.settings, rng)
             numbers = project_rois(self._masks, self.camera, pose[None])[0]
-            if (numbers > 0).float().mean() >= self.settings.min_roi_share:
+            if (numbers > 0).float().mean() >= self.settings.min_roi_fraction:
                 return pose, numbers
-        share = f"{self.settings.min_roi_share:.0%}"
+        share = f"{self.settings.min_roi_fraction:.0%}"
         raise InputError(
             "config: synthesize",
             f"{self.patient.name}: none of {TRIES} poses shows ROIs on {share} of the image",
-            "Lower the standard deviations or `min_roi_share`",
+            "Lower the standard deviations or `min_roi_fraction`",
         )
 
 

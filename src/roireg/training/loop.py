@@ -24,7 +24,6 @@ from roireg.files import atomic_path
 
 # Fused: a sixth of the time on a CPU, where a small network's step is mostly overhead.
 OPTIMIZERS = {
-    "sgd": torch.optim.SGD,
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),
 }

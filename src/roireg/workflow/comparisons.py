@@ -1,13 +1,11 @@
-"""Methods that tables ask for by the dozen: entries made from a few words of the config, all else alike."""
+"""Expands Table 3 and the ablation into entries of `methods` and `initial_poses`, alike but for what is compared."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from roireg.register.registry import OPTIMIZERS
 from roireg.tables.comparison import Cell, Pair
-
-# The ROI term of a method without one.
-NO_ROI = "none"
-# The similarity of an optimizer that brings its own.
-OWN = "own"
+from roireg.workflow.schema.methods import BUILTIN, NO_ROI
 
 
 def seeded(name: str, added: int) -> str:
@@ -21,7 +19,7 @@ def seed_parts(name: str) -> tuple[str, int]:
     return plain, int(added or 0)
 
 
-def table3_pairs(config: dict[str, Any]) -> dict[str, Pair]:
+def table3_pairs(config: Mapping[str, Any]) -> dict[str, Pair]:
     """Methods of Table 3, without and with the ROI term, by similarity."""
     table = config["tables"]["table3"]
     return {
@@ -33,8 +31,8 @@ def table3_pairs(config: dict[str, Any]) -> dict[str, Pair]:
     }
 
 
-def ablation_cells(config: dict[str, Any]) -> list[Cell]:
-    """Rows of the ablation: every ROI term under every weight map and optimizer that it goes with.
+def ablation_cells(config: Mapping[str, Any]) -> list[Cell]:
+    """Rows of the ablation: every ROI term under all weights and every optimizer that it goes with.
 
     A row with a ROI term is compared with the one without, under the same weights; one without is compared with the
     one of the first weights; and the first one of an optimizer with that of the first optimizer.
@@ -49,21 +47,21 @@ def ablation_cells(config: dict[str, Any]) -> list[Cell]:
     return cells
 
 
-def _rois_of(config: dict[str, Any], optimizer: str) -> list[str]:
+def _rois_of(config: Mapping[str, Any], optimizer: str) -> list[str]:
     """No ROI term, then those of the table that go with an optimizer."""
     table, terms = config["tables"]["ablation"], config["roi_terms"]
-    any_term = config["optimizers"][optimizer]["type"] != "gauss_newton"
-    return [NO_ROI, *(roi for roi in table["rois"] if any_term or terms[roi]["type"] == "mask")]
+    allowed = OPTIMIZERS[config["optimizers"][optimizer]["type"]].roi_terms
+    return [NO_ROI, *(roi for roi in table["rois"] if terms[roi]["type"] in allowed)]
 
 
-def _cell_names(config: dict[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...]:
+def _cell_names(config: Mapping[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...]:
     name = f"ablation.{optimizer}.{weights}.{roi}"
     return tuple(seeded(name, n) for n in config["tables"]["ablation"]["seeds"])
 
 
-def _reference(config: dict[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...] | None:
+def _reference(config: Mapping[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...] | None:
     table = config["tables"]["ablation"]
-    first_optimizer, first_weights = table["optimizers"][0], next(iter(table["weights"]))
+    first_optimizer, first_weights = table["optimizers"][0], table["weights"][0]
     if roi != NO_ROI:
         return _cell_names(config, optimizer, weights, NO_ROI)
     if weights != first_weights:
@@ -73,7 +71,7 @@ def _reference(config: dict[str, Any], optimizer: str, weights: str, roi: str) -
     return None
 
 
-def grid_methods(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def comparison_methods(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Entries of `methods` for Table 3 and the ablation."""
     methods = {}
     table = config["tables"]["table3"]
@@ -85,27 +83,27 @@ def grid_methods(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 methods[name] = {"label": name, "init": start, "similarity": similarity, "roi": roi, **shared}
     table = config["tables"]["ablation"]
     for cell in ablation_cells(config):
-        own = config["optimizers"][cell.optimizer]["type"] == "gauss_newton"
+        builtin = OPTIMIZERS[config["optimizers"][cell.optimizer]["type"]].builtin_similarity
         for name, seed in zip(cell.methods, table["seeds"], strict=True):
             methods[name] = {
                 "label": name,
                 "init": seeded(table["init"], seed),
-                "similarity": OWN if own else table["similarity"],
+                "similarity": BUILTIN if builtin else table["similarity"],
                 "roi": cell.roi,
                 "optimizer": cell.optimizer,
-                "weights": table["weights"][cell.weights],
+                "weights": cell.weights,
                 "xrays": table["xrays_per_specimen"],
             }
     return methods
 
 
-def grid_starts(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def comparison_starts(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Entries of `initial_poses` for the seeds of those tables: another encoder's poses, or other random numbers."""
     starts = {}
     for table in (config["tables"]["table3"], config["tables"]["ablation"]):
         entry = config["initial_poses"].get(table["init"])
         for seed in table["seeds"]:
             if seed and entry:
-                changed = {"encoder": seeded(entry["encoder"], seed)} if entry["type"] == "encoder" else {}
+                changed = {"encoder": seeded(entry["encoder"], seed)} if "encoder" in entry else {}
                 starts[seeded(table["init"], seed)] = {**entry, **changed}
     return starts

@@ -11,16 +11,15 @@ DATA_SUFFIXES = {".html", ".css", ".js"}
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """The code without strings that stand alone: docstrings, also those below the fields of a class."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
+            node.body = [statement for statement in node.body if not _is_text(statement)]
     return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _imported_names(tree: ast.Module) -> set[str]:

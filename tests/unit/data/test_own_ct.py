@@ -7,7 +7,8 @@ import SimpleITK as sitk
 import torch
 from own_patient import itk_image, write_ct_series, write_volume
 
-from roireg.data.readers.ct import frame_of, read_image, read_patient
+from roireg.data.readers.ct import read_patient
+from roireg.data.readers.image import frame_of, read_image
 from roireg.data.volume import attenuation_from_hu
 from roireg.errors import InputError
 
@@ -56,6 +57,14 @@ def test_every_format_gives_the_same_patient(folder, name):
     assert patient.facts["axes"].startswith("LPS")
 
 
+@pytest.mark.parametrize("name", ["ct.nii.gz", "ct.nii"])
+def test_a_nifti_file_that_is_cut_off_is_refused(tmp_path, name):
+    path = write_volume(tmp_path / name, HU, FRAME)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="cut off"):
+        read_image(path)
+
+
 def test_fine_voxels_are_averaged_where_they_are(folder):
     path = write_volume(folder / "fine.nii.gz", HU, FRAME)
     fine, coarse = read_patient(path, voxel_mm=1.0), read_patient(path, voxel_mm=7.0)
@@ -85,7 +94,9 @@ def test_reference_points_lie_in_bone(folder):
     voxels = (
         (
             torch.linalg.inv(patient.volume.volume_from_voxel)[:3]
-            @ torch.cat([patient.reference_mm, torch.ones(len(patient.reference_mm), 1, dtype=torch.float64)], dim=1).T
+            @ torch.cat(
+                [patient.bone_points_mm, torch.ones(len(patient.bone_points_mm), 1, dtype=torch.float64)], dim=1
+            ).T
         )
         .T.round()
         .long()

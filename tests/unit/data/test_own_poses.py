@@ -28,7 +28,7 @@ POSE = perturb(pa_pose(CENTER, 720.0), TWIST, CENTER)
 
 @pytest.fixture
 def stored(tmp_path) -> StoredPose:
-    write_json(tmp_path / "pose.json", {**pose_entries(POSE, CAMERA), "reference_mm": POINTS.tolist()})
+    write_json(tmp_path / "pose.json", {**pose_entries(POSE, CAMERA), "bone_points_mm": POINTS.tolist()})
     return read_pose(tmp_path / "pose.json")
 
 

@@ -186,7 +186,7 @@ def test_without_a_network_the_error_is_one_line_and_nothing_is_left(tmp_path, m
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LPS", "LAS", "SRP"])
-def test_ras_becomes_lps(codes):
+def test_ras_becomes_lps(tmp_path, codes):
     array = np.arange(4 * 5 * 6, dtype=np.int16).reshape(4, 5, 6)
     affine = np.diag([2.0, 3.0, 4.0, 1.0])
     affine[:3, 3] = -10.0, 20.0, 30.0
@@ -194,13 +194,21 @@ def test_ras_becomes_lps(codes):
     image = nibabel.Nifti1Image(array, affine).as_reoriented(
         nibabel.orientations.ornt_transform(nibabel.orientations.axcodes2ornt("RAS"), target)
     )
-    values, volume_from_voxel = anatomy.lps_from_nifti(image)
+    nibabel.save(image, tmp_path / "turned.nii")
+    values, volume_from_voxel = anatomy.read_upright(tmp_path / "turned.nii")
     np.testing.assert_allclose(np.diag(volume_from_voxel), [2, 3, 4, 1])
     for index in np.ndindex(array.shape):
         right, front, up = (affine @ [*index, 1.0])[:3]
         voxel = np.linalg.inv(volume_from_voxel) @ [-right, -front, up, 1.0]
         x, y, z = np.rint(voxel[:3]).astype(int)
         assert values[z, y, x] == array[index]
+
+
+def test_a_ct_that_is_cut_off_is_refused(tmp_path, files):
+    broken = tmp_path / "ct.nii.gz"
+    broken.write_bytes(files[0].read_bytes()[:-1000])
+    with pytest.raises(InputError, match=r"cut off.*Run the download again"):
+        anatomy.load_anatomy(broken, files[1])
 
 
 def test_labels_get_deepfluoro_ids_and_the_lower_sacrum_none(patient):

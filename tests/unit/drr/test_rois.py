@@ -150,10 +150,3 @@ def test_the_box_of_one_pixel_is_that_pixel():
     boxes = roi_boxes_px(numbers, 2)[0]
     assert boxes[1].tolist() == [7, 4, 7, 4]
     assert boxes[0].isnan().all()
-
-
-def test_boxes_are_made_on_the_device_of_the_maps():
-    # `meta` stands for a GPU: it too refuses to mix with tensors of the CPU.
-    boxes = roi_boxes_px(torch.zeros(2, 5, 5, dtype=torch.uint8, device="meta"), COUNT)
-    assert boxes.device.type == "meta"
-    assert boxes.shape == (2, COUNT, 4)

@@ -17,7 +17,7 @@ import torch
 from builders import small_specimen
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from roireg.data.specimen import Specimen
+from roma import rotmat_to_rotvec
 from safetensors import safe_open
 from safetensors.torch import save_file
 from scipy.linalg import logm
@@ -50,17 +50,12 @@ from roireg.errors import InputError
 from roireg.files import write_csv
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.poses import perturb
-from roireg.geometry.se3 import invert, is_rigid, se3_exp, so3_log, transform_points, translation
+from roireg.geometry.se3 import invert, is_rigid, se3_exp, transform_points, translation
 from roireg.metrics.pose_errors import registration_errors
 from roireg.metrics.similarity import dice
-from roireg.register.initial import PaSettings
-from roireg.register.run import (
-    ERROR_COLUMNS,
-    MethodSettings,
-    method_from_config,
-    register_specimen,
-    starting_from,
-)
+from roireg.register.method import MethodSettings, method_from_config, starting_from
+from roireg.register.run import ERROR_COLUMNS, register_specimen
+from roireg.register.settings import PaSettings
 from roireg.segment.model import Segmenter, roi_numbers
 from roireg.segment.unet import UNet, UNetSettings
 from roireg.training.drrs import DrrPool, SynthesisSettings, Synthesizer, synthesize
@@ -75,7 +70,7 @@ RESNET = ResNetSettings(SIZE_PX, (1, 1, 1, 1), (8, 8, 16, 16))
 AUTOENCODER = AttentionAutoencoderSettings(SIZE_PX, (6, 12, 16), 4)
 BOTH = pytest.mark.parametrize("architecture", [RESNET, AUTOENCODER], ids=["resnet", "autoencoder"])
 SYNTHESIS = SynthesisSettings(
-    24, (6.0, 8.0, 7.0), (14.0, 15.0, 16.0), (1.0, 2.0), 0.03, 0.01, continued_share=0.0, continued_mm=0.0
+    24, (6.0, 8.0, 7.0), (14.0, 15.0, 16.0), (1.0, 2.0), 0.03, 0.01, continued_fraction=0.0, continued_mm=0.0
 )
 NO_CHANGES = AugmentSettings(
     (0.0, 0.0, 0.0), probability=0.0, gamma=(0.5, 2.0), light=0.3, blur_sigma_px=(0.3, 1.5), noise_sd=0.03, rods=3
@@ -843,7 +838,7 @@ def test_every_batch_is_drawn_anew_and_its_poses_turn_with_its_images(tmp_path: 
     # Only `rendered_per_batch` are compared.
     old_from_new = invert(torch.stack(drawn)[:, :2]) @ torch.stack(compared)
     torch.testing.assert_close(old_from_new[..., :3, 3], torch.zeros(6, 2, 3, **DOUBLE), rtol=0, atol=1e-6)
-    angles_deg = so3_log(old_from_new[..., :3, :3]).norm(dim=-1).rad2deg()
+    angles_deg = rotmat_to_rotvec(old_from_new[..., :3, :3]).norm(dim=-1).rad2deg()
     assert 0 < angles_deg.min() < angles_deg.max() < 25
 
 
@@ -918,11 +913,11 @@ def test_estimates_are_read_as_they_were_written(tmp_path: Path, specimen, mater
 ADAM = {"type": "adam", "iterations": 2, "learning_rate_rotation_rad": 7.5e-3, "learning_rate_translation_mm": 3.0}
 ADAM |= {"decay_every": 25, "decay_factor": 0.8}
 METHOD = {"init": "ours", "similarity": "mncc", "roi": "none", "optimizer": "adam"}
-METHOD |= {"weights": {"coverage": False, "exclude": [], "exclude_margin_mm": 0.0}}
+METHOD |= {"weights": "none"}
 
 
 def method(start: dict) -> MethodSettings:
-    return method_from_config("ours", METHOD, start, ADAM, None, [], None)
+    return method_from_config("ours", METHOD, start, ADAM, None, {}, [], None)
 
 
 def test_a_registration_starts_at_the_encoders_estimate_and_its_time_counts():

@@ -5,7 +5,7 @@ import torch
 
 from roireg.drr import render
 from roireg.estimate.costs import ASSUMED_GPU_GFLOPS, Cost, hours, report
-from roireg.estimate.stand_in import stand_in
+from roireg.estimate.phantom import phantom
 
 TRAINING = Cost("train_unet", "unet", 6, 7200, "batches of 5", 2.0, gpu=True, bytes=3e9)
 REGISTRATION = Cost("register", "ours+gn", 12, 366, "X-rays", 0.5, gpu=False)
@@ -33,7 +33,7 @@ def test_the_report_adds_up_and_says_what_was_not_measured():
 
 def test_the_stand_in_shows_every_roi_in_its_own_xray():
     rois = ["a", "b", "c", "d", "e", "f"]
-    patient = stand_in(rois, 48, 60)
+    patient = phantom(rois, 48, 60)
     xray = patient.xrays[0]
     assert sorted(xray.mask.unique().tolist()) == list(range(7))
     assert xray.image.shape == (48, 48)

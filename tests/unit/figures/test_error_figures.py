@@ -7,7 +7,7 @@ import torch
 from volumes import phantom_specimen
 
 from roireg.figures.errors import capture_range, cumulative_errors
-from roireg.figures.figure4 import figure4, overlap, pelvis_shadow
+from roireg.figures.figure4 import figure4, pelvis_shadow
 from roireg.figures.figure5 import RADIUS_MM, case_study, discs, landmarks_under
 from roireg.geometry.poses import perturb
 from roireg.metrics.pose_errors import registration_errors
@@ -39,15 +39,6 @@ def test_bars_of_the_capture_range_are_shares_of_the_starts_in_an_interval():
         (1.2, 0.0),
     ]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0 to 5\n(2)", "5 to 10\n(2)", "10 to 20\n(0)"]
-
-
-def test_overlap_is_a_dice_coefficient():
-    a = torch.zeros(4, 4, dtype=torch.bool)
-    assert overlap(a, a) == 0
-    a[:2] = True
-    assert overlap(a, a) == 1
-    assert overlap(a, a.flip(0)) == 0
-    assert overlap(a, torch.ones_like(a)) == pytest.approx(2 / 3)
 
 
 def registration(specimen, xray, twist: list[float], method: str) -> dict:

@@ -5,13 +5,22 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import torch
 
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import pa_pose, perturb
 from roireg.geometry.se3 import translation
 from roireg.metrics.pose_errors import registration_errors
-from roireg.metrics.statistics import paired_p_value, specimen_bootstrap, success_rate, summarize
+from roireg.metrics.statistics import (
+    paired_change,
+    paired_differences,
+    paired_test,
+    sign_flip_test,
+    specimen_bootstrap,
+    success_rate,
+    summarize,
+)
 
 DOUBLE = {"dtype": torch.float64}
 SDD, DEPTH = 1000.0, 800.0
@@ -178,17 +187,18 @@ def test_a_summary_holds_the_papers_cells_and_what_stands_beside_them():
     mpd = [0.1, 0.4, 0.9, 1.0, 1.5, 4.0, 8.0, 30.0]
     summary = summarize(registrations(mpd), seed=0)
     assert set(summary) == {
-        *("xrays", "specimens", "init_mpd_mm_median", "mpd_legacy_mean", "seconds_median"),
+        *("xrays", "specimens", "failures", "init_mpd_mm_median", "srr_1mm_legacy", "seconds_median"),
         *(
             f"{c}_{s}"
-            for c in ("mpd_mm", "init_mpd_mm", "rotation_deg", "translation_mm", "tre_mm")
+            for c in ("mpd_mm", "mpd_legacy", "init_mpd_mm", "rotation_deg", "translation_mm", "tre_mm")
             for s in ("mean", "sd")
         ),
         *(f"srr_{t}mm" for t in (1, 2, 5, 10)),
         *("srr_1mm_ci_low", "srr_1mm_ci_high", "mpd_mm_median_ci_low", "mpd_mm_median_ci_high"),
         *(f"mpd_mm_{q}" for q in ("q25", "median", "q75", "p95")),
     }
-    assert (summary["xrays"], summary["specimens"]) == (8, 2)
+    assert (summary["xrays"], summary["specimens"], summary["failures"]) == (8, 2, 0)
+    assert summary["srr_1mm_legacy"] == 1.0
     assert [summary[f"srr_{t}mm"] for t in (1, 2, 5, 10)] == [3 / 8, 5 / 8, 6 / 8, 7 / 8]
     assert summary["mpd_mm_mean"] == pytest.approx(np.mean(mpd))
     assert summary["mpd_mm_sd"] == pytest.approx(np.std(mpd, ddof=1))
@@ -206,37 +216,92 @@ def test_a_failure_is_not_left_out_of_a_summary():
     summary = summarize(registrations([0.1, 0.2, 0.3, np.nan]), seed=0)
     assert summary["srr_1mm"] == 0.75
     assert summary["srr_10mm"] == 0.75
-    assert not summary["mpd_mm_mean"] < 1
+    assert summary["failures"] == 1
+    assert math.isnan(summary["mpd_mm_mean"])
+    assert summary["mpd_mm_median"] == pytest.approx(0.25)
+    assert summary["mpd_mm_p95"] == math.inf
 
 
-def test_a_paired_test_tells_clear_differences_from_none():
+@pytest.mark.parametrize(
+    ("differences", "p_value"),
+    [
+        ([-1.0, -2.0, -4.0], 2 / 8),
+        ([-1.0, -2.0, 4.0], 8 / 8),
+        ([1.0, -2.0, -4.0], 4 / 8),
+        ([0.1, 0.2, 0.4, 0.8, 1.6, 3.2], 2 / 64),
+        ([-0.1, 0.2, 0.4, 0.8, 1.6, 3.2], 4 / 64),
+        ([0.1, -0.2, 0.4, 0.8, 1.6, 3.2], 6 / 64),
+        ([1.0, 1.0], 2 / 4),
+        ([0.0, 0.0, 0.0], 1.0),
+        ([5.0], 1.0),
+    ],
+)
+def test_the_p_value_is_the_share_of_sign_patterns_as_far_from_zero(differences, p_value):
+    test = sign_flip_test(np.array(differences), seed=0)
+    assert test.p_value == pytest.approx(p_value)
+    assert test.smallest == 2 / 2 ** len(differences)
+    assert test.specimens == len(differences)
+    assert sign_flip_test(-np.array(differences), seed=0) == test
+
+
+def test_the_p_value_of_three_specimens_is_never_below_a_quarter_however_many_x_rays_there_are():
+    a = table({f"s{i}": np.linspace(5, 9, 500).tolist() for i in range(3)})
+    test = paired_test(a, a.assign(mpd_mm=0.1), seed=0)
+    assert (test.p_value, test.smallest) == (0.25, 0.25)
+
+
+def test_starts_of_one_x_ray_do_not_count_as_further_specimens():
     rng = np.random.default_rng(0)
-    worse = table({"a": rng.uniform(2, 9, 10).tolist(), "b": rng.uniform(2, 9, 10).tolist()})
-    better = worse.assign(mpd_mm=worse["mpd_mm"] - rng.uniform(0.5, 1, 20))
-    noise = worse.assign(mpd_mm=worse["mpd_mm"] + rng.normal(size=20))
-    assert paired_p_value(worse, better) < 1e-4
-    assert paired_p_value(better, worse) == pytest.approx(paired_p_value(worse, better))
-    assert paired_p_value(worse, noise) > 0.05
-    assert paired_p_value(worse, worse.copy()) == 1.0
+    a, b = (table({f"s{i}": rng.uniform(1, 9, 4).tolist() for i in range(5)}) for _ in range(2))
+    more_a, more_b = (pd.concat([x, *(x.assign(init=f"ours@{k}") for k in (1, 2))]) for x in (a, b))
+    assert paired_test(more_a, more_b, seed=0) == paired_test(a, b, seed=0)
+
+
+def test_many_specimens_are_tested_by_drawn_signs_that_the_seed_decides():
+    differences = np.random.default_rng(0).normal(0.3, 1, 20)
+    one, same, other = (sign_flip_test(differences, seed) for seed in (0, 0, 1))
+    assert one == same
+    assert one.p_value != other.p_value
+    # What a t-test says of as many normal differences, not far from this one's.
+    assert one.p_value == pytest.approx(scipy.stats.ttest_1samp(differences, 0).pvalue, abs=0.02)
+
+
+def test_a_paired_test_takes_the_median_of_each_specimen():
+    a = table({"a": [1.0, 1.0, 1.0], "b": [1.0, 1.0, 1.0], "c": [1.0, 1.0, 1.0]})
+    # One X-ray in each specimen is lost, the others gain: the mean would say worse, the median better.
+    b = table({"a": [0.5, 0.6, 90.0], "b": [0.5, 0.6, 90.0], "c": [0.5, 0.6, np.nan]})
+    assert paired_test(b, a, seed=0).p_value == 0.25
+    change = paired_change(a, b, seed=0)
+    assert change["difference_median"] == pytest.approx(-0.4)
+    assert (change["better"], change["worse"]) == (6, 3)
+
+
+def test_failures_in_both_methods_do_not_differ_and_in_one_decide():
+    fine, failed = table({"a": [1.0], "b": [2.0], "c": [3.0]}), table({"a": [np.nan], "b": [np.nan], "c": [np.nan]})
+    assert paired_test(failed, failed, seed=0).p_value == 1.0
+    change = paired_change(fine, failed, seed=0)
+    assert (change["better"], change["worse"], change["paired_p"]) == (0, 3, 0.25)
+    assert (change["difference_median"], change["difference_ci_low"]) == (math.inf, math.inf)
+    assert paired_change(failed, fine, seed=0)["difference_median"] == -math.inf
 
 
 def test_a_paired_test_pairs_by_name_not_by_row():
     a = table({"a": [1.0, 5.0, 2.0], "b": [9.0, 4.0, 7.0]})
-    assert paired_p_value(a, a.sample(frac=1, random_state=0)) == 1.0
+    assert (paired_differences(a, a.sample(frac=1, random_state=0))["difference"] == 0).all()
 
 
 @pytest.mark.parametrize("rows", [slice(1, None), slice(0, 3)])
 def test_a_paired_test_needs_the_same_xrays(rows):
     a = table({"a": [1.0, 5.0, 2.0], "b": [9.0, 4.0, 7.0]})
     with pytest.raises(ValueError, match="same X-rays"):
-        paired_p_value(a, a.iloc[rows])
+        paired_test(a, a.iloc[rows], seed=0)
     with pytest.raises(ValueError, match="same X-rays"):
-        paired_p_value(a.iloc[rows], a)
+        paired_test(a.iloc[rows], a, seed=0)
     with pytest.raises(ValueError, match="same X-rays"):
-        paired_p_value(a, a.replace({"specimen": {"b": "c"}}))
+        paired_test(a, a.replace({"specimen": {"b": "c"}}), seed=0)
 
 
 def test_a_paired_test_needs_the_same_starts():
     a = table({"a": [1.0, 5.0, 2.0], "b": [9.0, 4.0, 7.0]})
     with pytest.raises(ValueError, match="same X-rays"):
-        paired_p_value(a, a.replace({"init": {"ours": "ours@1"}}))
+        paired_test(a, a.replace({"init": {"ours": "ours@1"}}), seed=0)

@@ -13,9 +13,10 @@ from roireg.drr import render, render_with_jacobian
 from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert
 from roireg.metrics.pose_errors import registration_errors
-from roireg.register.gauss_newton import REWEIGHTINGS, GaussNewtonSettings, descend, register_gauss_newton, view_shares
+from roireg.register.gauss_newton import REWEIGHTINGS, descend, register_gauss_newton, view_shares
 from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import image_jet, normalised, objective, pixels_at, quadratic, without_outliers
+from roireg.register.settings import GaussNewtonSettings
 from roireg.register.trace import Trace
 
 DOUBLE = {"dtype": torch.float64}
@@ -138,7 +139,7 @@ def test_losing_coverage_is_never_rewarded():
         covered = replace(lev, fixed=render(lev.volume, lev.camera, pose, lev.step_mm)[0])
         covered = replace(covered, weights=lambda view, poses, mask=mask: mask.expand(len(poses), -1, -1))
         values.append(float(objective(covered, pose)))
-    # The images are equal, so that only the price is left.
+    # The images are equal, so that only the coverage penalty is left.
     assert values[:2] == pytest.approx([0, 0], abs=1e-9)
     assert 0.1 < values[2] < values[3] < values[4]
     assert values[4] >= 1

@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from roireg.data.specimen import Specimen
+from pydantic import ValidationError
 from test_gauss_newton import SETTINGS, mpd_mm, problem
 from volumes import phantom_specimen
 
 from roireg.geometry.poses import perturb
 from roireg.register import run
-from roireg.register.initial import PaSettings, PerturbationSettings, start_pose
 from roireg.register.levels import level
-from roireg.register.multi_start import MultiStartSettings, multi_start
+from roireg.register.method import MethodSettings
+from roireg.register.multi_start import multi_start
 from roireg.register.quadratic import objective
-from roireg.register.run import MethodSettings, register_specimen, settings_of
-from roireg.register.weights import WeightSettings
+from roireg.register.registry import OPTIMIZERS, STARTS, settings_of
+from roireg.register.run import register_specimen
+from roireg.register.settings import MultiStartSettings, PaSettings, PerturbationSettings, WeightSettings
 from roireg.seeds import generator
 
 DOUBLE = {"dtype": torch.float64}
@@ -45,11 +46,12 @@ def method(start) -> MethodSettings:
     return MethodSettings(
         name="multi",
         init="multi_start",
-        similarity="own",
+        similarity="builtin",
         roi="none",
         optimizer="gauss_newton",
+        weights="none",
         start=start,
-        weights=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
+        pixels=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
         search=SETTINGS,
         regions=None,
         step_mm=None,
@@ -66,7 +68,7 @@ def test_gauss_newton_from_there_finds_the_pose():
     (result,) = register_specimen(patient(), method(MANY), seed=0)
     assert result.row["init_mpd_mm"] < 3
     assert result.row["mpd_mm"] < 0.1
-    assert result.row["similarity"] == "own"
+    assert result.row["similarity"] == "builtin"
 
 
 def test_the_same_seed_gives_the_same_start_and_another_one_another():
@@ -102,11 +104,11 @@ def test_its_time_counts(monkeypatch):
     clock = iter(range(100))
     ticks = []
 
-    def slow_start(*arguments):
+    def slow_start(settings, search):
         ticks.append(next(clock))
-        return start_pose(*arguments)
+        return STARTS["multi_start"].pose(settings, search)
 
-    monkeypatch.setattr(run, "start_pose", slow_start)
+    monkeypatch.setattr(run, "STARTS", {"multi_start": replace(STARTS["multi_start"], pose=slow_start)})
     monkeypatch.setattr(run.time, "perf_counter", lambda: float(len(ticks)))
     (result,) = register_specimen(patient(), method(MANY), seed=0)
     # One call warms up, the second lies between the two readings of the clock.
@@ -123,14 +125,14 @@ def test_its_time_counts(monkeypatch):
     ],
 )
 def test_an_entry_of_the_config_becomes_settings(entry, expected):
-    assert settings_of(entry, run.START_TYPES) == expected
+    assert settings_of(entry, STARTS) == expected
 
 
 def test_lists_of_the_config_become_tuples():
     entry = {"type": "gauss_newton", **vars(SETTINGS), "levels_px": list(SETTINGS.levels_px)}
-    assert settings_of(entry, run.OPTIMIZER_TYPES) == SETTINGS
+    assert settings_of(entry, OPTIMIZERS) == SETTINGS
 
 
 def test_settings_with_a_key_too_many_are_refused():
-    with pytest.raises(TypeError, match="decay"):
-        settings_of({"type": "gauss_newton", **vars(SETTINGS), "decay": 1}, run.OPTIMIZER_TYPES)
+    with pytest.raises(ValidationError, match="decay"):
+        settings_of({"type": "gauss_newton", **vars(SETTINGS), "decay": 1}, OPTIMIZERS)

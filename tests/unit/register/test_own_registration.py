@@ -8,6 +8,7 @@ import pytest
 import torch
 from own_patient import carm_camera, chest_hu, chest_xray, write_carm_dicom, write_ct_series, write_volume
 from PIL import Image
+from roireg.register.patient import Result
 from typer.testing import CliRunner
 
 import roireg
@@ -15,7 +16,6 @@ from roireg.cli.app import FAILED_STATUS, app
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import carm_pose, perturb
 from roireg.metrics.pose_errors import registration_errors
-from roireg.register.patient import Result
 from roireg.register.verdict import Grade
 from roireg.report.result_files import folders_of
 
@@ -60,7 +60,7 @@ def xrays(folder, truths) -> dict[str, np.ndarray]:
 
 
 def errors_of(pose: torch.Tensor, truth: torch.Tensor, patient, camera: Camera = CAMERA) -> dict[str, float]:
-    return registration_errors(pose, truth, camera, patient.reference_mm, patient.center_mm)
+    return registration_errors(pose, truth, camera, patient.bone_points_mm, patient.center_mm)
 
 
 def registered(folder: Path, patient, *names: str, **kwargs) -> Result:

@@ -17,12 +17,14 @@ from roireg.errors import InputError
 from roireg.geometry.poses import perturb
 from roireg.metrics.pose_errors import registration_errors
 from roireg.metrics.similarity import SIMILARITIES, similarity
-from roireg.register.adam import AdamSettings, register_adam
-from roireg.register.initial import PerturbationSettings, perturbed_start
+from roireg.register.adam import register_adam
+from roireg.register.initial import perturbed_start
 from roireg.register.levels import Problem
+from roireg.register.method import MethodSettings
 from roireg.register.objective import image_objective
-from roireg.register.run import MethodSettings, Where, batches, register_specimen, write_traces
-from roireg.register.weights import WeightSettings, weight_map
+from roireg.register.run import Where, batches, register_specimen, write_traces
+from roireg.register.settings import AdamSettings, PerturbationSettings, WeightSettings
+from roireg.register.weights import weight_map
 from roireg.seeds import generator
 
 ADAM = AdamSettings(120, 7.5e-3, 3.0, 25, 0.8)
@@ -37,8 +39,9 @@ def method(measure: str = "mncc", weights: WeightSettings = ALL_PIXELS, start_de
         similarity=measure,
         roi="none",
         optimizer="adam",
+        weights="test",
         start=PerturbationSettings(start_deg, 6.0),
-        weights=weights,
+        pixels=weights,
         search=ADAM,
         regions=None,
         step_mm=None,

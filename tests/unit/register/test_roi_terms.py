@@ -16,29 +16,24 @@ from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volume
 from roireg.geometry.poses import perturb
 from roireg.metrics.pose_errors import registration_errors
 from roireg.metrics.similarity import dice, similarity
-from roireg.register.adam import AdamSettings
-from roireg.register.initial import PerturbationSettings
 from roireg.register.levels import Problem
+from roireg.register.method import MethodSettings, guided_by, method_from_config
 from roireg.register.objective import image_objective
 from roireg.register.roi import (
-    DiceSettings,
-    MaskSettings,
     ProjectedMaps,
-    RoiSettings,
+    Regions,
     cropped,
     roi_term,
     roi_weights,
-    segmenter_names,
 )
-from roireg.register.run import (
-    MethodSettings,
-    Where,
-    guided_by,
-    regions_from_config,
-    register_specimen,
-    write_traces,
+from roireg.register.run import Where, register_specimen, write_traces
+from roireg.register.settings import (
+    AdamSettings,
+    DiceSettings,
+    MaskSettings,
+    PerturbationSettings,
+    WeightSettings,
 )
-from roireg.register.weights import WeightSettings
 from roireg.segment.model import Segmenter
 from roireg.segment.unet import UNet, UNetSettings
 
@@ -85,9 +80,9 @@ def unet() -> Segmenter:
     return Segmenter(ROIS, network)
 
 
-def projected(patient: Specimen, **changes) -> DiceSettings:
-    settings = DiceSettings(ROIS, ROIS, "true", "projected", {"true": true_maps(patient)}, weight=0.5, size_px=40)
-    return replace(settings, **changes)
+def projected(patient: Specimen, **changes) -> Regions:
+    settings = DiceSettings("true", "projected", weight=0.5, size_px=40)
+    return Regions(replace(settings, **changes), ROIS, {"true": true_maps(patient)})
 
 
 def method(regions, measure: str = "mncc") -> MethodSettings:
@@ -97,8 +92,9 @@ def method(regions, measure: str = "mncc") -> MethodSettings:
         similarity=measure,
         roi="test",
         optimizer="adam",
+        weights="none",
         start=PerturbationSettings(3.0, 8.0),
-        weights=ALL_PIXELS,
+        pixels=ALL_PIXELS,
         search=AdamSettings(60, 7.5e-3, 3.0, 25, 0.8),
         regions=regions,
         step_mm=None,
@@ -149,8 +145,8 @@ def test_a_cropped_volume_casts_the_same_shadow():
 @pytest.mark.parametrize("moving", ["projected", "unet"])
 def test_terms_add_up_to_the_objective_and_are_stored(tmp_path, moving):
     patient = two_bones()
-    settings = projected(patient, moving=moving)
-    settings = replace(settings, segmenters={**settings.segmenters, "unet": unet()})
+    term = projected(patient, moving=moving)
+    settings = replace(term, segmenters={**term.segmenters, "unet": unet()})
     (result,) = register_specimen(patient, method(settings), seed=0)
     terms = result.trace.terms
     assert set(terms) == {"similarity", "roi"}
@@ -183,8 +179,7 @@ def test_weight_zero_is_a_registration_without_rois():
 def test_a_dice_is_of_the_rois_that_count_only():
     patient = two_bones()
     xray = patient.xrays[0]
-    everything = projected(patient)
-    lower = replace(everything, used=("lower",))
+    lower = projected(patient, rois=("lower",))
     assert lower.channels == [1]
     term = roi_term(patient, [xray], xray.pose[None], lower)
     assert term.fixed.shape[1] == 1
@@ -212,7 +207,7 @@ def test_prompted_segmenters_get_one_box_for_x_ray_and_drrs(boxes):
     xray = patient.xrays[0]
     prompted = true_maps(patient)
     segmenters = {"true": true_maps(patient), "prompted": prompted}
-    settings = DiceSettings(ROIS, ROIS, "prompted", boxes, segmenters, moving="prompted")
+    settings = Regions(DiceSettings("prompted", "prompted", boxes), ROIS, segmenters)
     initial = perturb(xray.pose, torch.tensor([0.0, 0, 0, 20, 10, 0], **DOUBLE), patient.isocenter_mm)
     term = roi_term(patient, [xray], initial[None], settings)
     term.dice(xray.image[None], initial[None], None)
@@ -226,7 +221,7 @@ def test_prompted_segmenters_get_one_box_for_x_ray_and_drrs(boxes):
 def test_masks_weigh_what_lies_outside_the_rois():
     patient = two_bones()
     xray = patient.xrays[0]
-    settings = MaskSettings(ROIS, ROIS, "true", "projected", {"true": true_maps(patient)}, outside=0.25)
+    settings = Regions(MaskSettings("true", outside=0.25), ROIS, {"true": true_maps(patient)})
     weights = roi_weights(patient, [xray], xray.pose[None], settings)
     shown = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None])[0] > 0
     at_size = weights(xray.camera, general_pose(patient.volume).expand(3, 4, 4))
@@ -240,7 +235,7 @@ def test_masks_weigh_what_lies_outside_the_rois():
 def test_what_lies_outside_a_mask_does_not_matter():
     patient = two_bones()
     xray = patient.xrays[0]
-    settings = MaskSettings(ROIS, ROIS, "true", "projected", {"true": true_maps(patient)}, outside=0.0)
+    settings = Regions(MaskSettings("true"), ROIS, {"true": true_maps(patient)})
     outside = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None])[0] == 0
     spoiled = xray.image.where(
         ~outside, xray.image.max() * torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
@@ -267,17 +262,21 @@ def test_with_its_roi_term_the_objective_is_least_near_the_truth(measure):
             assert float(sum(objective(pose[None]).values())) > float(best)
 
 
+def from_entry(roi_term: dict) -> Regions:
+    entry = {"init": "pa", "similarity": "mncc", "roi": "test", "optimizer": "adam", "weights": "none"}
+    return method_from_config("test", entry, {"type": "pa"}, {"type": "adam"}, roi_term, {}, list(ROIS), None).regions
+
+
 def test_a_term_knows_the_segmenters_that_it_needs():
     entry = {"type": "dice", "fixed": "m", "moving": "u", "boxes": "u", "rois": [], "weight": 0.1, "size_px": 64}
-    term = regions_from_config(entry, list(ROIS))
-    assert term == DiceSettings(ROIS, ROIS, "m", "u", {}, moving="u", weight=0.1, size_px=64)
-    assert segmenter_names(term) == ["m", "u"]
-    mask = regions_from_config(
-        {"type": "mask", "fixed": "u", "boxes": "projected", "rois": ["lower"], "outside": 0.0}, list(ROIS)
-    )
-    assert isinstance(mask, RoiSettings)
+    term = from_entry(entry)
+    assert term == Regions(DiceSettings("m", "u", "u"), ROIS)
+    assert term.used == ROIS
+    assert term.segmenter_names == ["m", "u"]
+    mask = from_entry({"type": "mask", "fixed": "u", "boxes": "projected", "rois": ["lower"], "outside": 0.0})
+    assert mask == Regions(MaskSettings("u", rois=("lower",)), ROIS)
     assert mask.used == ("lower",)
-    assert segmenter_names(mask) == ["u"]
+    assert mask.segmenter_names == ["u"]
     assert guided_by(method(mask), {"u": unet()}).regions.segmenters.keys() == {"u"}
     with pytest.raises(ValueError, match="needs the segmenters u"):
         guided_by(method(mask), {"m": unet()})
@@ -287,10 +286,9 @@ def test_a_term_knows_the_segmenters_that_it_needs():
 
 def rois_by(kind: str):
     """A ROI term of each kind, by an untrained network."""
-    common = {"rois": ROIS, "used": ROIS, "fixed": "net", "boxes": "projected", "segmenters": {"net": unet()}}
-    if kind == "mask":
-        return MaskSettings(**common, outside=0.2)
-    return DiceSettings(**common, moving="projected" if kind == "projected" else "net", weight=0.3, size_px=24)
+    dice_of = DiceSettings("net", "projected" if kind == "projected" else "net", weight=0.3, size_px=24)
+    settings = MaskSettings("net", outside=0.2) if kind == "mask" else dice_of
+    return Regions(settings, ROIS, {"net": unet()})
 
 
 @pytest.mark.parametrize("kind", ["unet", "projected", "mask"])

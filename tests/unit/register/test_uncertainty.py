@@ -12,8 +12,9 @@ from roireg.data.images import scaled
 from roireg.drr import render
 from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert, se3_log, translation
-from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
+from roireg.register.gauss_newton import register_gauss_newton
 from roireg.register.levels import Problem, level
+from roireg.register.settings import GaussNewtonSettings
 from roireg.register.uncertainty import INFLATION, covariance, fit_at, spread
 from roireg.register.verdict import Evidence, Grade, Thresholds, judge, worst
 

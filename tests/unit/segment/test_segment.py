@@ -62,12 +62,12 @@ STILL = AugmentSettings(
     invert_probability=0.0,
     mirror_probability=0.0,
     rotation_deg=0.0,
-    shift_share=0.0,
-    scale_share=0.0,
+    shift_fraction=0.0,
+    scale_fraction=0.0,
     gamma=(0.7, 1.4),
     noise_sd=0.1,
     boxes=3,
-    box_share=0.2,
+    box_fraction=0.2,
 )
 LIVELY = replace(
     STILL,
@@ -75,8 +75,8 @@ LIVELY = replace(
     invert_probability=0.5,
     mirror_probability=0.5,
     rotation_deg=20.0,
-    shift_share=0.1,
-    scale_share=0.2,
+    shift_fraction=0.1,
+    scale_fraction=0.2,
 )
 RECIPE = Recipe(
     optimizer="adam",
@@ -356,7 +356,7 @@ def test_no_augmentation_changes_nothing():
 
 
 def test_the_image_and_its_map_move_together():
-    moving = replace(STILL, rotation_deg=30.0, shift_share=0.2, scale_share=0.3)
+    moving = replace(STILL, rotation_deg=30.0, shift_fraction=0.2, scale_fraction=0.3)
     picture, rois = changed(moving, *squares(24))
     before = squares(1)[1][0] > 0
     stayed = []
@@ -370,7 +370,7 @@ def test_the_image_and_its_map_move_together():
 def test_labels_are_not_mixed_where_they_move():
     rois = torch.zeros(8, SIZE_PX, SIZE_PX, dtype=torch.uint8)
     rois[:, 16:32, 16:48], rois[:, 32:48, 16:48] = 1, 5
-    _, moved = changed(replace(STILL, rotation_deg=40.0, scale_share=0.2), rois.float(), rois)
+    _, moved = changed(replace(STILL, rotation_deg=40.0, scale_fraction=0.2), rois.float(), rois)
     assert set(moved.unique().tolist()) == {0, 1, 5}
 
 
@@ -381,7 +381,7 @@ def extents(rois: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_shifts_reach_along_both_axes():
-    middle, length = extents(changed(replace(STILL, shift_share=0.2), *squares(60))[1])
+    middle, length = extents(changed(replace(STILL, shift_fraction=0.2), *squares(60))[1])
     moved = middle - extents(squares(1)[1])[0]
     assert (np.abs(moved).max(0) <= 0.2 * SIZE_PX + 1).all()
     assert (moved.max(0) > 0.1 * SIZE_PX).all()
@@ -390,7 +390,7 @@ def test_shifts_reach_along_both_axes():
 
 
 def test_sizes_change_along_both_axes():
-    _, length = extents(changed(replace(STILL, scale_share=0.3), *squares(60))[1])
+    _, length = extents(changed(replace(STILL, scale_fraction=0.3), *squares(60))[1])
     before = extents(squares(1)[1])[1][0]
     assert (length.max(0) > 1.15 * before).all()
     assert (length.min(0) < 0.9 * before).all()
@@ -427,7 +427,7 @@ def test_grey_values_change_where_they_should_and_maps_do_not():
 
 
 def test_boxes_occlude_no_more_than_their_share():
-    settings = replace(STILL, probability=1.0, gamma=(1.0, 1.0), noise_sd=0.0, boxes=2, box_share=0.25)
+    settings = replace(STILL, probability=1.0, gamma=(1.0, 1.0), noise_sd=0.0, boxes=2, box_fraction=0.25)
     picture = images(30)
     hidden = (changed(settings, picture, squares(30)[1])[0] - picture).abs() > 1e-4
     shares = hidden.float().mean((1, 2))
@@ -572,7 +572,7 @@ def files(specimens, tmp_path_factory) -> dict[str, tuple[str, str]]:
     """Specimen file and DRR pool by specimen."""
     folder, found = tmp_path_factory.mktemp("files"), {}
     settings = SynthesisSettings(
-        3, (8.0,) * 3, (9.0,) * 3, (1.0, 2.0), 0.03, 0.01, continued_share=0.0, continued_mm=0.0
+        3, (8.0,) * 3, (9.0,) * 3, (1.0, 2.0), 0.03, 0.01, continued_fraction=0.0, continued_mm=0.0
     )
     for specimen in specimens:
         paths = folder / "specimens" / f"{specimen.name}.h5", folder / "drrs" / f"{specimen.name}.h5"
@@ -615,12 +615,12 @@ AUGMENTATION = {
     "invert_probability": 0.1,
     "mirror_probability": 0.5,
     "rotation_deg": 6.0,
-    "shift_share": 0.06,
-    "scale_share": 0.1,
+    "shift_fraction": 0.06,
+    "scale_fraction": 0.1,
     "gamma": [0.7, 1.4],
     "noise_sd": 0.03,
     "boxes": 2,
-    "box_share": 0.2,
+    "box_fraction": 0.2,
 }
 
 
@@ -686,7 +686,7 @@ def beside(folder: Path) -> Checkpoint:
 
 
 def test_a_unet_learns_shapes_that_it_has_not_seen(tmp_path: Path):
-    still = replace(STILL, rotation_deg=5.0, shift_share=0.05)
+    still = replace(STILL, rotation_deg=5.0, shift_fraction=0.05)
     settings = TrainingSettings(RECIPE, Length(6, 8), batch_size=4, augment=still)
     before = torch.get_rng_state()
     network, history = train_unet(

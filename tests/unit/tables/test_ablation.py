@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from roireg.tables.ablation import ABLATION_NOTES, ablation
-from roireg.workflow.comparisons import ablation_cells, grid_methods
+from roireg.workflow.comparisons import ablation_cells, comparison_methods
 
 CONFIG = {
     "optimizers": {"adam": {"type": "adam"}, "gn": {"type": "gauss_newton"}},
@@ -16,7 +16,7 @@ CONFIG = {
             "init": "ours",
             "seeds": [0],
             "optimizer": "adam",
-            "weights": {},
+            "weights": "plain",
             "xrays_per_specimen": None,
         },
         "ablation": {
@@ -24,7 +24,7 @@ CONFIG = {
             "init": "ours",
             "similarity": "mncc",
             "rois": ["unet", "mask"],
-            "weights": {"plain": {"coverage": False}, "weighted": {"coverage": True}},
+            "weights": ["plain", "weighted"],
             "seeds": [0, 1],
             "xrays_per_specimen": None,
         },
@@ -61,16 +61,16 @@ def test_a_row_is_compared_with_the_one_that_lacks_one_thing(place, reference):
 
 
 def test_methods_are_what_the_rows_say():
-    methods = grid_methods(CONFIG)
+    methods = comparison_methods(CONFIG)
     for (optimizer, weights, roi), cell in cells_by_place().items():
         for name, init in zip(cell.methods, ("ours", "ours@1"), strict=True):
             assert methods[name] == {
                 "label": name,
                 "init": init,
-                "similarity": "own" if optimizer == "gn" else "mncc",
+                "similarity": "builtin" if optimizer == "gn" else "mncc",
                 "roi": roi,
                 "optimizer": optimizer,
-                "weights": CONFIG["tables"]["ablation"]["weights"][weights],
+                "weights": weights,
                 "xrays": None,
             }
 

@@ -6,8 +6,9 @@ import pytest
 
 from roireg.metrics.statistics import paired_change
 from roireg.tables.comparison import Pair
-from roireg.tables.table3 import PAPER_TABLE3, TABLE3_NOTES, table3
-from roireg.workflow.comparisons import grid_methods, grid_starts, seed_parts, seeded, table3_pairs
+from roireg.tables.paper import PAPER_TABLE3
+from roireg.tables.table3 import TABLE3_NOTES, table3
+from roireg.workflow.comparisons import comparison_methods, comparison_starts, seed_parts, seeded, table3_pairs
 
 WITHOUT_MM = {("P01", "000"): 5.0, ("P01", "001"): 0.5, ("P02", "000"): 8.0, ("P02", "001"): 3.0}
 WITH_MM = {("P01", "000"): 0.8, ("P01", "001"): 0.55, ("P02", "000"): 9.0, ("P02", "001"): 0.9}
@@ -45,7 +46,8 @@ def test_the_change_is_of_the_same_x_rays(rows):
     assert change["difference_median"] == pytest.approx(np.median(differences))
     assert (change["better"], change["worse"]) == (2, 1)
     assert differences.min() <= change["difference_ci_low"] <= change["difference_ci_high"] <= differences.max()
-    assert 0 < change["paired_p"] <= 1
+    # Medians of the specimens: -2.075 and -0.55. Two of four patterns of signs are as far from zero.
+    assert (change["paired_p"], change["paired_p_smallest"]) == (0.5, 0.5)
 
 
 def test_a_missing_x_ray_is_no_pair(rows):
@@ -62,10 +64,14 @@ def test_rows_are_the_similarities_with_both_methods_and_the_papers_figures(rows
     assert ssim["difference_median"] == -mncc["difference_median"]
     shown = table.shown.to_dict("records")[0]
     assert shown["Similarity"] == "SSIM"
-    assert shown["SRR - / +"] == "25% / 75%"
+    assert shown["SRR by mpd - / +"] == "25% / 75%"
+    assert shown["SRR by mrpd × 0.194 - / +"] == "50% / 75%"
     assert shown["better / worse"] == "2 / 1"
-    assert shown["paper - / +"] == "13.62 ± 8.63 / 5.55 ± 5.14"
-    assert shown["paper - / + "] == "2% / 10%"
+    assert shown["paper: mTRE mm - / +"] == "13.62 ± 8.63 / 5.55 ± 5.14"
+    assert shown["paper: SRR - / +"] == "2% / 10%"
+    assert shown["paper: RE ° - / +"] == "5.6 ± 3.2 / 2.1 ± 1.7"
+    assert shown["paper: TE mm - / +"] == "48.7 ± 26.2 / 14.7 ± 13.3"
+    assert shown["p (smallest possible)"] == "0.5 (0.5)"
     assert shown["difference mm"].startswith("-1.02 (")
     assert "– / –" in table.text.splitlines()[3]
     assert any("negative where ROIs help" in note for note in TABLE3_NOTES)
@@ -75,7 +81,19 @@ def test_the_papers_table_has_its_seven_similarities():
     assert list(PAPER_TABLE3) == ["local_ncc", "global_ncc", "gradient_ncc", "ssim", "mse", "mae", "psnr"]
 
 
-WEIGHTS = {"coverage": True, "exclude": ["femur"], "exclude_margin_mm": 1.0}
+def test_a_registration_without_a_result_is_worse_than_any_other():
+    failed = WITH_MM | {("P01", "000"): np.nan}
+    rows = pd.concat([registrations("plain", WITHOUT_MM), registrations("guided", failed)])
+    (numbers,) = table3(rows, {"ssim": PAIRS["ssim"]}, seed=0).numbers.to_dict("records")
+    assert (numbers["better"], numbers["worse"]) == (1, 2)
+    assert (numbers["failures_without"], numbers["failures_with"]) == (0, 1)
+    assert (numbers["srr_1mm_with"], numbers["srr_10mm_with"]) == (0.5, 0.75)
+    shown = table3(rows, {"ssim": PAIRS["ssim"]}, seed=0).shown.iloc[0]
+    assert shown["mpd mm - / +"] == "4.12 ± 3.17 / –"
+    assert shown["starts"] == "4 / 4, 1 without a result"
+
+
+WEIGHTS = "coverage"
 TABLE3 = {
     "similarities": ["ssim", "mse"],
     "init": "ours",
@@ -91,7 +109,7 @@ STARTS = {"ours": {"type": "encoder", "encoder": "net"}, "perturbed": {"type": "
 
 def test_methods_of_a_pair_differ_in_the_roi_term_only():
     config = {"initial_poses": STARTS, "tables": {"table3": TABLE3, "ablation": NO_ABLATION}}
-    pairs, methods = table3_pairs(config), grid_methods(config)
+    pairs, methods = table3_pairs(config), comparison_methods(config)
     assert list(pairs) == ["ssim", "mse"]
     assert set(methods) == {name for pair in pairs.values() for name in (*pair.without, *pair.changed)}
     for similarity, pair in pairs.items():
@@ -110,9 +128,9 @@ def test_methods_of_a_pair_differ_in_the_roi_term_only():
 
 def test_a_seed_is_another_training_of_the_encoder_or_other_random_numbers():
     config = {"initial_poses": STARTS, "tables": {"table3": TABLE3, "ablation": NO_ABLATION}}
-    assert grid_starts(config) == {"ours@2": {"type": "encoder", "encoder": "net@2"}}
+    assert comparison_starts(config) == {"ours@2": {"type": "encoder", "encoder": "net@2"}}
     config["tables"]["table3"] = {**TABLE3, "init": "perturbed"}
-    assert grid_starts(config) == {"perturbed@2": STARTS["perturbed"]}
+    assert comparison_starts(config) == {"perturbed@2": STARTS["perturbed"]}
     assert seed_parts("ours@2") == ("ours", 2)
     assert seed_parts(seeded("ours", 0)) == ("ours", 0)
 

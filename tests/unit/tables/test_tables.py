@@ -8,10 +8,10 @@ import pytest
 
 from roireg.data.results import read_registrations
 from roireg.files import write_csv
-from roireg.metrics.statistics import paired_p_value
+from roireg.metrics.statistics import paired_test
 from roireg.register.first_look import first_look
 from roireg.tables.table import Table, write_table
-from roireg.tables.table1 import PAPER_TABLE1, TABLE1_NOTES, table1
+from roireg.tables.table1 import TABLE1_NOTES, table1
 
 LABELS = {"diffdrr": "DiffDRR", "perturbed": "Perturbed truth", "perturbed+weights": "Perturbed, weighted"}
 MPD = {
@@ -76,7 +76,9 @@ def test_the_cells_are_the_numbers_rounded(table):
     row = cells(table, "perturbed")
     mpd = np.array(MPD["perturbed"])
     assert row["mpd mm"] == f"{mpd.mean():.2f} ± {mpd.std(ddof=1):.2f}" == "3.10 ± 4.45"
-    assert re.fullmatch(r"50% \(\d+% to \d+%\)", row["SRR"])
+    assert re.fullmatch(r"50% \(\d+% to \d+%\)", row["SRR by mpd"])
+    assert row["SRR by mrpd × 0.194"] == "83%"
+    assert row["mrpd × 0.194 mm (DiffPose's code)"] == "0.60 ± 0.86"
     assert row["rotation °"] == f"{mpd.mean() / 4:.2f} ± {mpd.std(ddof=1) / 4:.2f}"
     assert row["translation mm"] == f"{3 * mpd.mean():.1f} ± {3 * mpd.std(ddof=1):.1f}"
     assert row["<2 / <5 / <10 mm"] == "67% / 83% / 83%"
@@ -86,21 +88,9 @@ def test_the_cells_are_the_numbers_rounded(table):
     assert row["mpd median mm"].startswith("1.20 (")
 
 
-@pytest.mark.parametrize(
-    ("method", "figures"),
-    [
-        ("psss", ("4.40 ± 4.63", "26%", "1.8 ± 2.0", "10.1 ± 10.0")),
-        ("diffpose", ("1.01 ± 3.24", "83%", "0.4 ± 1.3", "2.1 ± 5.8")),
-        ("wsreg", ("0.67 ± 1.34", "87%", "0.2 ± 0.5", "1.6 ± 2.9")),
-    ],
-)
-def test_encoders_have_the_papers_figures_beside_them(method, figures):
-    assert PAPER_TABLE1[method] == figures
-
-
-def test_the_papers_figures_stand_beside_its_own_method_only(table):
-    columns = [column for column in table.shown.columns if column.strip() == "paper"]
-    assert len(columns) == 4
+def test_the_papers_figures_stand_beside_its_own_methods_only(table):
+    columns = [column for column in table.shown.columns if column.startswith("paper: ")]
+    assert columns == ["paper: mTRE mm", "paper: SRR", "paper: RE °", "paper: TE mm"]
     assert [cells(table, "diffdrr")[column] for column in columns] == [
         "25.08 ± 24.01",
         "26%",
@@ -111,13 +101,40 @@ def test_the_papers_figures_stand_beside_its_own_method_only(table):
         assert {cells(table, method)[column] for column in columns} == {"–"}
 
 
+def test_medsam_has_the_figures_of_the_papers_text():
+    own = registrations("perturbed").assign(method="wsreg-medsam")
+    shown = table1(own, {"wsreg-medsam": "WSReg, MedSAM"}, seed=0).shown.iloc[0]
+    assert (shown["paper: mTRE mm"], shown["paper: SRR"]) == ("0.95 ± 3.01", "84%")
+
+
 def test_a_p_value_compares_with_the_row_above_of_the_same_start(table):
     p_values = table.numbers.set_index("method")["paired_p"]
     assert np.isnan(p_values["diffdrr"])
     assert np.isnan(p_values["perturbed"])
-    expected = paired_p_value(registrations("perturbed"), registrations("perturbed+weights"))
-    assert p_values["perturbed+weights"] == pytest.approx(expected)
-    assert [cells(table, method)["p"] for method in LABELS] == ["", "", f"{expected:.1g}"]
+    expected = paired_test(registrations("perturbed"), registrations("perturbed+weights"), seed=0)
+    assert p_values["perturbed+weights"] == expected.p_value == 0.5
+    assert table.numbers.set_index("method")["paired_p_smallest"]["perturbed+weights"] == 0.5
+    assert [cells(table, method)["p (smallest possible)"] for method in LABELS] == ["", "", "0.5 (0.5)"]
+
+
+def test_two_columns_with_one_title_are_refused():
+    shown = pd.DataFrame([["1", "2"]], columns=["paper", "paper "])
+    with pytest.raises(ValueError, match="same title"):
+        Table(pd.DataFrame(), shown)
+
+
+def test_a_registration_without_a_result_is_counted_and_leaves_no_mean():
+    rows = registrations("perturbed")
+    errors = ["mpd_mm", "mpd_legacy", "tre_mm", "rotation_deg", "translation_mm"]
+    rows.loc[rows["mpd_mm"] == 0.4, errors] = np.nan
+    table = table1(rows, {"perturbed": "Perturbed truth"}, seed=0)
+    row = cells(table, "perturbed")
+    assert row["mpd mm"] == row["rotation °"] == row["mrpd × 0.194 mm (DiffPose's code)"] == "–"
+    assert row["X-rays"] == "6, 1 without a result"
+    assert row["SRR by mpd"].startswith("33% (")
+    assert row["mpd median mm"].startswith("2.25 (")
+    assert row["p95 mm"] == "inf"
+    assert "nan" not in table.text
 
 
 def test_the_markdown_is_a_table(table):
@@ -125,7 +142,7 @@ def test_the_markdown_is_a_table(table):
     assert len(lines) == 2 + 3
     assert set(lines[1]) <= set("|- ")
     assert len({line.count("|") for line in lines}) == 1
-    assert "| DiffDRR | " in lines[2]
+    assert lines[2].split("|")[1].strip() == "DiffDRR"
 
 
 def test_the_latex_is_a_table_without_bare_special_characters(table):
@@ -134,6 +151,7 @@ def test_the_latex_is_a_table_without_bare_special_characters(table):
     width = len(table.shown.columns)
     assert table.latex.startswith(rf"\begin{{tabular}}{{{'l' * width}}}")
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {width - 1}
+    assert r"\toprule" in table.latex
     assert not re.search(r"(?<!\\)[%_#]|[±°–]", table.latex)
     assert r"25.08 $\pm$ 24.01" in table.latex
     assert r"26\%" in table.latex
@@ -149,9 +167,10 @@ def test_the_latex_is_a_table_without_bare_special_characters(table):
         ("$x$", r"\$x\$"),
         ("{a}", r"\{a\}"),
         ("a<b", "a$<$b"),
+        ("2 × 3°", r"2 $\times$ 3$^\circ$"),
         ("a>b", "a$>$b"),
-        ("a\\b", r"a\textbackslash{}b"),
-        ("a~b^c", r"a\textasciitilde{}b\textasciicircum{}c"),
+        ("a\\b", r"a\textbackslash b"),
+        ("a~b^c", r"a\textasciitilde b\textasciicircum c"),
     ],
 )
 def test_a_label_is_escaped_for_latex(label, latex):
@@ -161,7 +180,7 @@ def test_a_label_is_escaped_for_latex(label, latex):
 
 def test_a_label_does_not_add_columns_to_the_markdown():
     table = Table(pd.DataFrame(), pd.DataFrame([{"Method": "a|b"}]))
-    assert table.text.splitlines()[2] == r"| a\|b |"
+    assert table.text.splitlines()[2] == r"| a\|b     |"
 
 
 def test_all_forms_are_written_with_their_notes(table, tmp_path):
@@ -177,7 +196,7 @@ def test_all_forms_are_written_with_their_notes(table, tmp_path):
 
 def test_the_notes_say_what_the_columns_mean():
     text = " ".join(TABLE1_NOTES)
-    for word in ("mpd", "SRR", "Rotation", "Translation", "95%", "Wilcoxon", "DeepFluoro", "simulated"):
+    for word in ("mpd", "SRR", "Rotation", "Translation", "95%", "smallest p", "DeepFluoro", "DiffPose"):
         assert word in text
 
 
@@ -222,3 +241,8 @@ def test_the_first_look_is_one_line_of_a_method_on_a_specimen():
     assert line == (
         "perturbed on 17-1882: 67% of 3 X-rays below 1 mm, median mpd 0.90 mm, at the start 26.0 mm, 5.0 s per X-ray"
     )
+
+
+def test_the_first_look_ranks_a_registration_without_a_result_last():
+    rows = registrations("perturbed", "17-1882").replace({"mpd_mm": {0.4: np.nan}})
+    assert "33% of 3 X-rays below 1 mm, median mpd 1.50 mm" in first_look(rows)

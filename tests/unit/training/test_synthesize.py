@@ -35,8 +35,8 @@ SETTINGS = SynthesisSettings(
     translation_sd_mm=(15.0, 10.0, 20.0),
     bone_contrast=(1.0, 3.0),
     bone_above_per_mm=1.5 * MU_WATER_PER_MM,
-    min_roi_share=0.01,
-    continued_share=0.0,
+    min_roi_fraction=0.01,
+    continued_fraction=0.0,
     continued_mm=57.0,
 )
 CONFIG = {
@@ -45,8 +45,8 @@ CONFIG = {
     "translation_sd_mm": [4.0, 5.0, 6.0],
     "bone_contrast": [1.0, 4.0],
     "bone_above_hu": 350,
-    "min_roi_share": 0.1,
-    "continued_share": 0.25,
+    "min_roi_fraction": 0.1,
+    "continued_fraction": 0.25,
     "continued_mm": 80.0,
 }
 
@@ -185,7 +185,7 @@ def test_in_the_share_that_is_asked_for_tissue_goes_on_beyond_the_ends_of_the_ct
     frame[:3, 3] -= 10 * frame[:3, 2]
     longer = Volume(torch.cat([values[:1].expand(10, -1, -1), values, values[-1:].expand(10, -1, -1)]), frame)
     kinds = []
-    settings = replace(SETTINGS, count=24, bone_contrast=(1.0, 1.0), continued_share=0.5)
+    settings = replace(SETTINGS, count=24, bone_contrast=(1.0, 1.0), continued_fraction=0.5)
     for drr in drrs(truncated, settings):
         scanned, continued = (scaled(render(body, view, drr.pose[None]))[0] for body in (truncated.volume, longer))
         assert (scanned - continued).abs().mean() > 0.01
@@ -199,13 +199,13 @@ def test_in_the_share_that_is_asked_for_tissue_goes_on_beyond_the_ends_of_the_ct
 def test_all_or_no_drrs_are_continued(truncated, share):
     view = truncated.xrays[0].camera
     body = truncated.volume.continued(57.0) if share else truncated.volume
-    for drr in drrs(truncated, replace(SETTINGS, bone_contrast=(1.0, 1.0), continued_share=share)):
+    for drr in drrs(truncated, replace(SETTINGS, bone_contrast=(1.0, 1.0), continued_fraction=share)):
         torch.testing.assert_close(drr.image, scaled(render(body, view, drr.pose[None]))[0], rtol=0, atol=1e-5)
 
 
 def test_bone_beyond_the_ends_of_the_ct_has_the_same_contrast(truncated):
     longer = truncated.volume.continued(57.0)
-    settings = replace(SETTINGS, bone_contrast=(3.0, 3.0), continued_share=1.0)
+    settings = replace(SETTINGS, bone_contrast=(3.0, 3.0), continued_fraction=1.0)
     bone = longer.values > settings.bone_above_per_mm
     assert bone[0].any()
     assert bone[-1].any()
@@ -216,33 +216,37 @@ def test_bone_beyond_the_ends_of_the_ct_has_the_same_contrast(truncated):
 
 
 def test_poses_and_roi_maps_do_not_depend_on_what_lies_beyond_the_ct(truncated):
-    for a, b in zip(*(drrs(truncated, replace(SETTINGS, continued_share=share)) for share in (0.0, 1.0)), strict=True):
+    for a, b in zip(
+        *(drrs(truncated, replace(SETTINGS, continued_fraction=share)) for share in (0.0, 1.0)), strict=True
+    ):
         assert torch.equal(a.pose, b.pose)
         assert torch.equal(a.rois, b.rois)
         assert not torch.equal(a.image, b.image)
 
 
 def test_a_ct_that_holds_the_whole_body_is_not_continued(specimen):
-    for a, b in zip(*(drrs(specimen, replace(SETTINGS, continued_share=share)) for share in (0.0, 1.0)), strict=True):
+    for a, b in zip(
+        *(drrs(specimen, replace(SETTINGS, continued_fraction=share)) for share in (0.0, 1.0)), strict=True
+    ):
         assert torch.equal(a.image, b.image)
 
 
 def test_poses_that_show_too_little_of_the_rois_are_drawn_again(specimen):
-    far = replace(SETTINGS, count=6, translation_sd_mm=(150.0, 150.0, 20.0), min_roi_share=0.0)
+    far = replace(SETTINGS, count=6, translation_sd_mm=(150.0, 150.0, 20.0), min_roi_fraction=0.0)
     share = 0.15
     without = [float((drr.rois > 0).float().mean()) for drr in drrs(specimen, far)]
     assert min(without) < share
-    honoured = [float((drr.rois > 0).float().mean()) for drr in drrs(specimen, replace(far, min_roi_share=share))]
+    honoured = [float((drr.rois > 0).float().mean()) for drr in drrs(specimen, replace(far, min_roi_fraction=share))]
     assert min(honoured) >= share
 
 
 def test_a_share_that_no_pose_reaches_is_explained(specimen, monkeypatch):
     monkeypatch.setattr(roireg.training.drrs, "TRIES", 25)
     with pytest.raises(InputError) as raised:
-        drrs(specimen, replace(SETTINGS, min_roi_share=0.95))
+        drrs(specimen, replace(SETTINGS, min_roi_fraction=0.95))
     assert raised.value.where == "config: synthesize"
     assert "P01: none of 25 poses shows ROIs on 95% of the image" in raised.value.what
-    assert "min_roi_share" in raised.value.remedy
+    assert "min_roi_fraction" in raised.value.remedy
 
 
 def test_a_roi_that_the_specimen_lacks_is_explained(specimen):
@@ -290,8 +294,8 @@ def test_settings_say_what_the_config_says():
     assert settings.rotation_sd_deg == (1, 2, 3)
     assert settings.translation_sd_mm == (4, 5, 6)
     assert settings.bone_contrast == (1, 4)
-    assert settings.min_roi_share == 0.1
-    assert settings.continued_share == 0.25
+    assert settings.min_roi_fraction == 0.1
+    assert settings.continued_fraction == 0.25
     assert settings.continued_mm == 80
 
 

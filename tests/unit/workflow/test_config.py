@@ -1,11 +1,16 @@
-"""The configuration, its schema, and the pins of the environment."""
+"""The configuration: its models, the files written from them, its errors, and the pins of the environment."""
 
 import copy
+import dataclasses
+import json
 import math
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -13,7 +18,13 @@ from jsonschema import Draft202012Validator
 from snakemake.utils import update_config
 
 from roireg.errors import InputError
-from roireg.workflow.config import check_references, check_schema
+from roireg.metrics.similarity import SIMILARITIES
+from roireg.register.registry import OPTIMIZERS, ROI_TERMS, STARTS
+from roireg.workflow.config import check_comparisons, check_references, merged, validated
+from roireg.workflow.config_files.__main__ import outdated
+from roireg.workflow.config_files.yaml_file import config_yaml
+from roireg.workflow.schema import nodes
+from roireg.workflow.schema.methods import Similarity
 
 ROOT = Path(__file__).parents[3]
 SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
@@ -34,9 +45,11 @@ def changed(dotted: str, value) -> dict:
     return config
 
 
-def check(config: dict) -> None:
-    check_schema(config, SCHEMA_PATH)
-    check_references(config)
+def check(config: dict) -> dict:
+    filled = validated(config)
+    check_comparisons(filled)
+    check_references(filled)
+    return filled
 
 
 def refused(config: dict) -> InputError:
@@ -48,31 +61,87 @@ def refused(config: dict) -> InputError:
     return caught.value
 
 
-def resolved(node: dict) -> dict:
-    while "$ref" in node:
-        beside = {key: value for key, value in node.items() if key != "$ref"}
-        node = {**SCHEMA["$defs"][node["$ref"].removeprefix("#/$defs/")], **beside}
-    return node
+def keys(node: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
+    """Every key of the models with its node, by its dotted path; `*` for names that the user chooses."""
+    inner = next((nodes.resolved(one) for one in node.get("anyOf", []) if "$ref" in one), node)
+    for variant in [inner, *nodes.variants(inner).values()]:
+        for key, child in nodes.properties(variant):
+            yield ".".join((*path, key)), child
+            yield from keys(child, (*path, key))
+    entry = nodes.entry(inner)
+    if entry is not None:
+        yield from keys(entry, (*path, "*"))
 
 
-def nodes(node: dict, path: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
-    """Every schema below a schema, with its dotted path; `*` for names that the user chooses."""
-    node = resolved(node)
-    yield ".".join(path), node
-    for key, child in node.get("properties", {}).items():
-        yield from nodes(child, (*path, key))
-    if isinstance(node.get("additionalProperties"), dict):
-        yield from nodes(node["additionalProperties"], (*path, "*"))
-    for branch in node.get("allOf", []):
-        yield from nodes(branch["then"], path)
+KEYS = list(keys(nodes.schema()))
+
+
+def test_files_on_disk_are_what_the_models_say():
+    assert outdated(ROOT) == {}
+
+
+def test_a_file_that_was_edited_by_hand_is_found(tmp_path):
+    for folder in ("config", "docs"):
+        (tmp_path / folder).mkdir()
+    for path, text in outdated(tmp_path).items():
+        path.write_text(text)
+    assert outdated(tmp_path) == {}
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("seed: 0", "seed: 1", 1))
+    assert list(outdated(tmp_path)) == [path]
 
 
 def test_the_schema_is_a_schema():
     Draft202012Validator.check_schema(SCHEMA)
 
 
-def test_the_default_configuration_is_valid():
-    check(copy.deepcopy(DEFAULT))
+@pytest.mark.parametrize("path", [ROOT / "config.yaml", *OVERLAYS], ids=lambda path: path.stem)
+def test_an_editor_finds_no_fault_in_our_files(path):
+    assert [error.message for error in Draft202012Validator(SCHEMA).iter_errors(yaml.safe_load(path.read_text()))] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sede": 1}, {"optimizers": {"adam": {"iterations": 0}}}, {"segment": {"unet": {"type": "vnet"}}}],
+    ids=["unknown", "range", "type"],
+)
+def test_an_editor_finds_a_fault(wrong):
+    assert not Draft202012Validator(SCHEMA).is_valid(wrong)
+
+
+def test_config_yaml_holds_the_defaults():
+    assert validated({}) == validated(DEFAULT) == DEFAULT == yaml.safe_load(config_yaml())
+
+
+def test_a_validated_configuration_is_plain_and_valid():
+    filled = check(copy.deepcopy(DEFAULT))
+    assert json.loads(json.dumps(filled)) == filled == validated(filled)
+
+
+def test_numbers_of_equal_value_are_equal_however_they_are_written():
+    whole, fraction = (changed("initial_poses/perturbed/rotation_sd_deg", value) for value in (3, 3.0))
+    assert json.dumps(validated(whole)) == json.dumps(validated(fraction))
+
+
+def test_a_new_entry_gets_the_defaults_of_its_type():
+    config = merged(DEFAULT, {"optimizers": {"slow": {"type": "adam", "iterations": 900}}})
+    slow = check(config)["optimizers"]["slow"]
+    settings = OPTIMIZERS["adam"].settings(iterations=900)
+    assert slow == {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+
+
+def test_a_file_laid_over_another_changes_its_keys_alone():
+    below = {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+    assert merged(below, {"a": {"c": [3]}, "e": None}) == {"a": {"b": 1, "c": [3]}, "d": 1, "e": None}
+    assert below == {"a": {"b": 1, "c": [1, 2]}, "d": 1}
+
+
+def test_merging_is_what_snakemake_does():
+    for path in OVERLAYS:
+        overlay = yaml.safe_load(path.read_text())
+        config = copy.deepcopy(DEFAULT)
+        update_config(config, overlay)
+        assert merged(DEFAULT, overlay) == config
 
 
 def test_there_are_overlays():
@@ -82,62 +151,75 @@ def test_there_are_overlays():
 @pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: path.stem)
 def test_each_overlay_is_valid_and_changes_what_it_says(path):
     overlay = yaml.safe_load(path.read_text())
-    config = copy.deepcopy(DEFAULT)
-    update_config(config, overlay)
-    check(config)
+    config = check(merged(DEFAULT, overlay))
     assert config["dataset"]["name"] == overlay["dataset"]["name"] != DEFAULT["dataset"]["name"]
     assert config["seed"] == overlay.get("seed", DEFAULT["seed"])
 
 
-def test_every_leaf_of_the_schema_is_described():
-    leaves = {path: node for path, node in nodes(SCHEMA) if node.get("type") != "object"}
-    assert len(leaves) > 30
-    assert [path for path, node in leaves.items() if len(node.get("description", "")) < 10] == []
+def test_every_key_is_described():
+    assert len(KEYS) > 150
+    assert [path for path, node in KEYS if len(nodes.words(node).what) < 10] == []
 
 
-def test_numbers_with_a_unit_name_it_in_their_key():
-    for path, node in nodes(SCHEMA):
-        unit = re.search(r"\bin (mm|px|rad|degrees|1/mm)\b", node.get("description", ""))
-        if unit and node.get("type") != "object":
-            ending = {"degrees": "deg", "1/mm": "per_mm"}.get(unit[1], unit[1])
-            assert path.endswith(f"_{ending}"), path
+def test_every_key_is_documented():
+    documented = set()
+    for section in (ROOT / "docs" / "configuration.md").read_text().split("\n## ")[1:]:
+        title = re.match(r"`([^`]+)`", section)
+        above = f"{title[1]}." if title else ""
+        documented |= {above + key for key in re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)}
+    sections = {path for path, _ in KEYS if any(other.startswith(f"{path}.") for other in documented)}
+    assert {path for path, _ in KEYS} - documented == sections - documented
+    assert "encoders.*.loss.geodesic" in documented
 
 
-def test_every_object_of_the_schema_refuses_unknown_keys():
-    objects = [(path, node) for path, node in nodes(SCHEMA) if node.get("type") == "object"]
-    assert len(objects) > 10
-    for path, node in objects:
-        if "allOf" in node:
-            # One branch for each type, which refuses unknown keys in its turn.
-            cases = [branch["if"]["properties"]["type"]["const"] for branch in node["allOf"]]
-            assert cases == node["properties"]["type"]["enum"], path
-        elif "properties" in node:
-            assert node["additionalProperties"] is False, path
-        else:
-            assert node["propertyNames"] == {"$ref": "#/$defs/name"}, path
+def test_every_number_has_a_range():
+    numbers = [(path, node) for path, node in KEYS if nodes.type_text(node).split(",")[0] in ("integer", "number")]
+    assert len(numbers) > 60
+    assert [path for path, node in numbers if not nodes.range_text(node)] == []
 
 
-def test_every_property_is_required():
-    optional, required = set(), set()
-    for path, node in nodes(SCHEMA):
-        for key in node.get("properties", {}):
-            dotted = f"{path}.{key}".lstrip(".")
-            (required if key in node.get("required", []) else optional).add(dotted)
-    assert optional == set()
-    assert {"seed", "prepare.crop_px", "methods.*.weights.coverage", "optimizers.*.iterations"} <= required
+def test_every_kind_of_the_library_is_in_the_configuration_and_documented():
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    for section, kinds in (("initial_poses", STARTS), ("optimizers", OPTIMIZERS), ("roi_terms", ROI_TERMS)):
+        entries = nodes.entry(nodes.resolved(nodes.schema()["properties"][section]))
+        assert set(nodes.variants(entries)) == set(kinds)
+        for kind in kinds:
+            assert f"## `{section}.*`, type `{kind}`" in page
 
 
-@pytest.mark.parametrize("key", [path for path, _ in nodes(SCHEMA) if path and "*" not in path])
-def test_every_key_must_be_there(key):
+def test_every_similarity_of_the_library_can_be_asked_for():
+    assert get_args(Similarity) == tuple(SIMILARITIES)
+
+
+def test_importing_the_checks_loads_no_heavy_library():
+    code = "import sys, roireg.workflow.config, roireg.workflow.plan; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "pydantic" in loaded
+    assert {"torch", "numpy", "pandas", "h5py", "jsonschema"} & set(loaded) == set()
+
+
+@pytest.mark.parametrize("key", [path for path, _ in KEYS if "*" not in path and path.split(".")[0] != "deepfluoro"])
+def test_a_key_that_is_left_out_has_its_default(key):
     config = copy.deepcopy(DEFAULT)
     *parents, last = key.split(".")
     section = config
     for parent in parents:
         section = section[parent]
     del section[last]
+    assert validated(config) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["methods/ours/label", "methods/ours/init", "encoders/psss/network", "roi_terms/mask/fixed", "segment/unet/type"],
+)
+def test_a_key_without_a_default_must_be_there(key):
+    config = copy.deepcopy(DEFAULT)
+    section, name, last = key.split("/")
+    del config[section][name][last]
     error = refused(config)
-    assert error.where == "config: " + (".".join(parents) or "top level")
-    assert f"'{last}'" in error.what
+    assert error.where == f"config: {section}.{name}"
+    assert error.what == f"'{last}' is missing"
 
 
 @pytest.mark.parametrize(
@@ -146,9 +228,10 @@ def test_every_key_must_be_there(key):
         ("sede", 1),
         ("prepare/image_size", 128),
         ("dataset/url", "x"),
-        ("methods/diffdrr/weights/robust", True),
+        ("weights/coverage/robust", True),
         ("initial_poses/pa/rotation_deg", 3),
         ("optimizers/adam/lr", 0.1),
+        ("demo/views/mean_deg", [0.0, 0.0, 0.0]),
         ("segment/unet/variant", "tiny"),
         ("segment/medsam/widths", [8, 8, 8, 8, 8, 8]),
         ("recipes/sgd/nesterov", True),
@@ -186,7 +269,6 @@ def test_an_unknown_key_is_named(key, value):
         ("optimizers/adam/learning_rate_rotation_rad", math.nan),
         ("optimizers/adam/learning_rate_translation_mm", math.inf),
         ("optimizers/gauss_newton/levels_px", []),
-        ("optimizers/gauss_newton/levels_px", [32, 32]),
         ("optimizers/gauss_newton/local_sigma_px", []),
         ("optimizers/gauss_newton/tolerance_translation_mm", 0),
         ("optimizers/gauss_newton/robust", "huber"),
@@ -195,7 +277,7 @@ def test_an_unknown_key_is_named(key, value):
         ("initial_poses/multi_start/local_sigma_px", 0),
         ("methods/diffdrr/similarity", "ncc"),
         ("methods/diffdrr/label", ""),
-        ("methods/perturbed/weights/exclude_margin_mm", -0.1),
+        ("weights/coverage+femurs/exclude_margin_mm", -0.1),
         ("tables/table1/methods", []),
         ("figures/dpi", 5),
         ("dataset/name", "a/b"),
@@ -205,7 +287,7 @@ def test_an_unknown_key_is_named(key, value):
         ("rois", ["a", "a"]),
         ("synthesize/drrs_per_specimen", 0),
         ("synthesize/rotation_sd_deg", [1.0, 2.0]),
-        ("synthesize/min_roi_share", 1.5),
+        ("synthesize/min_roi_fraction", 1.5),
         ("training/gpu", 2),
         ("recipes/sgd/momentum", 0),
         ("recipes/sgd/learning_rate", 0),
@@ -238,7 +320,8 @@ def test_a_value_out_of_range_is_named(key, value):
         ("optimizers/adam/iterations", "250"),
         ("optimizers/adam/learning_rate_rotation_rad", "7.5e-3"),
         ("optimizers/adam", None),
-        ("methods/diffdrr/weights/coverage", "yes"),
+        ("weights/coverage/coverage", "yes"),
+        ("methods/diffdrr/weights", {"coverage": True}),
         ("methods", ["diffdrr"]),
     ],
 )
@@ -268,6 +351,11 @@ def test_a_perturbed_start_needs_its_spread():
         ("tables/table1/methods", ["diffdrr", "xvr"], "xvr", "perturbed+weights"),
         ("figures/methods", ["xvr"], "xvr", "diffdrr"),
         ("methods/ours/roi", "vnet", "vnet", "projected"),
+        ("methods/ours/weights", "legs", "legs", "coverage+femurs"),
+        ("tables/table3/weights", "legs", "legs", "none"),
+        ("tables/table3/init", "xvr", "xvr", "perturbed"),
+        ("tables/ablation/weights", ["none", "legs"], "legs", "coverage"),
+        ("tables/ablation/rois", ["vnet"], "vnet", "mask"),
         ("roi_terms/unet/fixed", "vnet", "vnet", "medsam"),
         ("roi_terms/unet/moving", "vnet", "vnet", "projected"),
         ("roi_terms/medsam/boxes", "vnet", "vnet", "projected"),
@@ -347,8 +435,8 @@ def test_a_pretrained_network_needs_its_digest():
     ("method", "key", "value", "word"),
     [
         ("perturbed+gn", "similarity", "mncc", "gauss_newton"),
-        ("perturbed+gn", "optimizer", "adam", "own"),
-        ("perturbed", "similarity", "own", "adam"),
+        ("perturbed+gn", "optimizer", "adam", "builtin"),
+        ("perturbed", "similarity", "builtin", "adam"),
         ("perturbed", "optimizer", "gauss_newton", "mncc"),
     ],
 )

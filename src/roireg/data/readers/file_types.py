@@ -6,7 +6,7 @@ from pathlib import Path
 import pydicom
 from pydicom.misc import is_dicom
 
-from roireg.data.readers.ct import SUFFIXES
+from roireg.data.readers.image import SUFFIXES
 from roireg.errors import InputError
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"

@@ -16,10 +16,10 @@ from pydicom.errors import InvalidDicomError
 from torch import Tensor
 
 from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess
-from roireg.data.xray import DIRECTIONS, SOURCE_TO_ISOCENTER_FRACTION, Fact, Xray
+from roireg.data.xray import DIRECTIONS, Fact, Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import carm_pose
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
 
 MODALITIES = ("XA", "RF", "DX", "CR", "RG", "XC")
 # Positioner angles of DX's view positions: where the detector is.

@@ -14,10 +14,10 @@ from pydicom.misc import is_dicom
 
 from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess
 from roireg.data.readers.xray_dicom import dicom_pixels
-from roireg.data.xray import SOURCE_TO_ISOCENTER_FRACTION, Fact, Xray
+from roireg.data.xray import Fact, Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import carm_pose
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
 
 EXAMPLE = """\
 source_to_detector_mm: 1020

@@ -131,7 +131,7 @@ def write_slicer_points(path: str | Path, stored: StoredPose) -> None:
     for name, (column, row) in pixels.items():
         at = camera.rays_mm() @ camera.intrinsics_px.new_tensor([column, row, 1.0])
         points[name] = (stored.pose[:3, :3] @ at + stored.pose[:3, 3]).tolist()
-    for index, point in enumerate(stored.entries.get("reference_mm", [])):
+    for index, point in enumerate(stored.entries.get("bone_points_mm", [])):
         points[f"reference {index + 1}"] = point
     markups = {
         "@schema": "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"

@@ -1,4 +1,4 @@
-"""A patient who is none, as large as the data to come: time needs no anatomy."""
+"""A synthetic phantom of the size of the data to come, for timing only: time needs no anatomy."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,17 +8,17 @@ import torch
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
 from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume
-from roireg.data.xray import SOURCE_TO_ISOCENTER_FRACTION, Xray, expected_pose
+from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import pa_pose
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, pa_pose
 
 # DeepFluoro: CTs of 1 mm, and a detector of 298 mm at 1020 mm (1536 px of 0.194 mm).
 SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM = 360.0, 298.0, 1020.0
 
 
-def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> tuple[Patient, Xray]:
+def phantom(rois: Sequence[str], image_size_px: int, voxels: int) -> tuple[Patient, Xray]:
     """A ball of water with one ball of bone for each ROI, and one X-ray of it.
 
     Args:
@@ -44,7 +44,7 @@ def stand_in(rois: Sequence[str], image_size_px: int, voxels: int) -> tuple[Pati
     camera = Camera(torch.tensor(intrinsics, dtype=torch.float64), image_size_px, image_size_px, (pixel_mm, pixel_mm))
     landmarks = volume.center_mm + torch.tensor([[60.0, 0, 0], [0, 60, 0], [0, 0, 60]], dtype=torch.float64)
     patient = Patient(
-        name="stand-in",
+        name="phantom",
         volume=volume,
         labels=labels,
         label_names=dict(enumerate(rois, start=1)),

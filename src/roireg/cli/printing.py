@@ -1,4 +1,4 @@
-"""Results in words."""
+"""Patients, X-rays, files and results, printed for the user of the command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +11,19 @@ from roireg.register.registration import Registration
 COLOURS = {"trusted": "green", "check": "yellow", "failed": "red"}
 
 
-def tell_ct(patient: Patient) -> None:
+def print_ct(patient: Patient) -> None:
     """A CT's geometry."""
     table(f"CT {patient.name}", ["what", "value"], [[name, value] for name, value in patient.facts.items()])
 
 
-def tell_xray(xray: Xray) -> None:
+def print_xray(xray: Xray) -> None:
     """An X-ray's geometry, and where each number comes from."""
     size = f"{xray.camera.width} x {xray.camera.height} px of {xray.camera.pixel_spacing_mm[0]:.3g} mm"
     rows = [[fact.name, fact.value, fact.source] for fact in xray.facts]
     table(f"X-ray {xray.name}", ["what", "value", "from"], [*rows, ["as it is registered", size, ""]])
 
 
-def tell_hdf5(path: Path) -> None:
+def print_hdf5(path: Path) -> None:
     """Specimens of a data set in the DeepFluoro layout."""
     from roireg.data import deepfluoro
 
@@ -42,7 +42,7 @@ def tell_hdf5(path: Path) -> None:
     table(title, ["specimen", "CT", "landmarks", "X-rays"], rows)
 
 
-def tell_result(result: Registration, folders: Sequence[Path]) -> None:
+def print_result(result: Registration, folders: Sequence[Path]) -> None:
     """The verdict, its reasons, what is uncertain, and where the files are."""
     for one, folder in zip(result.xrays, folders, strict=True):
         grade, sd = one.verdict.grade, one.spread

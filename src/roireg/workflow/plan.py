@@ -1,0 +1,220 @@
+"""What a run is made of: its specimens, what decides each result, and what each job needs.
+
+Functions of the whole configuration (`config`), with all keys and with the methods that Table 3 and the ablation add.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from roireg.demo.names import specimen_names as demo_specimen_names
+from roireg.errors import InputError
+from roireg.register.registry import OPTIMIZERS
+from roireg.register.settings import segmenter_names
+from roireg.workflow.comparisons import seed_parts
+from roireg.workflow.config import merged
+from roireg.workflow.shards import part_names
+
+Config = Mapping[str, Any]
+# Main memory of a job with MedSAM's own network, MB.
+VIT_B_MB = 16000
+
+
+def specimens_of(config: Config) -> list[str]:
+    """Names of the specimens: from the config, from the file, or of the demo.
+
+    Raises:
+        InputError: the file is yet to be fetched, and the config does not name its specimens.
+    """
+    dataset = config["dataset"]
+    if dataset["specimens"]:
+        return dataset["specimens"]
+    if dataset["path"] is None:
+        if dataset["source"] == "demo":
+            return demo_specimen_names(config["demo"]["specimens"])
+        remedy = 'List them, such as ["17-1882", "18-1109"] of DeepFluoro'
+        what = "the file is not here yet, so nobody knows its specimens"
+        raise InputError("config: dataset.specimens", what, remedy)
+    from roireg.data.deepfluoro import open_dataset, specimen_names
+
+    with open_dataset(dataset["path"]) as file:
+        return specimen_names(file)
+
+
+def xray_counts(config: Config, specimens: Sequence[str]) -> dict[str, int]:
+    """How many X-rays each specimen has: of the demo, from the file, or from the config before the file is here.
+
+    Raises:
+        InputError: the config does not say it of a specimen whose file is yet to be fetched.
+    """
+    dataset = config["dataset"]
+    if dataset["path"] is None and dataset["source"] == "demo":
+        return dict.fromkeys(specimens, config["demo"]["xrays_per_specimen"])
+    if dataset["path"] is None:
+        known = config["deepfluoro"]["xrays"]
+        unknown = [name for name in specimens if name not in known]
+        if unknown:
+            what = f"does not say how many X-rays there are of {', '.join(unknown)}"
+            raise InputError("config: deepfluoro.xrays", what, "Add them")
+        return {name: known[name] for name in specimens}
+    from roireg.data.deepfluoro import open_dataset, projection_names
+
+    with open_dataset(dataset["path"]) as file:
+        return {name: len(projection_names(file, name)) for name in specimens}
+
+
+def demo_settings(config: Config, condition: str | None) -> dict[str, Any]:
+    """The demo's settings, with those that a condition changes."""
+    changes = {} if condition is None else config["conditions"][condition]
+    return merged(config["demo"], changes)
+
+
+def condition_notes(config: Config, condition: str | None) -> list[str]:
+    """What the tables of a condition say of it; nothing without conditions."""
+    if condition is None:
+        return []
+    below_mm = demo_settings(config, condition)["ct_below_landmarks_mm"]
+    reach = f"CTs reach {below_mm:g} mm below the lowest landmark"
+    return [f"Condition {condition}: {reach}; the same X-rays in all conditions of the same views."]
+
+
+def method_settings(config: Config, name: str) -> dict[str, Any]:
+    """What decides a method's results: its entry, and those of the start, optimizer, ROI term and weights it names."""
+    method = config["methods"][name]
+    return {
+        "roi_term": config["roi_terms"].get(method["roi"]),
+        "method": {key: value for key, value in method.items() if key not in ("label", "xrays")},
+        "initial_pose": config["initial_poses"][method["init"]],
+        "optimizer": config["optimizers"][method["optimizer"]],
+        "weights": config["weights"][method["weights"]],
+    }
+
+
+def segmenter_settings(config: Config, name: str) -> dict[str, Any]:
+    """What decides a segmenter's network: its entry, and the recipe and augmentation that it uses."""
+    segmenter = config["segment"][name]
+    return {
+        "segmenter": {key: value for key, value in segmenter.items() if key != "label"},
+        "recipe": config["recipes"][segmenter["recipe"]],
+        "augmentation": config["augmentation"],
+    }
+
+
+def encoder_entry(config: Config, name: str) -> dict[str, Any]:
+    """The entry of an encoder, of `name` or `name@n`."""
+    return config["encoders"][seed_parts(name)[0]]
+
+
+def encoder_settings(config: Config, name: str) -> dict[str, Any]:
+    """What decides an encoder's network: its entry, and the recipe and augmentation that it uses."""
+    encoder = encoder_entry(config, name)
+    return {
+        "encoder": {key: value for key, value in encoder.items() if key not in ("label", "segmenter")},
+        "recipe": config["recipes"][encoder["recipe"]],
+        "augmentation": config["encoder_augmentation"],
+    }
+
+
+def guiding_segmenter(config: Config, encoder: str) -> str | None:
+    """The segmenter of the ROI term in an encoder's loss; None without such a term."""
+    entry = encoder_entry(config, encoder)
+    return entry["segmenter"] if entry["loss"]["roi"] > 0 else None
+
+
+def labels_of(config: Config, methods: Iterable[str]) -> dict[str, str]:
+    """Label by name of methods, in their order."""
+    return {name: config["methods"][name]["label"] for name in methods}
+
+
+def described(config: Config, segmenters: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What Table 2 says of segmenters, by name: label, kind of network, and what they learned from."""
+    keys = ("label", "type", "train_on")
+    return {name: {key: config["segment"][name][key] for key in keys} for name in segmenters}
+
+
+def segmenter_pattern(config: Config, kind: str) -> str:
+    """A regular expression for the names of the segmenters of one kind; for nothing if there are none."""
+    names = [re.escape(name) for name, entry in config["segment"].items() if entry["type"] == kind]
+    return "|".join(names) or "(?!)"
+
+
+def segmenters_for(config: Config, methods: Iterable[str]) -> list[str]:
+    """Names of the segmenters that the ROI terms of methods need."""
+    terms = [config["roi_terms"].get(config["methods"][method]["roi"]) for method in methods]
+    return list(dict.fromkeys(name for term in terms if term is not None for name in segmenter_names(term)))
+
+
+def start_of(config: Config, method: str) -> dict[str, Any]:
+    """The entry of a method's start."""
+    return config["initial_poses"][config["methods"][method]["init"]]
+
+
+def encoders_of(config: Config, methods: Iterable[str]) -> list[str]:
+    """Names of the encoders that methods start from."""
+    starts = [start_of(config, name) for name in methods]
+    return sorted({start["encoder"] for start in starts if "encoder" in start})
+
+
+def gpus_of(config: Config, methods: Iterable[str]) -> int:
+    """GPUs of a job that registers by these methods."""
+    types = {config["optimizers"][config["methods"][method]["optimizer"]]["type"] for method in methods}
+    return config["registration"]["gpu"] if any(OPTIMIZERS[one].on_gpu for one in types) else 0
+
+
+def needs_vit_b(config: Config, methods: Iterable[str]) -> bool:
+    """Whether one of these methods segments with MedSAM's own network, which fills a GPU or 16 GB with one image."""
+    return any(config["segment"][name].get("variant") == "vit_b" for name in segmenters_for(config, methods))
+
+
+def registration_memory(config: Config, methods: Collection[str], attempt: int) -> int:
+    """MB of a registration job; more where one was killed for want of it."""
+    least = VIT_B_MB if needs_vit_b(config, methods) else 0
+    return max(config["registration"]["mem_mb"], least) * attempt
+
+
+def xrays_together(config: Config, methods: Collection[str]) -> int:
+    """X-rays that a GPU optimizes at once."""
+    return 1 if needs_vit_b(config, methods) else config["registration"]["xrays_together"]
+
+
+def xrays_of(config: Config, method: str, count: int) -> int:
+    """How many of `count` X-rays of a specimen a method registers."""
+    return min(count, config["methods"][method].get("xrays") or count)
+
+
+def shard_names(config: Config, method: str, count: int) -> list[str]:
+    """Names of the jobs that share the X-rays of a specimen that has `count`."""
+    xrays = xrays_of(config, method, count)
+    return part_names(xrays, config["registration"]["xrays_per_job"] or xrays)
+
+
+def costs_of(
+    config: Config, registered: Mapping[str, Sequence[str]], curves: Sequence[str], xrays: Mapping[str, int]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Trainings and registrations of a run, with their settings and how many jobs and X-rays there are.
+
+    Args:
+        config: the configuration.
+        registered: specimens by method, of all registrations that tables and figures show.
+        curves: encoders whose training is shown.
+        xrays: how many there are of each specimen.
+    """
+    encoders = list(dict.fromkeys([*encoders_of(config, registered), *curves]))
+    guides = [guiding_segmenter(config, name) for name in encoders]
+    wanted = [*config["tables"]["table2"]["segmenters"], *segmenters_for(config, registered), *guides]
+    plan: dict[str, dict[str, dict[str, Any]]] = {"segmenters": {}, "encoders": {}, "methods": {}}
+    for name in dict.fromkeys(one for one in wanted if one is not None):
+        plan["segmenters"][name] = {"settings": segmenter_settings(config, name), "jobs": len(xrays)}
+    for name in encoders:
+        plan["encoders"][name] = {
+            "settings": encoder_settings(config, name),
+            "segmenter": encoder_entry(config, name)["segmenter"],
+            "jobs": len(xrays),
+        }
+    for name, specimens in registered.items():
+        plan["methods"][name] = {
+            "settings": method_settings(config, name),
+            "jobs": sum(len(shard_names(config, name, xrays[one])) for one in specimens),
+            "xrays": sum(xrays_of(config, name, xrays[one]) for one in specimens),
+        }
+    return plan

@@ -1,0 +1,1 @@
+"""The configuration as pydantic models: type, range, default and description of every key."""

@@ -1,0 +1,111 @@
+"""`weights` and `methods`: a method is a start, a similarity, a ROI term, an optimizer, and weights of the pixels."""
+
+from typing import Literal
+
+from roireg.register.settings import WeightSettings
+from roireg.settings import Text
+from roireg.workflow.schema.section import Entry, Section
+
+# Measures of X-ray against DRR, as `roireg.metrics.similarity` has them.
+Similarity = Literal["mncc", "local_ncc", "global_ncc", "gradient_ncc", "ssim", "mse", "mae", "psnr"]
+# The similarity of an optimizer whose objective is part of it.
+BUILTIN = "builtin"
+# The ROI term of a method without one.
+NO_ROI = "none"
+
+FEMURS = ("left femur", "right femur")
+
+
+class Method(Section):
+    label: Text
+    """The method's name in tables and figures."""
+    init: str
+    """The start, a name of `initial_poses`."""
+    similarity: Literal[Similarity, "builtin"] = "mncc"
+    """Measure of X-ray against DRR; builtin for an optimizer that has an objective of its own.
+
+    Paper: mncc (section 2.3); the others are in Table 3.
+    """
+    roi: str = NO_ROI
+    """The ROI term, a name of `roi_terms`, or none."""
+    optimizer: str = "adam"
+    """A name of `optimizers`."""
+    weights: str = "none"
+    """Which pixels count, a name of `weights`."""
+
+
+def weights() -> dict[str, Entry[WeightSettings]]:
+    """Weights of the default configuration."""
+    return {
+        "none": Entry(WeightSettings(), "The paper's: every pixel counts."),
+        "coverage": Entry(WeightSettings(coverage=True)),
+        "coverage+femurs": Entry(
+            WeightSettings(coverage=True, exclude=FEMURS, exclude_margin_mm=9.0),
+            "Femurs move against the pelvis. For a CT without femurs: exclude: [].",
+        ),
+    }
+
+
+def methods() -> dict[str, Entry[Method]]:
+    """Methods of the default configuration."""
+    return {
+        "diffdrr": Entry(
+            Method(label="DiffDRR", init="pa"), "The optimization-based baseline of Table 1, which learns nothing."
+        ),
+        "psss": Entry(
+            Method(label="PSSS-style", init="psss", similarity="global_ncc"),
+            "The baselines that learn a start, with the similarities that their codes and tables suggest.",
+        ),
+        "diffpose": Entry(Method(label="DiffPose", init="diffpose")),
+        "wsreg": Entry(
+            Method(label="WSReg, as published", init="ours", roi="unet"),
+            "The paper's method with the paper's settings: no weights.",
+        ),
+        "wsreg+medsam": Entry(
+            Method(label="WSReg, MedSAM on X-rays", init="ours", roi="medsam+unet"),
+            "The paper's case study: MedSAM on the X-ray, U-Net on the DRR.",
+        ),
+        "wsreg-medsam": Entry(
+            Method(label="WSReg, MedSAM", init="ours", roi="medsam"), "Its second method: MedSAM on both."
+        ),
+        "ours-roi": Entry(
+            Method(label="Ours, no ROI term", init="ours", weights="coverage+femurs"),
+            "With weights; with both; and by Gauss-Newton.",
+        ),
+        "ours": Entry(Method(label="Ours", init="ours", roi="unet", weights="coverage+femurs")),
+        "ours+gn": Entry(
+            Method(
+                label="Ours, Gauss-Newton",
+                init="ours",
+                similarity=BUILTIN,
+                optimizer="gauss_newton",
+                weights="coverage+femurs",
+            )
+        ),
+        "perturbed": Entry(Method(label="Perturbed truth", init="perturbed"), "From the perturbed true pose."),
+        "perturbed+weights": Entry(
+            Method(label="Perturbed truth, weighted", init="perturbed", weights="coverage+femurs")
+        ),
+        "perturbed+gn": Entry(
+            Method(
+                label="Perturbed truth, Gauss-Newton",
+                init="perturbed",
+                similarity=BUILTIN,
+                optimizer="gauss_newton",
+                weights="coverage+femurs",
+            )
+        ),
+        "wide": Entry(Method(label="No ROI term", init="wide"), "The capture range, without and with ROIs."),
+        "wide+unet": Entry(Method(label="U-Net", init="wide", roi="unet")),
+        "wide+projected": Entry(Method(label="Projected labels", init="wide", roi="projected")),
+        "multi_start+gn": Entry(
+            Method(
+                label="Multi-start, Gauss-Newton",
+                init="multi_start",
+                similarity=BUILTIN,
+                optimizer="gauss_newton",
+                weights="coverage+femurs",
+            ),
+            "No network at all.",
+        ),
+    }

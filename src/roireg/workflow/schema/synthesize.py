@@ -1,0 +1,42 @@
+"""`synthesize`: DRRs at random poses about T_PA, with the ROIs projected from the CT's labels."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+
+from roireg.settings import Probability, Range
+from roireg.workflow.schema.section import Section
+
+Sd = Annotated[float, Ge(0), Le(1000)]
+
+
+class Synthesize(Section):
+    drrs_per_specimen: Annotated[int, Ge(1), Le(1_000_000)] = 300
+    """Number of stored DRRs of each specimen."""
+    rotation_sd_deg: tuple[Sd, Sd, Sd] = (11.5, 14.3, 5.7)
+    """Standard deviations of the rotation about the camera's x (across the image), y (down) and z (central ray) axes.
+
+    Paper: not given; DiffPose 11.5, 14.3, 5.7.
+    """
+    translation_sd_mm: tuple[Sd, Sd, Sd] = (35.0, 25.0, 45.0)
+    """Standard deviations of the translation along the same axes.
+
+    Paper: not given; DiffPose, for a larger detector, 70, 50, 90.
+    """
+    bone_contrast: Range = (1.0, 3.0)
+    """Least and largest random factor on the attenuation of bone.
+
+    Paper: not given; DiffPose 1 to 10.
+    """
+    bone_above_hu: Annotated[float, Ge(-500), Le(3000)] = 350.0
+    """What lies above this is bone for bone_contrast."""
+    min_roi_fraction: Probability = 0.05
+    """Least fraction of the image that ROIs must cover; poses that show less are drawn again."""
+    continued_fraction: Probability = 0.8
+    """Fraction of the DRRs in which tissue continues beyond the ends of the CT (its last slices, repeated), as in a
+    patient. What encoders make of X-rays depends on it (docs/encoders.md).
+
+    Paper: not mentioned.
+    """
+    continued_mm: Annotated[float, Gt(0), Le(1000)] = 100.0
+    """How far the tissue continues there."""
