@@ -6,7 +6,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from roireg.data.specimen import Specimen
 
 from roireg.data.deepfluoro import (
     PARAMETERS,
@@ -18,8 +17,10 @@ from roireg.data.deepfluoro import (
     write_parameters,
     write_specimen,
 )
+from roireg.data.patient import Patient
 from roireg.data.prepare import PrepareSettings, prepare_specimen
 from roireg.data.volume import Volume, attenuation_from_hu
+from roireg.data.xray import Xray
 from roireg.drr import project_mask, render
 from roireg.geometry.conversions import pose_to_deepfluoro
 from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, pa_pose, perturb
@@ -207,8 +208,8 @@ def write_small_dataset(
 
 def small_specimen(
     folder: Path, name: str = "P01", upside_down: Sequence[bool] = (False,), image_size_px: int = 96, **dataset
-) -> Specimen:
-    """One specimen of `write_small_dataset`, prepared.
+) -> tuple[Patient, tuple[Xray, ...]]:
+    """The patient and the X-rays of one specimen of `write_small_dataset`, prepared.
 
     Args:
         folder: for the data set's file.

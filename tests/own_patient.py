@@ -10,10 +10,10 @@ import SimpleITK as sitk
 import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
-from roireg.data.view import centred_camera
 from roma import rotmat_to_rotvec
 
 from roireg.data.readers.image import frame_of
+from roireg.data.readers.xray_dicom import centred_camera
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
 from roireg.simulation.xray_formation import Aperture, Detector, areal_densities, detect, split_bodies, transmission

@@ -7,15 +7,17 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from roireg.data.specimen import Specimen, Xray
 from scipy import ndimage
 
 from roireg.data.images import scaled
+from roireg.data.patient import Patient
 from roireg.data.volume import Volume, attenuation_from_hu
+from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.geometry.camera import Camera
 from roireg.geometry.conversions import RAS_FROM_LPS
 from roireg.geometry.poses import pa_pose, perturb
+from roireg.geometry.se3 import translation
 
 DOUBLE = {"dtype": torch.float64}
 
@@ -49,7 +51,7 @@ def phantom(dtype: torch.dtype = torch.float64) -> Volume:
     return Volume(torch.from_numpy(values).to(dtype), turn @ torch.diag(torch.tensor([4.0, 5.0, 4.5, 1.0], **DOUBLE)))
 
 
-def phantom_specimen(xrays: int = 2) -> Specimen:
+def phantom_specimen(xrays: int = 2) -> tuple[Patient, tuple[Xray, ...]]:
     """The phantom with X-rays of 40 px that are its own DRRs, and one label, "Dense"."""
     volume = phantom(torch.float32)
     labels = (volume.values > 0.03).to(torch.uint8)
@@ -57,16 +59,21 @@ def phantom_specimen(xrays: int = 2) -> Specimen:
     view = camera(40)
     images = [scaled(render(volume, view, pose[None]))[0] for pose in poses]
     landmarks = volume.center_mm + torch.tensor([[40.0, 0, 0], [0, 40, 0], [0, 0, 40], [-30, -30, 0]], **DOUBLE)
-    return Specimen(
+    patient = Patient(
         name="phantom",
         volume=volume,
         labels=labels,
         label_names={1: "Dense"},
+        center_mm=volume.center_mm,
+        bone_points_mm=landmarks,
         landmark_names=("a", "b", "c", "d"),
         landmarks_mm=landmarks,
-        isocenter_mm=volume.center_mm,
-        pa_pose=general_pose(volume, 9)[0],
-        xrays=tuple(Xray(f"{k:03d}", image, None, view, poses[k]) for k, image in enumerate(images)),
+    )
+    # The reference pose is a view in general position too.
+    rig_from_camera = translation(-volume.center_mm) @ general_pose(volume, 9)[0]
+    numbered = enumerate(zip(images, poses, strict=True))
+    return patient, tuple(
+        Xray(f"{k:03d}", image, view, rig_from_camera, true_pose=pose) for k, (image, pose) in numbered
     )
 
 

@@ -4,7 +4,8 @@ import json
 import re
 
 import numpy as np
-from roireg.data.specimen import read_specimen
+
+from roireg.data.records import read_specimen
 
 CONDITIONS = {"conditions": {"covered": {"ct_below_landmarks_mm": 90}, "truncated": {"ct_below_landmarks_mm": 4}}}
 # What needs no network.
@@ -32,9 +33,9 @@ def test_each_condition_has_its_results_and_one_report_shows_all(fresh):
     lowest = {}
     images = {}
     for condition in CONDITIONS["conditions"]:
-        specimen = read_specimen(out / condition / "specimens/demo-01.h5")
-        lowest[condition] = float(specimen.volume.volume_from_voxel[2, 3])
-        images[condition] = specimen.xrays[0].image.numpy()
+        patient, xrays = read_specimen(out / condition / "specimens/demo-01.h5")
+        lowest[condition] = float(patient.volume.volume_from_voxel[2, 3])
+        images[condition] = xrays[0].image.numpy()
         table = (out / condition / "tables/table1.md").read_text()
         below = CONDITIONS["conditions"][condition]["ct_below_landmarks_mm"]
         assert f"Condition {condition}: CTs reach {below} mm below the lowest landmark" in table

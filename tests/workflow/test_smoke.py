@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.image import imread
-from roireg.data.specimen import read_specimen
 from volumes import gradient_errors, image_error
 
 from roireg.data.deepfluoro import (
@@ -17,6 +16,7 @@ from roireg.data.deepfluoro import (
     read_projection,
     specimen_names,
 )
+from roireg.data.records import read_specimen
 from roireg.geometry.camera import project, rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro
 
@@ -24,9 +24,11 @@ METHODS = ("diffdrr", "psss", "diffpose", "wsreg", "ours", "ours+gn", "multi_sta
 ENCODERS = ("psss", "diffpose", "ours")
 CONTRACT = [
     *("specimen", "projection", "method", "init", "similarity", "roi", "optimizer", "weights"),
-    *("seed", "init_mpd_mm"),
+    *("views", "seed", "init_mpd_mm"),
     *("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm"),
     *("iterations", "seconds", "objective"),
+    *("verdict", "ncc", "coverage", "projection_sd_mm", "across_sd_mm", "down_sd_mm", "depth_sd_mm"),
+    *(f"rotation_{axis}_sd_deg" for axis in "xyz"),
     *(f"pose_{row}{column}" for row in range(3) for column in range(4)),
 ]
 
@@ -156,14 +158,14 @@ def test_landmarks_of_the_dataset_reproject_with_and_without_the_half_turn(smoke
 
 
 def test_backends_agree_with_diffdrr_on_the_demo_ct(smoke):
-    volume = read_specimen(smoke.folder / "results/smoke/specimens/demo-01.h5").volume
+    volume = read_specimen(smoke.folder / "results/smoke/specimens/demo-01.h5")[0].volume
     assert image_error(volume, "fused") < 1e-5
     assert image_error(volume, "nanodrr") < 1e-3
 
 
 @pytest.mark.parametrize("backend", ["fused", "nanodrr", "diffdrr"])
 def test_pose_gradients_agree_with_central_differences_on_the_demo_ct(smoke, backend):
-    volume = read_specimen(smoke.folder / "results/smoke/specimens/demo-01.h5").volume
+    volume = read_specimen(smoke.folder / "results/smoke/specimens/demo-01.h5")[0].volume
     assert max(gradient_errors(volume, backend)) < 1e-2
 
 

@@ -123,7 +123,7 @@ def registration_step(
     by_iteration = OPTIMIZERS[method.search.type].equal_iterations
     if by_iteration:
         method = replace(method, search=replace(method.search, iterations=ITERATIONS))
-    (result,) = register_specimen(patient, [xray], method, 0, Placement(device, 1))
+    (result,) = register_specimen(patient, [xray] * method.views, method, 0, Placement(device, 1))
     return result.row["seconds"] / (len(result.trace.poses) if by_iteration else 1)
 
 

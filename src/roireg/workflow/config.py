@@ -155,6 +155,10 @@ def _check_method(name: str, method: Mapping[str, Any], config: Mapping[str, Any
         if optimizer.builtin_similarity:
             remedy = f"Write {BUILTIN}: it has an objective of its own"
         raise InputError(f"config: methods.{name}.similarity", what, remedy)
+    if method.get("views", 1) > 1 and optimizer.register_jointly is None:
+        what = f"an optimizer of type {kind} registers each X-ray alone"
+        joint = ", ".join(other for other, one in OPTIMIZERS.items() if one.register_jointly)
+        raise InputError(f"config: methods.{name}.views", what, f"Write 1, or an optimizer of type {joint}")
 
 
 def _all_known(used: Mapping[str, Collection[str]], defined: Collection[str]) -> None:

@@ -183,9 +183,13 @@ def xrays_of(config: Config, method: str, count: int) -> int:
 
 
 def shard_names(config: Config, method: str, count: int) -> list[str]:
-    """Names of the jobs that share the X-rays of a specimen that has `count`."""
+    """Names of the jobs that share the X-rays of a specimen that has `count`.
+
+    X-rays that are registered jointly are in one job: which ones go together must not depend on the jobs.
+    """
     xrays = xrays_of(config, method, count)
-    return part_names(xrays, config["registration"]["xrays_per_job"] or xrays)
+    alone = config["methods"][method].get("views", 1) == 1
+    return part_names(xrays, (config["registration"]["xrays_per_job"] if alone else None) or xrays)
 
 
 def costs_of(

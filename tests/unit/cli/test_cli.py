@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import roireg
 from roireg.cli.app import app
-from roireg.cli.common import default_config, load_views
+from roireg.cli.common import default_config, load_xrays
 from roireg.errors import InputError
 
 
@@ -27,7 +27,7 @@ def test_the_version_is_the_packages():
 
 
 def test_the_api_is_there_and_nothing_else():
-    for name in ("read_patient", "read_xray", "register_xrays", "write_result"):
+    for name in ("read_patient", "read_xray", "register_xrays", "search_method", "write_result"):
         assert callable(getattr(roireg, name))
     with pytest.raises(AttributeError, match="no_such_thing"):
         _ = roireg.no_such_thing
@@ -46,4 +46,4 @@ def test_a_configuration_is_laid_over_the_default_one(tmp_path):
 
 def test_camera_files_go_with_x_rays(tmp_path):
     with pytest.raises(InputError, match="2 camera files for 3 X-rays"):
-        load_views([tmp_path] * 3, [tmp_path] * 2, 0, 0, 128, False)
+        load_xrays([tmp_path] * 3, [tmp_path] * 2, 0, 0, 128, False)

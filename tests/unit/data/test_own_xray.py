@@ -6,9 +6,9 @@ import torch
 import yaml
 from own_patient import carm_angles_deg, carm_camera, carm_zero, write_carm_dicom
 from PIL import Image
-from roireg.data.view import View
 
 from roireg.data.readers.xray import read_xray
+from roireg.data.xray import Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import project
 
@@ -42,41 +42,41 @@ def picture(tmp_path):
     return write
 
 
-def sides(view: View) -> tuple[str, str]:
+def sides(xray: Xray) -> tuple[str, str]:
     """Directions of the patient along rows and columns of the image."""
     names = {"L": (1.0, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
-    ends = project(20 * torch.tensor(list(names.values()), **DOUBLE), view.camera, view.rig_from_camera)
-    middle = project(torch.zeros(1, 3, **DOUBLE), view.camera, view.rig_from_camera)
+    ends = project(20 * torch.tensor(list(names.values()), **DOUBLE), xray.camera, xray.rig_from_camera)
+    middle = project(torch.zeros(1, 3, **DOUBLE), xray.camera, xray.rig_from_camera)
     along = (ends - middle).tolist()
     return tuple(max(zip(names, along, strict=True), key=lambda pair: pair[1][axis])[0] for axis in (0, 1))
 
 
 @pytest.mark.parametrize(("angles", "seen"), [((0, 0), "LF"), ((90, 0), "PF"), ((-90, 0), "AF"), ((0, 30), "LF")])
 def test_angles_are_dicoms(dicom, angles, seen):
-    view = read_xray(dicom(angles))
+    xray = read_xray(dicom(angles))
     # At 90 the detector is at the patient's left, seen from there: his back is to the right.
-    assert "".join(sides(view)) == seen
-    assert carm_angles_deg(view.rig_from_camera) == pytest.approx(angles, abs=1e-6)
+    assert "".join(sides(xray)) == seen
+    assert carm_angles_deg(xray.rig_from_camera) == pytest.approx(angles, abs=1e-6)
     # The source lies so far from the isocentre, on the other side than the detector.
-    assert float(view.rig_from_camera[:3, 3].norm()) == pytest.approx(720.0, abs=1e-3)
-    assert float(view.rig_from_camera[:3, 2] @ view.rig_from_camera[:3, 3]) < 0
+    assert float(xray.rig_from_camera[:3, 3].norm()) == pytest.approx(720.0, abs=1e-3)
+    assert float(xray.rig_from_camera[:3, 2] @ xray.rig_from_camera[:3, 3]) < 0
 
 
 def test_the_camera_is_that_of_the_tags(dicom):
-    view = read_xray(dicom(ImagerPixelSpacing=["2.0", "2.5"]))
-    assert view.camera.pixel_spacing_mm == pytest.approx((2.5, 2.0))
-    assert view.camera.source_to_detector_mm == pytest.approx(1000.0)
-    assert float(view.camera.intrinsics_px[0, 0]) == pytest.approx(-400.0)
-    assert float(view.camera.intrinsics_px[1, 1]) == pytest.approx(500.0)
-    told = {fact.name: (fact.value, fact.source) for fact in view.facts}
+    xray = read_xray(dicom(ImagerPixelSpacing=["2.0", "2.5"]))
+    assert xray.camera.pixel_spacing_mm == pytest.approx((2.5, 2.0))
+    assert xray.camera.source_to_detector_mm == pytest.approx(1000.0)
+    assert float(xray.camera.intrinsics_px[0, 0]) == pytest.approx(-400.0)
+    assert float(xray.camera.intrinsics_px[1, 1]) == pytest.approx(500.0)
+    told = {fact.name: (fact.value, fact.source) for fact in xray.facts}
     assert told["source to detector"] == ("1000 mm", "(0018,1110) DistanceSourceToDetector")
     assert told["pixel on the detector"] == ("2.5 x 2 mm", "(0018,1164) ImagerPixelSpacing")
 
 
 @pytest.mark.parametrize("stated", ["L\\F", "R\\F", "R\\H", "L\\H", "F\\L", "H\\R"])
 def test_rows_and_columns_run_as_the_patient_orientation_says(dicom, stated):
-    view = read_xray(dicom(PatientOrientation=stated.split("\\")))
-    assert "\\".join(sides(view)) == stated
+    xray = read_xray(dicom(PatientOrientation=stated.split("\\")))
+    assert "\\".join(sides(xray)) == stated
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_collimator_and_crop_leave_the_camera_where_it_was(dicom):
 
 
 def test_a_large_image_shrinks_and_its_camera_with_it(dicom):
-    view = read_xray(dicom(), size_px=64)
-    assert view.image.shape == (64, 64)
-    assert view.camera.pixel_spacing_mm == pytest.approx((3.75, 3.75))
+    xray = read_xray(dicom(), size_px=64)
+    assert xray.image.shape == (64, 64)
+    assert xray.camera.pixel_spacing_mm == pytest.approx((3.75, 3.75))
 
 
 def test_frames_of_a_sequence(dicom):
@@ -155,9 +155,9 @@ def test_an_x_ray_without_geometry_is_told(dicom, changes, tag):
 
 def test_what_is_assumed_is_said(dicom):
     missing = ("DistanceSourceToPatient", "PositionerPrimaryAngle", "PixelIntensityRelationshipSign")
-    view = read_xray(dicom(**dict.fromkeys(missing)))
-    assert len(view.warnings) == 5
-    assert {fact.name for fact in view.facts if fact.source == "assumed"} >= {"source to isocentre", "C-arm's angles"}
+    xray = read_xray(dicom(**dict.fromkeys(missing)))
+    assert len(xray.warnings) == 5
+    assert {fact.name for fact in xray.facts if fact.source == "assumed"} >= {"source to isocentre", "C-arm's angles"}
 
 
 def test_a_detectors_view_position_is_a_first_pose(dicom):
@@ -175,9 +175,9 @@ def test_a_picture_with_a_camera_file_is_the_dicom(dicom, picture):
 
 def test_a_camera_file_stands_in_place_of_tags(dicom, picture):
     _, camera = picture(source_to_detector_mm=1100, principal_point_px=[40.0, 50.0])
-    view = read_xray(dicom(DistanceSourceToDetector=None), camera)
-    assert view.camera.source_to_detector_mm == pytest.approx(1100)
-    assert view.camera.intrinsics_px[:2, 2].tolist() == [40.0, 50.0]
+    xray = read_xray(dicom(DistanceSourceToDetector=None), camera)
+    assert xray.camera.source_to_detector_mm == pytest.approx(1100)
+    assert xray.camera.intrinsics_px[:2, 2].tolist() == [40.0, 50.0]
 
 
 def test_sides_roll_and_rig_of_a_camera_file(picture):

@@ -1,5 +1,6 @@
 """ROI maps: from labels, from projection, as channels and boxes."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from builders import LABEL_NAMES, carm, prepare_settings, small_specimen, write_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from roireg.data.specimen import Specimen
 
 from roireg.data.deepfluoro import open_dataset, read_projection
+from roireg.data.patient import Patient
 from roireg.data.prepare import prepare_specimen
+from roireg.data.xray import Xray, expected_pose
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.errors import InputError
 from roireg.geometry.camera import rotate_image_180
@@ -26,13 +28,23 @@ NUMBERS = arrays(np.uint8, array_shapes(min_dims=3, max_dims=3, max_side=9), ele
 
 
 @pytest.fixture(scope="module")
-def specimen(tmp_path_factory) -> Specimen:
+def specimen(tmp_path_factory) -> tuple[Patient, tuple[Xray, ...]]:
     return small_specimen(tmp_path_factory.mktemp("rois"))
 
 
-def projected(specimen: Specimen, rois: tuple[str, ...]) -> torch.Tensor:
-    xray = specimen.xrays[0]
-    return project_rois(roi_volumes(specimen, rois), xray.camera, xray.pose[None])[0]
+@pytest.fixture(scope="module")
+def patient(specimen) -> Patient:
+    return specimen[0]
+
+
+@pytest.fixture(scope="module")
+def xrays(specimen) -> tuple[Xray, ...]:
+    return specimen[1]
+
+
+def projected(patient: Patient, xrays: Sequence[Xray], rois: tuple[str, ...]) -> torch.Tensor:
+    xray = xrays[0]
+    return project_rois(roi_volumes(patient, rois), xray.camera, xray.true_pose[None])[0]
 
 
 def test_labels_become_roi_numbers_in_the_order_of_the_rois_whatever_their_case():
@@ -52,28 +64,28 @@ def test_a_mask_without_rois_is_background():
     assert not roi_map(torch.full((2, 2), 3, dtype=torch.uint8), {3: "tibia"}, ["femur"]).any()
 
 
-def test_a_roi_that_the_specimen_lacks_is_named(specimen):
+def test_a_roi_that_the_specimen_lacks_is_named(patient):
     with pytest.raises(InputError) as raised:
-        roi_volumes(specimen, ["Tibia", "kneecap"])
+        roi_volumes(patient, ["Tibia", "kneecap"])
     assert raised.value.where == "config: rois: 'kneecap'"
     for name in ROIS:
         assert name in raised.value.remedy
 
 
-def test_volumes_are_the_labels_voxels_in_order(specimen):
-    for name, volume in zip(("Talus", "tibia"), roi_volumes(specimen, ["Talus", "tibia"]), strict=True):
+def test_volumes_are_the_labels_voxels_in_order(patient):
+    for name, volume in zip(("Talus", "tibia"), roi_volumes(patient, ["Talus", "tibia"]), strict=True):
         (label,) = (label for label, known in LABEL_NAMES.items() if known == name.lower())
-        assert torch.equal(volume.values, (specimen.labels == label).float())
-        assert torch.equal(volume.volume_from_voxel, specimen.volume.volume_from_voxel)
+        assert torch.equal(volume.values, (patient.labels == label).float())
+        assert torch.equal(volume.volume_from_voxel, patient.volume.volume_from_voxel)
 
 
 def test_projected_rois_are_the_segmentation_of_the_dataset(tmp_path: Path):
     path = write_small_dataset(tmp_path / "small.h5", upside_down=(False, True))
     with open_dataset(path) as file:
-        specimen = prepare_specimen(file, "P01", prepare_settings())
+        patient, _ = prepare_specimen(file, "P01", prepare_settings())
         parameters = carm()
         stored = [read_projection(file, "P01", name, parameters) for name in ("000", "001")]
-    volumes = roi_volumes(specimen, ROIS)
+    volumes = roi_volumes(patient, ROIS)
     for projection in stored:
         camera = parameters.camera()
         extrinsic = torch.from_numpy(parameters.extrinsic)
@@ -89,38 +101,38 @@ def test_projected_rois_are_the_segmentation_of_the_dataset(tmp_path: Path):
         assert (numbers != truth).float().mean() < 1e-4
 
 
-def test_a_later_roi_lies_over_an_earlier_one(specimen):
-    camera = specimen.xrays[0].camera
+def test_a_later_roi_lies_over_an_earlier_one(patient, xrays):
+    camera = xrays[0].camera
     # A side view, in which these two overlap.
     turn = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, 0.0], dtype=torch.float64)
-    pose = perturb(specimen.pa_pose, turn, specimen.isocenter_mm)[None]
+    pose = perturb(expected_pose(patient, xrays[0]), turn, patient.center_mm)[None]
     alone = {
-        name: project_rois(roi_volumes(specimen, (name,)), camera, pose)[0] > 0 for name in ("tibia", "loose plate")
+        name: project_rois(roi_volumes(patient, (name,)), camera, pose)[0] > 0 for name in ("tibia", "loose plate")
     }
     overlap = alone["tibia"] & alone["loose plate"]
     assert overlap.sum() > 100
     for under, over in (("tibia", "loose plate"), ("loose plate", "tibia")):
-        numbers = project_rois(roi_volumes(specimen, (under, over)), camera, pose)[0]
+        numbers = project_rois(roi_volumes(patient, (under, over)), camera, pose)[0]
         assert (numbers[overlap] == 2).all()
         assert torch.equal(numbers == 2, alone[over])
         assert torch.equal(numbers == 1, alone[under] & ~alone[over])
 
 
-def test_a_roi_outside_the_image_is_not_there(specimen):
-    xray = specimen.xrays[0]
+def test_a_roi_outside_the_image_is_not_there(patient, xrays):
+    xray = xrays[0]
     k = xray.camera.intrinsics_px.clone()
     k[0, 2] += 10 * xray.camera.width
-    numbers = project_rois(roi_volumes(specimen, ROIS), replace(xray.camera, intrinsics_px=k), xray.pose[None])
+    numbers = project_rois(roi_volumes(patient, ROIS), replace(xray.camera, intrinsics_px=k), xray.true_pose[None])
     assert not numbers.any()
     assert roi_boxes_px(numbers, len(ROIS)).isnan().all()
 
 
-def test_views_are_projected_one_by_one(specimen):
-    xray = specimen.xrays[0]
-    poses = torch.stack([xray.pose, specimen.pa_pose])
-    together = project_rois(roi_volumes(specimen, ROIS), xray.camera, poses)
+def test_views_are_projected_one_by_one(patient, xrays):
+    xray = xrays[0]
+    poses = torch.stack([xray.true_pose, expected_pose(patient, xrays[0])])
+    together = project_rois(roi_volumes(patient, ROIS), xray.camera, poses)
     assert together.shape == (2, xray.camera.height, xray.camera.width)
-    assert torch.equal(together[0], projected(specimen, ROIS))
+    assert torch.equal(together[0], projected(patient, xrays, ROIS))
     assert not torch.equal(together[0], together[1])
 
 

@@ -4,7 +4,7 @@ import copy
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ from torch.nn.functional import cosine_similarity
 from volumes import camera, general_pose, phantom, phantom_specimen, relative_error
 
 from roireg.data.images import scaled
+from roireg.data.patient import Patient
 from roireg.data.results import Estimate, read_estimates
+from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render
 from roireg.drr.rois import roi_channels
 from roireg.encode.augment import AugmentSettings, changed, drawn_turns, image_changes, turned, with_rods
@@ -53,8 +55,8 @@ from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert, is_rigid, se3_exp, transform_points, translation
 from roireg.metrics.pose_errors import registration_errors
 from roireg.metrics.similarity import dice
-from roireg.register.method import MethodSettings, method_from_config, starting_from
-from roireg.register.run import ERROR_COLUMNS, register_specimen
+from roireg.register.method import MethodSettings, method_from_config, with_estimates
+from roireg.register.run import register_specimen
 from roireg.register.settings import PaSettings
 from roireg.segment.model import Segmenter, roi_numbers
 from roireg.segment.unet import UNet, UNetSettings
@@ -80,6 +82,7 @@ GEODESIC = LossSettings(
     1e-2, 0.0, "none", SIZE_PX, rendered_per_batch=2, images_from=0.0, reconstruction=0.0, latent=0.0
 )
 RUN = Run(0, "ours", "P01")
+ERROR_COLUMNS = ("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm")
 
 
 def network(architecture: NetworkSettings, seed: int = 0) -> nn.Module:
@@ -97,18 +100,28 @@ def weights(net: nn.Module) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def specimen(tmp_path_factory) -> Specimen:
+def specimen(tmp_path_factory) -> tuple[Patient, tuple[Xray, ...]]:
     return small_specimen(tmp_path_factory.mktemp("encode"), upside_down=(False, True), image_size_px=48)
 
 
-def pool_of(specimen: Specimen, synthesis: SynthesisSettings) -> DrrPool:
-    drrs = list(synthesize(specimen, specimen.xrays[0].camera, ROIS, synthesis, None, 0))
+@pytest.fixture(scope="module")
+def patient(specimen) -> Patient:
+    return specimen[0]
+
+
+@pytest.fixture(scope="module")
+def xrays(specimen) -> tuple[Xray, ...]:
+    return specimen[1]
+
+
+def pool_of(patient: Patient, xrays: Sequence[Xray], synthesis: SynthesisSettings) -> DrrPool:
+    drrs = list(synthesize(patient, xrays[0].camera, expected_pose(patient, xrays[0]), ROIS, synthesis, None, 0))
     return DrrPool(*(torch.stack([getattr(drr, name) for drr in drrs]) for name in ("image", "rois", "pose")))
 
 
 @pytest.fixture(scope="module")
-def pool(specimen) -> DrrPool:
-    return pool_of(specimen, SYNTHESIS)
+def pool(patient, xrays) -> DrrPool:
+    return pool_of(patient, xrays, SYNTHESIS)
 
 
 # The networks
@@ -524,18 +537,18 @@ def test_more_stages_than_drrs_or_epochs_are_an_error(stages):
         draw_from_pool(drrs, 2, epochs, 6)
 
 
-def test_a_pool_at_the_networks_size_is_what_its_camera_sees(specimen):
-    drrs = pool_of(specimen, replace(SYNTHESIS, count=4, bone_contrast=(1.0, 1.0)))
+def test_a_pool_at_the_networks_size_is_what_its_camera_sees(patient, xrays):
+    drrs = pool_of(patient, xrays, replace(SYNTHESIS, count=4, bone_contrast=(1.0, 1.0)))
     small = at_size(drrs, SIZE_PX)
     assert torch.equal(small.poses, drrs.poses)
-    seen = scaled(render(specimen.volume, specimen.xrays[0].camera.resized(SIZE_PX, SIZE_PX), drrs.poses))
+    seen = scaled(render(patient.volume, xrays[0].camera.resized(SIZE_PX, SIZE_PX), drrs.poses))
     assert relative_error(small.images, seen) < 0.05
     assert relative_error(small.images.roll(1, 2), seen) > 0.1
 
 
-def test_drrs_on_the_fly_depend_on_the_generator_only(specimen):
-    view = specimen.xrays[0].camera.resized(SIZE_PX, SIZE_PX)
-    draw = draw_online(Synthesizer(specimen, view, ROIS, SYNTHESIS, None), 3)
+def test_drrs_on_the_fly_depend_on_the_generator_only(patient, xrays):
+    view = xrays[0].camera.resized(SIZE_PX, SIZE_PX)
+    draw = draw_online(Synthesizer(patient, view, expected_pose(patient, xrays[0]), ROIS, SYNTHESIS, None), 3)
     torch.manual_seed(1)
     picture, poses = draw(0, np.random.default_rng(4))
     torch.manual_seed(2)
@@ -722,10 +735,10 @@ ENTRIES = {"ours": FULL, "psss": PSSS, "geodesic": ENTRY}
 
 
 @pytest.fixture(scope="module")
-def materials(specimen, pool) -> dict[str, Material]:
+def materials(patient, xrays, pool) -> dict[str, Material]:
     segmenter = Segmenter(ROIS, unet_segmenter().network.float())
     return {
-        name: material(specimen, entry, SYNTHESIS, list(ROIS), pool, segmenter, None, RUN, CPU)
+        name: material(patient, xrays[0], entry, SYNTHESIS, list(ROIS), pool, segmenter, None, RUN, CPU)
         for name, entry in ENTRIES.items()
     }
 
@@ -741,18 +754,18 @@ def curve(history: list[EpochRecord]) -> list[tuple]:
     return [(record.epoch, record.loss, record.learning_rate, record.measures) for record in history]
 
 
-def test_settings_and_material_are_those_of_the_config(specimen, materials):
+def test_settings_and_material_are_those_of_the_config(patient, xrays, materials):
     found = encoder_settings(PSSS, RECIPE, asdict(CHANGES) | {"gamma": [0.5, 2.0]})
     assert (found.network, asdict(found.recipe), found.augment) == (AUTOENCODER, RECIPE, CHANGES)
     assert (asdict(found.length), asdict(found.loss)) == ({"epochs": 3, "batches_per_epoch": 2}, PSSS["loss"])
     # A loss that looks at no image renders none.
     assert materials["geodesic"].images is materials["psss"].images is None
     data = materials["ours"]
-    view = specimen.xrays[0].camera.resized(SIZE_PX, SIZE_PX)
+    view = xrays[0].camera.resized(SIZE_PX, SIZE_PX)
     for found in (data.frame.camera, data.images.camera):
         torch.testing.assert_close(found.intrinsics_px, view.intrinsics_px)
     assert data.frame.twist_unit.tolist() == pytest.approx([*np.deg2rad([6, 8, 7]), 14, 15, 16])
-    assert torch.equal(data.frame.pa_pose, specimen.pa_pose)
+    assert torch.equal(data.frame.pa_pose, expected_pose(patient, xrays[0]))
     assert data.validation.images.shape == (VALIDATION_DRRS, SIZE_PX, SIZE_PX)
     assert data.draw(0, np.random.default_rng(0))[0].shape == (4, SIZE_PX, SIZE_PX)
 
@@ -798,9 +811,9 @@ def test_a_learning_curve_has_the_terms_of_the_loss_and_the_validation_error(tmp
         assert all(np.isfinite(value) for value in record.measures.values())
         terms = {key: torch.tensor(record.measures[key]) for key in names}
         assert float(total(terms, loss)) == pytest.approx(record.loss, rel=1e-4)
-    patient, view = data.specimen, data.frame.camera
+    view, frame = data.frame.camera, data.frame
     errors = [
-        registration_errors(encoder.estimate(image, view), pose, view, patient.landmarks_mm, patient.isocenter_mm)
+        registration_errors(encoder.estimate(image, view), pose, view, data.error_points_mm, frame.isocenter_mm)
         for image, pose in zip(data.validation.images, data.validation.poses, strict=True)
     ]
     found = validation_errors_mm(encoder, data)
@@ -852,12 +865,14 @@ def test_seed_encoder_and_specimen_decide_the_weights(tmp_path: Path, materials)
 
 
 @pytest.mark.parametrize("name", ["ours", "psss"])
-def test_an_encoder_learns_to_read_poses_that_it_was_not_trained_on(tmp_path: Path, specimen, name):
+def test_an_encoder_learns_to_read_poses_that_it_was_not_trained_on(tmp_path: Path, patient, xrays, name):
     synthesis = replace(SYNTHESIS, count=200, bone_contrast=(1.0, 1.0), rotation_sd_deg=(3.0, 3.0, 3.0))
     entry = ENTRIES[name] | {"loss": asdict(GEODESIC), "epochs": 3, "batches_per_epoch": 20, "batch_size": 8}
     if name == "ours":
         entry["network"] = entry["network"] | {"widths": [8, 16, 32, 64]}
-    data = material(specimen, entry, synthesis, list(ROIS), pool_of(specimen, synthesis), None, None, RUN, CPU)
+    data = material(
+        patient, xrays[0], entry, synthesis, list(ROIS), pool_of(patient, xrays, synthesis), None, None, RUN, CPU
+    )
     recipe = RECIPE | {"learning_rate": 1e-2, "max_gradient_ratio": None}
     _, history = trained(data, entry, tmp_path, changes=NO_CHANGES, recipe=recipe)
     last = history[-1].measures
@@ -892,21 +907,21 @@ def test_a_learning_curve_is_read_as_it_was_written(tmp_path: Path):
 # Estimates as starts
 
 
-def test_estimates_are_read_as_they_were_written(tmp_path: Path, specimen, materials):
+def test_estimates_are_read_as_they_were_written(tmp_path: Path, patient, xrays, materials):
     frame = materials["ours"].frame
     encoder = PoseEncoder(network(RESNET).eval(), frame)
-    rows = list(estimate_rows(encoder, specimen, "ours"))
+    rows = list(estimate_rows(encoder, patient, xrays, "ours"))
     poses = [f"pose_{r}{c}" for r in range(3) for c in range(4)]
     assert [list(row) for row in rows] == [["specimen", "projection", "encoder", *ERROR_COLUMNS, "seconds", *poses]] * 2
     write_csv(tmp_path / "poses.csv", pd.DataFrame(rows))
     found = read_estimates(tmp_path / "poses.csv")
-    assert list(found) == [xray.name for xray in specimen.xrays] == ["000", "001"]
-    for row, xray in zip(rows, specimen.xrays, strict=True):
+    assert list(found) == [xray.name for xray in xrays] == ["000", "001"]
+    for row, xray in zip(rows, xrays, strict=True):
         pose = encoder.estimate(xray.image, xray.camera)
         assert torch.equal(found[xray.name].pose, pose)
         assert found[xray.name].seconds == row["seconds"] > 0
         assert (row["specimen"], row["encoder"]) == ("P01", "ours")
-        errors = registration_errors(pose, xray.pose, xray.camera, specimen.landmarks_mm, specimen.isocenter_mm)
+        errors = registration_errors(pose, xray.true_pose, xray.camera, patient.landmarks_mm, patient.center_mm)
         assert {key: row[key] for key in ERROR_COLUMNS} == errors
 
 
@@ -921,19 +936,19 @@ def method(start: dict) -> MethodSettings:
 
 
 def test_a_registration_starts_at_the_encoders_estimate_and_its_time_counts():
-    patient = phantom_specimen(2)
+    patient, xrays = phantom_specimen(2)
     twists = torch.tensor([[0.03, -0.02, 0.04, 5.0, -6.0, 10.0], [-0.05, 0.01, 0.02, -9.0, 3.0, 12.0]], **DOUBLE)
     estimates = {
-        xray.name: Estimate(perturb(xray.pose, twist, patient.isocenter_mm), 5000.0 * k)
-        for k, (xray, twist) in enumerate(zip(patient.xrays, twists, strict=True))
+        xray.name: Estimate(perturb(xray.true_pose, twist, patient.center_mm), 5000.0 * k)
+        for k, (xray, twist) in enumerate(zip(xrays, twists, strict=True))
     }
-    start = starting_from(method({"type": "encoder", "encoder": "ours"}), estimates)
-    results = list(register_specimen(patient, start, seed=0))
+    start = with_estimates(method({"type": "encoder", "encoder": "ours"}), estimates)
+    results = list(register_specimen(patient, xrays, start, seed=0))
     assert len(results) == 2
-    for k, (result, xray) in enumerate(zip(results, patient.xrays, strict=True)):
+    for k, (result, xray) in enumerate(zip(results, xrays, strict=True)):
         pose = estimates[xray.name].pose
         assert torch.equal(result.trace.poses[0], pose)
-        errors = registration_errors(pose, xray.pose, xray.camera, patient.landmarks_mm, patient.isocenter_mm)
+        errors = registration_errors(pose, xray.true_pose, xray.camera, patient.landmarks_mm, patient.center_mm)
         assert result.row["init_mpd_mm"] == pytest.approx(errors["mpd_mm"], rel=1e-9)
         assert 5000.0 * k < result.row["seconds"] < 5000.0 * (k + 1)
 
@@ -941,4 +956,4 @@ def test_a_registration_starts_at_the_encoders_estimate_and_its_time_counts():
 def test_a_method_that_does_not_start_from_an_encoder_takes_no_estimates():
     assert isinstance(method({"type": "pa"}).start, PaSettings)
     with pytest.raises(ValueError, match="ours does not start from an encoder"):
-        starting_from(method({"type": "pa"}), {})
+        with_estimates(method({"type": "pa"}), {})

@@ -33,12 +33,11 @@ def test_the_report_adds_up_and_says_what_was_not_measured():
 
 def test_the_stand_in_shows_every_roi_in_its_own_xray():
     rois = ["a", "b", "c", "d", "e", "f"]
-    patient = phantom(rois, 48, 60)
-    xray = patient.xrays[0]
-    assert sorted(xray.mask.unique().tolist()) == list(range(7))
+    patient, xray = phantom(rois, 48, 60)
+    assert sorted(xray.labels.unique().tolist()) == list(range(7))
     assert xray.image.shape == (48, 48)
     assert float(xray.image.max()) == 1.0
     # A ball of water through its middle, and of bone in it.
-    thickest_mm = float(render(patient.volume, xray.camera, xray.pose[None]).max()) / 0.0192
+    thickest_mm = float(render(patient.volume, xray.camera, xray.true_pose[None]).max()) / 0.0192
     assert 0.9 * 345 < thickest_mm < 1.4 * 345
     assert torch.allclose(patient.volume.spacing_mm, torch.full((3,), 6.0, dtype=torch.float64))

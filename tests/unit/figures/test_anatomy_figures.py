@@ -11,11 +11,12 @@ from builders import LABEL_NAMES, prepare_settings, write_small_dataset
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from roireg.data.specimen import Specimen, Xray
 from skimage.color import deltaE_ciede2000, rgb2hsv, rgb2lab
 
 from roireg.data.deepfluoro import open_dataset
+from roireg.data.patient import Patient
 from roireg.data.prepare import prepare_specimen
+from roireg.data.xray import Xray
 from roireg.errors import InputError
 from roireg.figures import anatomy as anatomy_figures
 from roireg.figures.anatomy import (
@@ -39,10 +40,20 @@ PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [
 
 
 @pytest.fixture(scope="module")
-def specimen(tmp_path_factory) -> Specimen:
+def specimen(tmp_path_factory) -> tuple[Patient, tuple[Xray, ...]]:
     path = tmp_path_factory.mktemp("anatomy") / "small.h5"
     with open_dataset(write_small_dataset(path, upside_down=(False,), label_names=NAMES)) as file:
         return prepare_specimen(file, "P01", prepare_settings())
+
+
+@pytest.fixture(scope="module")
+def patient(specimen) -> Patient:
+    return specimen[0]
+
+
+@pytest.fixture(scope="module")
+def xrays(specimen) -> tuple[Xray, ...]:
+    return specimen[1]
 
 
 @pytest.fixture(params=["vtk", "matplotlib"])
@@ -70,7 +81,7 @@ def mirrored(xray: Xray) -> Xray:
     k[0] *= -1
     k[0, 2] += xray.camera.width - 1
     camera = replace(xray.camera, intrinsics_px=k)
-    return replace(xray, image=xray.image.flip(1), mask=xray.mask.flip(1), camera=camera)
+    return replace(xray, image=xray.image.flip(1), labels=xray.labels.flip(1), camera=camera)
 
 
 def pixels(figure: Figure) -> np.ndarray:
@@ -107,8 +118,8 @@ def contrast(a, b) -> float:
 
 
 @pytest.mark.parametrize("view", [lambda xray: xray, mirrored], ids=["from the detector", "from the source"])
-def test_both_panels_show_every_roi_on_the_same_side(specimen, drawn_by, view):
-    figure = figure1(specimen, view(specimen.xrays[0]), ROIS)
+def test_both_panels_show_every_roi_on_the_same_side(patient, xrays, drawn_by, view):
+    figure = figure1(patient, view(xrays[0]), ROIS)
     in_3d, in_xray = map(centres, panels(figure))
     aside = np.abs(in_xray[:, 0]) > 0.1
     assert aside.sum() >= 2
@@ -117,12 +128,12 @@ def test_both_panels_show_every_roi_on_the_same_side(specimen, drawn_by, view):
         assert np.corrcoef(in_3d[:, axis], in_xray[:, axis])[0, 1] > 0.95
 
 
-def test_all_landmarks_are_seen_where_they_are(specimen, drawn_by):
-    xray = specimen.xrays[0]
-    figure = figure1(specimen, xray, ROIS)
+def test_all_landmarks_are_seen_where_they_are(patient, xrays, drawn_by):
+    xray = xrays[0]
+    figure = figure1(patient, xray, ROIS)
     image = pixels(figure)
-    in_view = specimen.landmarks_mm.numpy() @ view_axes(xray).T
-    in_xray = project(specimen.landmarks_mm, xray.camera, xray.pose).numpy()
+    in_view = patient.landmarks_mm.numpy() @ view_axes(xray).T
+    in_xray = project(patient.landmarks_mm, xray.camera, xray.true_pose).numpy()
     for axes, places in zip(figure.axes, (in_view[:, :2], in_xray), strict=True):
         columns, rows = axes.transData.transform(places).astype(int).T
         seen = [contrast(colour, LANDMARK_COLOUR) for colour in image[rows, columns]]
@@ -130,52 +141,52 @@ def test_all_landmarks_are_seen_where_they_are(specimen, drawn_by):
         assert max(seen) < 25 < min(contrast(colour, LANDMARK_COLOUR) for colour in ROI_COLOURS)
 
 
-def test_the_legend_names_rois_and_landmarks(specimen, nothing_in_3d):
-    (legend,) = figure1(specimen, specimen.xrays[0], ROIS).legends
+def test_the_legend_names_rois_and_landmarks(patient, xrays, nothing_in_3d):
+    (legend,) = figure1(patient, xrays[0], ROIS).legends
     assert [text.get_text() for text in legend.get_texts()] == [*ROIS, "landmark"]
 
 
-def test_landmarks_beside_the_detector_are_left_out(specimen, nothing_in_3d):
-    xray = specimen.xrays[0]
-    narrow = replace(xray, image=xray.image[:, :40], mask=xray.mask[:, :40], camera=replace(xray.camera, width=40))
-    shown = figure1(specimen, narrow, ROIS).axes[1].lines[0].get_xydata()
-    assert 0 < len(shown) < len(specimen.landmarks_mm)
+def test_landmarks_beside_the_detector_are_left_out(patient, xrays, nothing_in_3d):
+    xray = xrays[0]
+    narrow = replace(xray, image=xray.image[:, :40], labels=xray.labels[:, :40], camera=replace(xray.camera, width=40))
+    shown = figure1(patient, narrow, ROIS).axes[1].lines[0].get_xydata()
+    assert 0 < len(shown) < len(patient.landmarks_mm)
     assert shown[:, 0].max() < 39.5
 
 
-def test_the_fallback_says_why(specimen, monkeypatch, caplog):
+def test_the_fallback_says_why(patient, xrays, monkeypatch, caplog):
     monkeypatch.setattr(anatomy_figures, "PROBE", "import os; os.abort()")
     with caplog.at_level(logging.WARNING, logger="roireg"):
-        figure = figure1(specimen, specimen.xrays[0], ROIS)
+        figure = figure1(patient, xrays[0], ROIS)
     assert "OpenGL" in caplog.text
     assert len(centres(panels(figure)[0])) == len(ROIS)
 
 
-def test_an_xray_without_mask_gets_the_labels_of_the_ct(specimen, nothing_in_3d):
-    xray = specimen.xrays[0]
-    with_mask, without = (figure1(specimen, x, ROIS) for x in (xray, replace(xray, mask=None)))
+def test_an_xray_without_mask_gets_the_labels_of_the_ct(patient, xrays, nothing_in_3d):
+    xray = xrays[0]
+    with_mask, without = (figure1(patient, x, ROIS) for x in (xray, replace(xray, labels=None)))
     assert "CT labels" in without.axes[1].get_title()
     assert "CT labels" not in with_mask.axes[1].get_title()
     np.testing.assert_allclose(centres(panels(without)[1]), centres(panels(with_mask)[1]), atol=0.02)
 
 
-def test_a_roi_without_voxels_and_no_landmarks_still_make_a_figure(specimen, drawn_by):
+def test_a_roi_without_voxels_and_no_landmarks_still_make_a_figure(patient, xrays, drawn_by):
     bare = replace(
-        specimen, label_names={**NAMES, 99: "hat"}, landmark_names=(), landmarks_mm=torch.zeros(0, 3).double()
+        patient, label_names={**NAMES, 99: "hat"}, landmark_names=(), landmarks_mm=torch.zeros(0, 3).double()
     )
-    figure = figure1(bare, specimen.xrays[0], ["tibia", "hat"])
+    figure = figure1(bare, xrays[0], ["tibia", "hat"])
     image = panels(figure)[0]
     assert has_hue(image, ROI_COLOURS[0]).sum() > 100
     assert not has_hue(image, ROI_COLOURS[1]).any()
 
 
-def test_an_unknown_roi_is_an_error_of_the_config(specimen):
+def test_an_unknown_roi_is_an_error_of_the_config(patient, xrays):
     with pytest.raises(InputError, match="config: rois"):
-        figure1(specimen, specimen.xrays[0], ["femur"])
+        figure1(patient, xrays[0], ["femur"])
 
 
-def test_the_viewer_stands_in_front_of_the_patient(specimen):
-    xray = specimen.xrays[0]
+def test_the_viewer_stands_in_front_of_the_patient(patient, xrays):
+    xray = xrays[0]
     axes = view_axes(xray)
     np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-9)
     assert np.linalg.det(axes) == pytest.approx(1)

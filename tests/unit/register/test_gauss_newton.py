@@ -1,14 +1,16 @@
 """Gauss-Newton: its derivatives, its descent, what weights hide from it, and that it finds poses."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from roireg.data.specimen import Specimen
 from volumes import camera, general_pose, phantom, phantom_specimen, relative_error
 
 from roireg.data.images import scaled
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
 from roireg.drr import render, render_with_jacobian
 from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert
@@ -33,9 +35,9 @@ TOLERANCE = torch.tensor([1e-4] * 3 + [0.02] * 3, **DOUBLE)
 STEPS = torch.diag(torch.tensor([1e-6] * 3 + [1e-4] * 3, **DOUBLE))
 
 
-def problem(patient: Specimen, **changes) -> Problem:
-    """The first X-ray of a specimen, all pixels alike."""
-    xray = patient.xrays[0]
+def problem(patient: Patient, xrays: Sequence[Xray], **changes) -> Problem:
+    """The first X-ray of a patient, all pixels alike."""
+    xray = xrays[0]
     return Problem(**{"xray": xray.image, "camera": xray.camera, "volume": patient.volume, "weights": None} | changes)
 
 
@@ -57,15 +59,15 @@ def half_weights(view, poses: torch.Tensor) -> torch.Tensor:
     return weight.expand(len(poses), -1, -1)
 
 
-def mpd_mm(patient: Specimen, pose: torch.Tensor) -> float:
-    xray = patient.xrays[0]
-    return registration_errors(pose, xray.pose, xray.camera, patient.landmarks_mm, patient.isocenter_mm)["mpd_mm"]
+def mpd_mm(patient: Patient, xrays: Sequence[Xray], pose: torch.Tensor) -> float:
+    xray = xrays[0]
+    return registration_errors(pose, xray.true_pose, xray.camera, patient.landmarks_mm, patient.center_mm)["mpd_mm"]
 
 
-def registered(patient: Specimen, settings: GaussNewtonSettings = SETTINGS, **changes) -> Trace:
+def registered(patient: Patient, xrays: Sequence[Xray], settings: GaussNewtonSettings = SETTINGS, **changes) -> Trace:
     """From the truth perturbed by `START`."""
-    start = perturb(patient.xrays[0].pose, START, patient.isocenter_mm)
-    return register_gauss_newton([problem(patient, step_mm=None, **changes)], start, patient.isocenter_mm, settings)
+    start = perturb(xrays[0].true_pose, START, patient.center_mm)
+    return register_gauss_newton([problem(patient, xrays, step_mm=None, **changes)], start, patient.center_mm, settings)
 
 
 @pytest.mark.parametrize("weights", [None, half_weights])
@@ -146,12 +148,12 @@ def test_losing_coverage_is_never_rewarded():
 
 
 def test_the_objective_never_rises_while_the_pixels_stay():
-    patient = phantom_specimen(1)
-    start = perturb(patient.xrays[0].pose, START, patient.isocenter_mm)
+    patient, xrays = phantom_specimen(1)
+    start = perturb(xrays[0].true_pose, START, patient.center_mm)
     path = descend(
-        [level(problem(patient, step_mm=None), 40, 5.0)],
-        torch.stack([start, patient.xrays[0].pose]),
-        patient.isocenter_mm,
+        [level(problem(patient, xrays, step_mm=None), 40, 5.0)],
+        torch.stack([start, xrays[0].true_pose]),
+        patient.center_mm,
         20,
         TOLERANCE,
         REWEIGHTINGS["none"],
@@ -163,18 +165,18 @@ def test_the_objective_never_rises_while_the_pixels_stay():
 
 @pytest.mark.parametrize("robust", list(REWEIGHTINGS))
 def test_it_finds_the_pose(robust):
-    patient = phantom_specimen(1)
-    trace = registered(patient, replace(SETTINGS, robust=robust))
-    assert mpd_mm(patient, trace.poses[0]) > 10
-    assert mpd_mm(patient, trace.poses[trace.best]) < 0.1
+    patient, xrays = phantom_specimen(1)
+    trace = registered(patient, xrays, replace(SETTINGS, robust=robust))
+    assert mpd_mm(patient, xrays, trace.poses[0]) > 10
+    assert mpd_mm(patient, xrays, trace.poses[trace.best]) < 0.1
     assert len(trace.poses) == len(trace.objective) < 45
     assert trace.best == len(trace.poses) - 1
 
 
 def test_descents_of_a_batch_do_not_see_each_other():
-    patient = phantom_specimen(1)
-    truth, center = patient.xrays[0].pose, patient.isocenter_mm
-    lev = level(problem(patient, step_mm=None), 20, 5.0)
+    patient, xrays = phantom_specimen(1)
+    truth, center = xrays[0].true_pose, patient.center_mm
+    lev = level(problem(patient, xrays, step_mm=None), 20, 5.0)
     starts = perturb(truth.expand(2, 4, 4), torch.stack([START, -0.5 * START]), center)
     together = descend([lev], starts, center, 4, TOLERANCE, REWEIGHTINGS["tukey"]).poses[-1]
     for start, end in zip(starts, together, strict=True):
@@ -183,54 +185,54 @@ def test_descents_of_a_batch_do_not_see_each_other():
 
 
 def test_at_the_truth_it_stays_and_ends():
-    patient = phantom_specimen(1)
-    truth = patient.xrays[0].pose
-    trace = register_gauss_newton([problem(patient, step_mm=None)], truth, patient.isocenter_mm, SETTINGS)
-    assert mpd_mm(patient, trace.poses[trace.best]) < 0.1
+    patient, xrays = phantom_specimen(1)
+    truth = xrays[0].true_pose
+    trace = register_gauss_newton([problem(patient, xrays, step_mm=None)], truth, patient.center_mm, SETTINGS)
+    assert mpd_mm(patient, xrays, trace.poses[trace.best]) < 0.1
     assert len(trace.poses) < 20
 
 
 def test_the_path_moves_with_the_patient():
-    patient = phantom_specimen(1)
+    patient, xrays = phantom_specimen(1)
     turn = perturb(
         torch.eye(4, **DOUBLE), torch.tensor([0.3, -0.5, 0.2, 90.0, -40.0, 70.0], **DOUBLE), torch.zeros(3, **DOUBLE)
     )
-    moved_center = (turn @ torch.cat([patient.isocenter_mm, torch.ones(1, **DOUBLE)]))[:3]
+    moved_center = (turn @ torch.cat([patient.center_mm, torch.ones(1, **DOUBLE)]))[:3]
     moved_volume = replace(patient.volume, volume_from_voxel=turn @ patient.volume.volume_from_voxel, derived={})
-    start = perturb(patient.xrays[0].pose, START, patient.isocenter_mm)
+    start = perturb(xrays[0].true_pose, START, patient.center_mm)
     settings = replace(SETTINGS, robust="none")
-    here = register_gauss_newton([problem(patient, step_mm=None)], start, patient.isocenter_mm, settings)
+    here = register_gauss_newton([problem(patient, xrays, step_mm=None)], start, patient.center_mm, settings)
     there = register_gauss_newton(
-        [problem(patient, step_mm=None, volume=moved_volume)], turn @ start, moved_center, settings
+        [problem(patient, xrays, step_mm=None, volume=moved_volume)], turn @ start, moved_center, settings
     )
     assert torch.allclose(turn @ here.poses[-1], there.poses[-1], atol=0.02)
 
 
 def test_outliers_lose_their_weight_and_no_longer_mislead():
-    patient = phantom_specimen(1)
-    image = patient.xrays[0].image.clone()
+    patient, xrays = phantom_specimen(1)
+    image = xrays[0].image.clone()
     for k in range(30):
         image[k + 4 : k + 7, k + 6] += 1.5
-    rod = image != patient.xrays[0].image
+    rod = image != xrays[0].image
     errors = {}
     for robust in REWEIGHTINGS:
-        trace = registered(patient, replace(SETTINGS, robust=robust), xray=image)
-        errors[robust] = mpd_mm(patient, trace.poses[trace.best])
+        trace = registered(patient, xrays, replace(SETTINGS, robust=robust), xray=image)
+        errors[robust] = mpd_mm(patient, xrays, trace.poses[trace.best])
     assert errors["tukey"] < 0.5 * errors["none"]
-    lev = level(problem(patient, step_mm=None, xray=image), 40, 5.0)
-    pose = patient.xrays[0].pose[None]
+    lev = level(problem(patient, xrays, step_mm=None, xray=image), 40, 5.0)
+    pose = xrays[0].true_pose[None]
     pixels = pixels_at(lev, pose)
-    weight = without_outliers(lev, pixels, image_jet(lev, pose, patient.isocenter_mm)).weight[0, 0]
+    weight = without_outliers(lev, pixels, image_jet(lev, pose, patient.center_mm)).weight[0, 0]
     assert float(weight[rod].mean()) < 0.2
     assert float(weight[~rod].mean()) > 0.7
 
 
 def test_levels_are_no_larger_than_the_xray():
-    patient = phantom_specimen(1)
+    patient, xrays = phantom_specimen(1)
     settings = replace(SETTINGS, levels_px=(64, 128))
     whole = replace(SETTINGS, levels_px=(40, 40))
-    assert torch.equal(registered(patient, settings).poses, registered(patient, whole).poses)
-    wide = problem(patient, step_mm=None, xray=torch.rand(60, 80), camera=replace(camera(80), height=60))
+    assert torch.equal(registered(patient, xrays, settings).poses, registered(patient, xrays, whole).poses)
+    wide = problem(patient, xrays, step_mm=None, xray=torch.rand(60, 80), camera=replace(camera(80), height=60))
     lev = level(wide, 40, 5.0)
     assert lev.fixed.shape == (30, 40)
     assert (lev.camera.height, lev.camera.width) == (30, 40)
@@ -260,55 +262,55 @@ def test_a_coarsened_volume_keeps_positions_and_is_made_once():
     assert ramp.coarsened(1) is ramp
 
 
-def two_views(patient: Specimen, degrees: float) -> tuple[list[Problem], torch.Tensor]:
+def two_views(patient: Patient, xrays: Sequence[Xray], degrees: float) -> tuple[list[Problem], torch.Tensor]:
     """The first X-ray and one from a camera turned about the patient, from one rig: the first camera; and its pose."""
-    xray = patient.xrays[0]
+    xray = xrays[0]
     turn = torch.tensor([0.0, 0.0, np.deg2rad(degrees), 0.0, 0.0, 0.0], **DOUBLE)
-    second = perturb(xray.pose, turn, patient.isocenter_mm)
+    second = perturb(xray.true_pose, turn, patient.center_mm)
     image = scaled(render(patient.volume, xray.camera, second[None]))[0]
-    views = [problem(patient, step_mm=None)]
-    views.append(problem(patient, step_mm=None, xray=image, rig_from_camera=invert(xray.pose) @ second))
-    return views, xray.pose
+    views = [problem(patient, xrays, step_mm=None)]
+    views.append(problem(patient, xrays, step_mm=None, xray=image, rig_from_camera=invert(xray.true_pose) @ second))
+    return views, xray.true_pose
 
 
 def test_two_views_see_depth_that_one_does_not():
-    patient = phantom_specimen(1)
-    views, truth = two_views(patient, 75.0)
+    patient, xrays = phantom_specimen(1)
+    views, truth = two_views(patient, xrays, 75.0)
     # Quantum noise at which one view's depth is uncertain by millimetres.
     noise = torch.Generator().manual_seed(5)
     views = [replace(view, xray=view.xray + 0.1 * torch.randn(view.xray.shape, generator=noise)) for view in views]
-    start = perturb(truth, START, patient.isocenter_mm)
-    camera_of = patient.xrays[0].camera
+    start = perturb(truth, START, patient.center_mm)
+    camera_of = xrays[0].camera
 
     def tre_mm(problems: list[Problem]) -> float:
-        trace = register_gauss_newton(problems, start, patient.isocenter_mm, SETTINGS)
+        trace = register_gauss_newton(problems, start, patient.center_mm, SETTINGS)
         found = trace.poses[trace.best]
-        return registration_errors(found, truth, camera_of, patient.landmarks_mm, patient.isocenter_mm)["tre_mm"]
+        return registration_errors(found, truth, camera_of, patient.landmarks_mm, patient.center_mm)["tre_mm"]
 
     assert tre_mm(views) < tre_mm(views[:1]) / 3
 
 
 def test_the_order_of_views_does_not_matter_and_one_view_twice_is_that_view():
-    patient = phantom_specimen(1)
-    views, truth = two_views(patient, 60.0)
-    start = perturb(truth, START, patient.isocenter_mm)
+    patient, xrays = phantom_specimen(1)
+    views, truth = two_views(patient, xrays, 60.0)
+    start = perturb(truth, START, patient.center_mm)
 
     def end(problems: list[Problem]) -> torch.Tensor:
-        return register_gauss_newton(problems, start, patient.isocenter_mm, SETTINGS).poses[-1]
+        return register_gauss_newton(problems, start, patient.center_mm, SETTINGS).poses[-1]
 
     assert torch.allclose(end(views), end(views[::-1]), atol=1e-4)
     assert torch.allclose(end([views[0], views[0]]), end(views[:1]), atol=1e-4)
 
 
 def test_the_pose_of_a_rig_is_that_of_its_frame():
-    patient = phantom_specimen(1)
-    views, truth = two_views(patient, 60.0)
+    patient, xrays = phantom_specimen(1)
+    views, truth = two_views(patient, xrays, 60.0)
     # The same two cameras, known in the frame of the second one.
     back = invert(views[1].rig_from_camera)
     others = [replace(view, rig_from_camera=back @ view.rig_from_camera) for view in views]
-    start = perturb(truth, START, patient.isocenter_mm)
+    start = perturb(truth, START, patient.center_mm)
     ends = [
-        register_gauss_newton(problems, pose, patient.isocenter_mm, SETTINGS).poses[-1]
+        register_gauss_newton(problems, pose, patient.center_mm, SETTINGS).poses[-1]
         for problems, pose in ((views, start), (others, start @ views[1].rig_from_camera))
     ]
     assert torch.allclose(ends[0] @ views[1].rig_from_camera, ends[1], atol=1e-4)
@@ -317,13 +319,13 @@ def test_the_pose_of_a_rig_is_that_of_its_frame():
 def test_a_noisy_view_does_not_outvote_a_clear_one():
     shares = view_shares([torch.tensor([0.02, 0.5]), torch.tensor([0.2, 0.5])])
     assert torch.allclose(shares, torch.tensor([[10 / 11, 0.5], [1 / 11, 0.5]]))
-    patient = phantom_specimen(1)
-    (clear, noisy), truth = two_views(patient, 75.0)
+    patient, xrays = phantom_specimen(1)
+    (clear, noisy), truth = two_views(patient, xrays, 75.0)
     noise = torch.Generator().manual_seed(2)
     errors = []
     for _ in range(4):
         spoilt = replace(noisy, xray=noisy.xray + 0.3 * torch.randn(noisy.xray.shape, generator=noise))
-        found = register_gauss_newton([clear, spoilt], truth, patient.isocenter_mm, SETTINGS).poses[-1]
-        errors.append(mpd_mm(patient, found))
+        found = register_gauss_newton([clear, spoilt], truth, patient.center_mm, SETTINGS).poses[-1]
+        errors.append(mpd_mm(patient, xrays, found))
     # As good in the clear view as that view alone is, whose error is within a tenth of a millimetre.
     assert max(errors) < 0.15

@@ -1,5 +1,6 @@
 """Multi-start: it finds a start without knowing the truth, the same one for the same seed, and its time counts."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,11 @@ from pydantic import ValidationError
 from test_gauss_newton import SETTINGS, mpd_mm, problem
 from volumes import phantom_specimen
 
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray, expected_pose
 from roireg.geometry.poses import perturb
-from roireg.register import run
+from roireg.geometry.se3 import translation
+from roireg.register import registration, run
 from roireg.register.levels import level
 from roireg.register.method import MethodSettings
 from roireg.register.multi_start import multi_start
@@ -32,14 +36,17 @@ MANY = MultiStartSettings(
 FAR = torch.tensor([0.12, -0.15, 0.1, 25.0, -20.0, 30.0], **DOUBLE)
 
 
-def patient() -> Specimen:
+def far() -> tuple[Patient, list[Xray]]:
     """One X-ray, and a reference view far from it."""
-    one = phantom_specimen(1)
-    return replace(one, pa_pose=perturb(one.xrays[0].pose, FAR, one.isocenter_mm))
+    patient, (xray,) = phantom_specimen(1)
+    far_off = perturb(xray.true_pose, FAR, patient.center_mm)
+    return patient, [replace(xray, rig_from_camera=translation(-patient.center_mm) @ far_off)]
 
 
-def started(one: Specimen, settings: MultiStartSettings, seed: int = 0) -> torch.Tensor:
-    return multi_start([problem(one, step_mm=None)], one.pa_pose, one.isocenter_mm, settings, generator(seed, "test"))
+def started(patient: Patient, xrays: Sequence[Xray], settings: MultiStartSettings, seed: int = 0) -> torch.Tensor:
+    problems = [problem(patient, xrays, step_mm=None)]
+    start = expected_pose(patient, xrays[0])
+    return multi_start(problems, start, patient.center_mm, settings, generator(seed, "test"))
 
 
 def method(start) -> MethodSettings:
@@ -59,30 +66,30 @@ def method(start) -> MethodSettings:
 
 
 def test_it_starts_near_the_truth_although_the_reference_view_is_far():
-    one = patient()
-    assert mpd_mm(one, one.pa_pose) > 25
-    assert mpd_mm(one, started(one, MANY)) < 3
+    patient, xrays = far()
+    assert mpd_mm(patient, xrays, expected_pose(patient, xrays[0])) > 25
+    assert mpd_mm(patient, xrays, started(patient, xrays, MANY)) < 3
 
 
 def test_gauss_newton_from_there_finds_the_pose():
-    (result,) = register_specimen(patient(), method(MANY), seed=0)
+    (result,) = register_specimen(*far(), method(MANY), seed=0)
     assert result.row["init_mpd_mm"] < 3
     assert result.row["mpd_mm"] < 0.1
     assert result.row["similarity"] == "builtin"
 
 
 def test_the_same_seed_gives_the_same_start_and_another_one_another():
-    one = patient()
-    first, again, other = (started(one, MANY, seed) for seed in (0, 0, 1))
+    patient, xrays = far()
+    first, again, other = (started(patient, xrays, MANY, seed) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_refinement_and_more_starts_pay():
-    one = patient()
-    coarse = level(problem(one, step_mm=None), MANY.size_px, MANY.local_sigma_px)
+    patient, xrays = far()
+    coarse = level(problem(patient, xrays, step_mm=None), MANY.size_px, MANY.local_sigma_px)
     few, many, refined = (
-        float(objective(coarse, started(one, settings)[None]))
+        float(objective(coarse, started(patient, xrays, settings)[None]))
         for settings in (
             replace(MANY, starts=3, keep=1, iterations=1),
             replace(MANY, keep=1, iterations=1),
@@ -93,11 +100,11 @@ def test_refinement_and_more_starts_pay():
 
 
 def test_without_spread_it_is_the_refined_reference_view():
-    one = patient()
+    patient, xrays = far()
     narrow = replace(MANY, rotation_sd_deg=0.0, translation_sd_mm=0.0, starts=2, keep=5)
-    end = started(one, narrow)
-    assert not torch.equal(end, one.pa_pose)
-    assert torch.equal(end, started(one, narrow, seed=1))
+    end = started(patient, xrays, narrow)
+    assert not torch.equal(end, expected_pose(patient, xrays[0]))
+    assert torch.equal(end, started(patient, xrays, narrow, seed=1))
 
 
 def test_its_time_counts(monkeypatch):
@@ -108,9 +115,9 @@ def test_its_time_counts(monkeypatch):
         ticks.append(next(clock))
         return STARTS["multi_start"].pose(settings, search)
 
-    monkeypatch.setattr(run, "STARTS", {"multi_start": replace(STARTS["multi_start"], pose=slow_start)})
+    monkeypatch.setattr(registration, "STARTS", {"multi_start": replace(STARTS["multi_start"], pose=slow_start)})
     monkeypatch.setattr(run.time, "perf_counter", lambda: float(len(ticks)))
-    (result,) = register_specimen(patient(), method(MANY), seed=0)
+    (result,) = register_specimen(*far(), method(MANY), seed=0)
     # One call warms up, the second lies between the two readings of the clock.
     assert len(ticks) == 2
     assert result.row["seconds"] == 1.0

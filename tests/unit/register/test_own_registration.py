@@ -8,7 +8,6 @@ import pytest
 import torch
 from own_patient import carm_camera, chest_hu, chest_xray, write_carm_dicom, write_ct_series, write_volume
 from PIL import Image
-from roireg.register.patient import Result
 from typer.testing import CliRunner
 
 import roireg
@@ -16,6 +15,7 @@ from roireg.cli.app import FAILED_STATUS, app
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import carm_pose, perturb
 from roireg.metrics.pose_errors import registration_errors
+from roireg.register.registration import Registration
 from roireg.register.verdict import Grade
 from roireg.report.result_files import folders_of
 
@@ -63,7 +63,7 @@ def errors_of(pose: torch.Tensor, truth: torch.Tensor, patient, camera: Camera =
     return registration_errors(pose, truth, camera, patient.bone_points_mm, patient.center_mm)
 
 
-def registered(folder: Path, patient, *names: str, **kwargs) -> Result:
+def registered(folder: Path, patient, *names: str, **kwargs) -> Registration:
     return roireg.register_xrays(patient, [roireg.read_xray(folder / f"{name}.dcm") for name in names], **kwargs)
 
 
@@ -134,18 +134,18 @@ def test_inspect_says_what_files_are_and_shows_them(folder, xrays):
 def test_two_views_find_depth(folder, xrays, truths, patient):
     alone, both = registered(folder, patient, "front"), registered(folder, patient, "front", "side")
     assert both.verdict.grade is Grade.TRUSTED
-    assert len(both.views) == 2
+    assert len(both.xrays) == 2
     tre = [errors_of(result.pose, truths["front"], patient)["tre_mm"] for result in (alone, both)]
     assert tre[1] < tre[0]
-    assert both.views[0].spread.depth_mm < alone.views[0].spread.depth_mm / 3
-    assert errors_of(both.views[1].pose, truths["side"], patient)["mpd_mm"] < 0.5
+    assert both.xrays[0].spread.depth_mm < alone.xrays[0].spread.depth_mm / 3
+    assert errors_of(both.xrays[1].pose, truths["side"], patient)["mpd_mm"] < 0.5
 
 
 def test_views_whose_angles_lie_are_not_trusted(folder, xrays, patient):
     write_carm_dicom(folder / "lie.dcm", xrays["side"], CAMERA, (70.0, 0.0), DistanceSourceToPatient=SOURCE_MM)
     result = registered(folder, patient, "front", "lie")
     assert result.verdict.grade is not Grade.TRUSTED
-    assert max(one.evidence.between_views_mm for one in result.views) > 3
+    assert max(one.evidence.between_views_mm for one in result.xrays) > 3
 
 
 def test_a_dicom_series_and_a_picture_give_the_same_pose(folder, xrays, patient, truths):

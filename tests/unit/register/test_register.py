@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from roireg.data.specimen import Specimen, Xray
 from volumes import general_pose, phantom, phantom_specimen
 
 from roireg.data.images import scaled
@@ -22,7 +21,7 @@ from roireg.register.initial import perturbed_start
 from roireg.register.levels import Problem
 from roireg.register.method import MethodSettings
 from roireg.register.objective import image_objective
-from roireg.register.run import Where, batches, register_specimen, write_traces
+from roireg.register.run import Placement, batches, register_specimen, write_traces
 from roireg.register.settings import AdamSettings, PerturbationSettings, WeightSettings
 from roireg.register.weights import weight_map
 from roireg.seeds import generator
@@ -50,29 +49,29 @@ def method(measure: str = "mncc", weights: WeightSettings = ALL_PIXELS, start_de
 
 @pytest.mark.parametrize("measure", [name for name in SIMILARITIES if name != "gradient_ncc"])
 def test_adam_finds_the_pose_with_every_similarity(measure):
-    for result in register_specimen(phantom_specimen(1), method(measure), seed=0):
+    for result in register_specimen(*phantom_specimen(1), method(measure), seed=0):
         assert result.row["init_mpd_mm"] > 4
         assert result.row["mpd_mm"] < 0.15 * result.row["init_mpd_mm"]
 
 
 @pytest.mark.parametrize("measure", list(SIMILARITIES))
 def test_the_objective_is_least_at_the_truth(measure):
-    patient = phantom_specimen(1)
-    xray = patient.xrays[0]
+    patient, xrays = phantom_specimen(1)
+    xray = xrays[0]
     problem = Problem(xray.image, xray.camera, patient.volume, None, None)
     terms = image_objective([problem], similarity(measure), None)
 
     def objective(pose: torch.Tensor) -> float:
         return float(sum(terms(pose).values()))
 
-    best = objective(xray.pose[None])
+    best = objective(xray.true_pose[None])
     assert best == pytest.approx(0, abs=0.02)
     for twist in torch.eye(6, **DOUBLE) * torch.tensor([0.05] * 3 + [10.0, 10.0, 10.0], **DOUBLE):
-        assert objective(perturb(xray.pose, twist, patient.isocenter_mm)[None]) > best + 1e-6
+        assert objective(perturb(xray.true_pose, twist, patient.center_mm)[None]) > best + 1e-6
 
 
 def test_the_returned_pose_is_the_iterate_of_least_objective():
-    result = next(register_specimen(phantom_specimen(), method(), seed=0))
+    result = next(register_specimen(*phantom_specimen(), method(), seed=0))
     trace = result.trace
     assert trace.poses.shape == (ADAM.iterations + 1, 4, 4)
     assert result.row["objective"] == float(trace.objective.min())
@@ -81,7 +80,7 @@ def test_the_returned_pose_is_the_iterate_of_least_objective():
 
 
 def test_a_registration_is_reproducible_and_depends_on_the_seed():
-    rows = [next(register_specimen(phantom_specimen(1), method(), seed)).row for seed in (0, 0, 1)]
+    rows = [next(register_specimen(*phantom_specimen(1), method(), seed)).row for seed in (0, 0, 1)]
     for key in ("mpd_mm", "objective", "pose_03", "init_mpd_mm"):
         assert rows[0][key] == rows[1][key]
     for key in ("pose_03", "init_mpd_mm"):
@@ -89,22 +88,22 @@ def test_a_registration_is_reproducible_and_depends_on_the_seed():
 
 
 def test_starts_do_not_depend_on_other_xrays():
-    alone = next(register_specimen(phantom_specimen(1), method(), seed=0)).row
-    among = next(register_specimen(phantom_specimen(2), method(), seed=0)).row
+    alone = next(register_specimen(*phantom_specimen(1), method(), seed=0)).row
+    among = next(register_specimen(*phantom_specimen(2), method(), seed=0)).row
     assert alone["init_mpd_mm"] == among["init_mpd_mm"]
 
 
 def test_perturbed_starts_have_the_spread_asked_for():
-    patient = phantom_specimen(1)
+    patient, xrays = phantom_specimen(1)
     settings = PerturbationSettings(3.0, 10.0)
-    xray = patient.xrays[0]
+    xray = xrays[0]
     errors = [
         registration_errors(
             perturbed_start(patient, xray, settings, generator(0, str(k))),
-            xray.pose,
+            xray.true_pose,
             xray.camera,
             patient.landmarks_mm,
-            patient.isocenter_mm,
+            patient.center_mm,
         )
         for k in range(300)
     ]
@@ -118,20 +117,17 @@ def test_a_truncated_ct_misleads_plain_mncc_and_not_the_weighted_one():
     cut = 14
     frame = whole.volume_from_voxel.clone()
     frame[:3, 3] += frame[:3, 2] * cut
-    patient = phantom_specimen()
+    patient, xrays = phantom_specimen()
     short = Volume(ends[cut:-cut].contiguous() + 0.005, frame)
     longer_values = ends.clone() + 0.005
     longer = Volume(torch.nn.functional.pad(longer_values, (0, 0, 0, 0, 12, 12), value=0.02), _shifted(whole, 12))
     assert short.truncated_faces == ((2, 0), (2, 1))
     errors = {}
     for name, covered in (("plain", False), ("weighted", True)):
-        images = [scaled(render(longer, x.camera, x.pose[None]))[0] for x in patient.xrays]
-        xrays = tuple(
-            Xray(x.name, image, None, x.camera, x.pose) for x, image in zip(patient.xrays, images, strict=True)
-        )
-        cut_patient = Specimen(**{**vars(patient), "volume": short, "labels": patient.labels[cut:-cut], "xrays": xrays})
+        longer_xrays = [replace(x, image=scaled(render(longer, x.camera, x.true_pose[None]))[0]) for x in xrays]
+        cut_patient = replace(patient, volume=short, labels=patient.labels[cut:-cut])
         weights = WeightSettings(coverage=covered, exclude=(), exclude_margin_mm=0.0)
-        results = register_specimen(cut_patient, method(weights=weights, start_deg=1.0), seed=0)
+        results = register_specimen(cut_patient, longer_xrays, method(weights=weights, start_deg=1.0), seed=0)
         errors[name] = [result.row["mpd_mm"] for result in results]
     assert max(errors["weighted"]) < 1.0
     assert min(errors["plain"]) > 2 * max(errors["weighted"])
@@ -144,11 +140,11 @@ def _shifted(volume: Volume, slices: int) -> torch.Tensor:
 
 
 def test_weights_multiply_and_unknown_labels_are_named():
-    patient = phantom_specimen(1)
-    xray = patient.xrays[0]
-    both = weight_map(patient, WeightSettings(True, ("dense",), 2.0))(xray.camera, xray.pose[None])
-    covered = coverage(patient.volume, xray.camera, xray.pose[None])
-    excluded = weight_map(patient, WeightSettings(False, ("DENSE",), 2.0))(xray.camera, xray.pose[None])
+    patient, xrays = phantom_specimen(1)
+    xray = xrays[0]
+    both = weight_map(patient, WeightSettings(True, ("dense",), 2.0))(xray.camera, xray.true_pose[None])
+    covered = coverage(patient.volume, xray.camera, xray.true_pose[None])
+    excluded = weight_map(patient, WeightSettings(False, ("DENSE",), 2.0))(xray.camera, xray.true_pose[None])
     assert torch.equal(both, covered * excluded)
     assert 0.05 < float(excluded.mean()) < 0.95
     assert weight_map(patient, ALL_PIXELS) is None
@@ -157,10 +153,10 @@ def test_weights_multiply_and_unknown_labels_are_named():
 
 
 def test_a_wider_margin_leaves_out_more():
-    patient = phantom_specimen(1)
-    xray = patient.xrays[0]
+    patient, xrays = phantom_specimen(1)
+    xray = xrays[0]
     kept = [
-        float(weight_map(patient, WeightSettings(False, ("dense",), margin))(xray.camera, xray.pose[None]).mean())
+        float(weight_map(patient, WeightSettings(False, ("dense",), margin))(xray.camera, xray.true_pose[None]).mean())
         for margin in (0.0, 6.0, 12.0)
     ]
     assert kept[0] > kept[1] > kept[2]
@@ -243,7 +239,7 @@ def test_adam_counts_slow_progress_as_progress():
 
 
 def test_traces_are_read_back(tmp_path):
-    results = list(register_specimen(phantom_specimen(), method(), seed=0))
+    results = list(register_specimen(*phantom_specimen(), method(), seed=0))
     write_traces(tmp_path / "traces.h5", results)
     records = read_traces(tmp_path / "traces.h5")
     assert list(records) == ["000", "001"]
@@ -276,28 +272,28 @@ def test_adam_runs_xrays_of_a_batch_as_if_each_were_alone_and_ends_each_in_its_t
 
 
 def test_xrays_go_together_by_camera():
-    patient = phantom_specimen(3)
-    other = patient.xrays[1].camera.cropped(0)
+    patient, xrays = phantom_specimen(3)
+    other = xrays[1].camera.cropped(0)
     other.intrinsics_px[0, 2] += 5
-    xrays = (patient.xrays[0], replace(patient.xrays[1], camera=other), patient.xrays[2])
+    xrays = (xrays[0], replace(xrays[1], camera=other), xrays[2])
     assert [[xray.name for xray in group] for group in batches(xrays, 2)] == [["000", "002"], ["001"]]
     assert [len(group) for group in batches(xrays, 1)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("weights", [ALL_PIXELS, WeightSettings(True, ("dense",), 2.0)], ids=["all", "weighted"])
 def test_xrays_together_have_the_objective_and_the_gradient_of_each_alone(weights):
-    patient = phantom_specimen(3)
+    patient, xrays = phantom_specimen(3)
     counts = weight_map(patient, weights)
-    problems = [Problem(xray.image, xray.camera, patient.volume, counts, None) for xray in patient.xrays]
+    problems = [Problem(xray.image, xray.camera, patient.volume, counts, None) for xray in xrays]
     twists = torch.tensor([[0.03, -0.02, 0.04, 4.0, -5.0, 6.0]], **DOUBLE) * torch.tensor(
         [[1.0], [-1.0], [0.5]], **DOUBLE
     )
 
     def value_and_gradient(chosen: slice) -> tuple[torch.Tensor, torch.Tensor]:
         twist = twists[chosen].clone().requires_grad_()
-        poses = torch.stack([xray.pose for xray in patient.xrays])[chosen]
+        poses = torch.stack([xray.true_pose for xray in xrays])[chosen]
         terms = image_objective(problems[chosen], similarity("mncc"), None)
-        value = sum(terms(perturb(poses, twist, patient.isocenter_mm)).values())
+        value = sum(terms(perturb(poses, twist, patient.center_mm)).values())
         return value.detach(), torch.autograd.grad(value.sum(), twist)[0]
 
     values, gradients = value_and_gradient(slice(None))
@@ -311,9 +307,9 @@ def test_xrays_together_have_the_objective_and_the_gradient_of_each_alone(weight
 
 @pytest.mark.parametrize("weights", [ALL_PIXELS, WeightSettings(True, ("dense",), 2.0)], ids=["all", "weighted"])
 def test_xrays_registered_together_end_where_each_ends_alone(weights):
-    patient = phantom_specimen(3)
-    alone = register_specimen(patient, method(weights=weights), seed=0)
-    together = register_specimen(patient, method(weights=weights), 0, Where(torch.device("cpu"), 2))
+    patient, xrays = phantom_specimen(3)
+    alone = register_specimen(patient, xrays, method(weights=weights), seed=0)
+    together = register_specimen(patient, xrays, method(weights=weights), 0, Placement(torch.device("cpu"), 2))
     for one, other in zip(alone, together, strict=True):
         for column in ("projection", "init_mpd_mm", "iterations"):
             assert other.row[column] == one.row[column]
@@ -327,7 +323,7 @@ def test_xrays_registered_together_end_where_each_ends_alone(weights):
 def test_the_renderer_of_the_gpu_registers_a_batch_as_well(monkeypatch):
     # Its own PyTorch code, which is what runs where there is no CUDA.
     monkeypatch.setattr(importlib.import_module("roireg.drr.render"), "default_backend", lambda device: "nanodrr")
-    together = list(register_specimen(phantom_specimen(2), method(), 0, Where(torch.device("cpu"), 2)))
+    together = list(register_specimen(*phantom_specimen(2), method(), 0, Placement(torch.device("cpu"), 2)))
     for result in together:
         assert result.row["init_mpd_mm"] > 4
         assert result.row["mpd_mm"] < 0.15 * result.row["init_mpd_mm"]

@@ -1,23 +1,25 @@
 """What regions of interest bring to a registration: a Dice term, and weights."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
-from roireg.data.specimen import Specimen
 from torch import Tensor, nn
 from volumes import general_pose, phantom_specimen
 
 from roireg.data.images import scaled
+from roireg.data.patient import Patient
 from roireg.data.results import read_traces
 from roireg.data.volume import Volume
+from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
 from roireg.geometry.poses import perturb
 from roireg.metrics.pose_errors import registration_errors
 from roireg.metrics.similarity import dice, similarity
 from roireg.register.levels import Problem
-from roireg.register.method import MethodSettings, guided_by, method_from_config
+from roireg.register.method import MethodSettings, method_from_config, with_segmenters
 from roireg.register.objective import image_objective
 from roireg.register.roi import (
     ProjectedMaps,
@@ -26,7 +28,7 @@ from roireg.register.roi import (
     roi_term,
     roi_weights,
 )
-from roireg.register.run import Where, register_specimen, write_traces
+from roireg.register.run import Placement, register_specimen, write_traces
 from roireg.register.settings import (
     AdamSettings,
     DiceSettings,
@@ -42,12 +44,12 @@ ROIS = ("upper", "lower")
 ALL_PIXELS = WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0)
 
 
-def two_bones(xrays: int = 1) -> Specimen:
+def two_bones(count: int = 1) -> tuple[Patient, tuple[Xray, ...]]:
     """The phantom with its dense part divided in two ROIs."""
-    patient = phantom_specimen(xrays)
+    patient, xrays = phantom_specimen(count)
     labels = patient.labels.clone()
     labels[20:] *= 2
-    return replace(patient, labels=labels, label_names={1: "upper", 2: "lower"})
+    return replace(patient, labels=labels, label_names={1: "upper", 2: "lower"}), xrays
 
 
 class TrueMaps(nn.Module):
@@ -65,11 +67,11 @@ class TrueMaps(nn.Module):
         return 0.8 * self.known[int(distances.argmin())][1]
 
 
-def true_maps(patient: Specimen) -> Segmenter:
+def true_maps(patient: Patient, xrays: Sequence[Xray]) -> Segmenter:
     volumes = roi_volumes(patient, ROIS)
     known = [
-        (xray.image, roi_channels(project_rois(volumes, xray.camera, xray.pose[None]), len(ROIS)))
-        for xray in patient.xrays
+        (xray.image, roi_channels(project_rois(volumes, xray.camera, xray.true_pose[None]), len(ROIS)))
+        for xray in xrays
     ]
     return Segmenter(ROIS, TrueMaps(known))
 
@@ -80,9 +82,9 @@ def unet() -> Segmenter:
     return Segmenter(ROIS, network)
 
 
-def projected(patient: Specimen, **changes) -> Regions:
+def projected(patient: Patient, xrays: Sequence[Xray], **changes) -> Regions:
     settings = DiceSettings("true", "projected", weight=0.5, size_px=40)
-    return Regions(replace(settings, **changes), ROIS, {"true": true_maps(patient)})
+    return Regions(replace(settings, **changes), ROIS, {"true": true_maps(patient, xrays)})
 
 
 def method(regions, measure: str = "mncc") -> MethodSettings:
@@ -102,10 +104,10 @@ def method(regions, measure: str = "mncc") -> MethodSettings:
 
 
 def test_projected_maps_are_the_silhouettes_with_later_rois_over_earlier_ones():
-    patient = two_bones()
-    xray = patient.xrays[0]
-    maps = ProjectedMaps(patient, ROIS, xray.camera, torch.device("cpu"))(xray.image[None], xray.pose[None])
-    silhouettes = roi_channels(project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None]), 2)
+    patient, xrays = two_bones()
+    xray = xrays[0]
+    maps = ProjectedMaps(patient, ROIS, xray.camera, torch.device("cpu"))(xray.image[None], xray.true_pose[None])
+    silhouettes = roi_channels(project_rois(roi_volumes(patient, ROIS), xray.camera, xray.true_pose[None]), 2)
     assert bool(((maps >= 0) & (maps.sum(1, keepdim=True) <= 1 + 1e-6)).all())
     assert silhouettes.sum((-2, -1)).min() > 50
     assert float(dice(silhouettes, maps)) > 0.85
@@ -114,13 +116,13 @@ def test_projected_maps_are_the_silhouettes_with_later_rois_over_earlier_ones():
 
 
 def test_the_gradient_of_a_projected_dice_is_that_of_finite_differences():
-    patient = two_bones()
-    xray = patient.xrays[0]
-    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
-    start = perturb(xray.pose, torch.tensor([0.03, -0.02, 0.04, 4.0, -3.0, 6.0], **DOUBLE), patient.isocenter_mm)
+    patient, xrays = two_bones()
+    xray = xrays[0]
+    term = roi_term(patient, [xray], xray.true_pose[None], projected(patient, xrays))
+    start = perturb(xray.true_pose, torch.tensor([0.03, -0.02, 0.04, 4.0, -3.0, 6.0], **DOUBLE), patient.center_mm)
 
     def score(twist: Tensor) -> Tensor:
-        pose = perturb(start, twist, patient.isocenter_mm)
+        pose = perturb(start, twist, patient.center_mm)
         return term.dice(xray.image[None], pose[None], None).sum()
 
     twist = torch.zeros(6, **DOUBLE, requires_grad=True)
@@ -132,22 +134,22 @@ def test_the_gradient_of_a_projected_dice_is_that_of_finite_differences():
 
 
 def test_a_cropped_volume_casts_the_same_shadow():
-    patient = two_bones()
-    xray, volume = patient.xrays[0], roi_volumes(patient, ROIS)[0]
+    patient, xrays = two_bones()
+    xray, volume = xrays[0], roi_volumes(patient, ROIS)[0]
     small = cropped(volume)
     assert small.values.numel() < 0.7 * volume.values.numel()
     step_mm = 0.5
-    whole, part = (render(one, xray.camera, xray.pose[None], step_mm) for one in (volume, small))
+    whole, part = (render(one, xray.camera, xray.true_pose[None], step_mm) for one in (volume, small))
     assert float((whole - part).abs().max()) < 0.02 * float(whole.max())
     assert cropped(Volume(torch.zeros(3, 4, 5), torch.eye(4, **DOUBLE))).values.shape == (1, 1, 1)
 
 
 @pytest.mark.parametrize("moving", ["projected", "unet"])
 def test_terms_add_up_to_the_objective_and_are_stored(tmp_path, moving):
-    patient = two_bones()
-    term = projected(patient, moving=moving)
+    patient, xrays = two_bones()
+    term = projected(patient, xrays, moving=moving)
     settings = replace(term, segmenters={**term.segmenters, "unet": unet()})
-    (result,) = register_specimen(patient, method(settings), seed=0)
+    (result,) = register_specimen(patient, xrays, method(settings), seed=0)
     terms = result.trace.terms
     assert set(terms) == {"similarity", "roi"}
     torch.testing.assert_close(terms["similarity"] + terms["roi"], result.trace.objective)
@@ -160,38 +162,37 @@ def test_terms_add_up_to_the_objective_and_are_stored(tmp_path, moving):
 
 
 def test_the_roi_term_alone_leads_to_the_pose():
-    patient = two_bones()
-    flat = replace(patient, xrays=tuple(replace(xray, image=xray.image) for xray in patient.xrays))
-    settings = projected(patient, weight=1e3)
-    (result,) = register_specimen(flat, method(settings), seed=0)
+    patient, xrays = two_bones()
+    settings = projected(patient, xrays, weight=1e3)
+    (result,) = register_specimen(patient, xrays, method(settings), seed=0)
     assert result.row["mpd_mm"] < 0.3 * result.row["init_mpd_mm"]
     assert float(result.trace.terms["roi"][0]) > 100 * float(result.trace.terms["similarity"][0])
 
 
 def test_weight_zero_is_a_registration_without_rois():
-    patient = two_bones()
-    (without,) = register_specimen(patient, method(None), seed=0)
-    (weightless,) = register_specimen(patient, method(projected(patient, weight=0.0)), seed=0)
+    patient, xrays = two_bones()
+    (without,) = register_specimen(patient, xrays, method(None), seed=0)
+    (weightless,) = register_specimen(patient, xrays, method(projected(patient, xrays, weight=0.0)), seed=0)
     assert torch.equal(without.trace.poses, weightless.trace.poses)
     assert "roi" not in without.trace.terms
 
 
 def test_a_dice_is_of_the_rois_that_count_only():
-    patient = two_bones()
-    xray = patient.xrays[0]
-    lower = projected(patient, rois=("lower",))
+    patient, xrays = two_bones()
+    xray = xrays[0]
+    lower = projected(patient, xrays, rois=("lower",))
     assert lower.channels == [1]
-    term = roi_term(patient, [xray], xray.pose[None], lower)
+    term = roi_term(patient, [xray], xray.true_pose[None], lower)
     assert term.fixed.shape[1] == 1
-    silhouettes = roi_channels(project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None]), 2)
+    silhouettes = roi_channels(project_rois(roi_volumes(patient, ROIS), xray.camera, xray.true_pose[None]), 2)
     assert torch.equal(term.fixed[0, 0], silhouettes[0, 1])
 
 
 def test_pixels_that_do_not_count_are_left_out_of_the_dice():
-    patient = two_bones()
-    xray = patient.xrays[0]
-    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
-    away = perturb(xray.pose, torch.tensor([0.0, 0, 0, 15, 0, 0], **DOUBLE), patient.isocenter_mm)[None]
+    patient, xrays = two_bones()
+    xray = xrays[0]
+    term = roi_term(patient, [xray], xray.true_pose[None], projected(patient, xrays))
+    away = perturb(xray.true_pose, torch.tensor([0.0, 0, 0, 15, 0, 0], **DOUBLE), patient.center_mm)[None]
     pixels = torch.ones(1, 40, 40)
     everywhere = float(term.dice(xray.image[None], away, None))
     assert float(term.dice(xray.image[None], away, pixels)) == pytest.approx(everywhere)
@@ -203,15 +204,15 @@ def test_pixels_that_do_not_count_are_left_out_of_the_dice():
 
 @pytest.mark.parametrize("boxes", ["projected", "true"])
 def test_prompted_segmenters_get_one_box_for_x_ray_and_drrs(boxes):
-    patient = two_bones()
-    xray = patient.xrays[0]
-    prompted = true_maps(patient)
-    segmenters = {"true": true_maps(patient), "prompted": prompted}
+    patient, xrays = two_bones()
+    xray = xrays[0]
+    prompted = true_maps(patient, xrays)
+    segmenters = {"true": true_maps(patient, xrays), "prompted": prompted}
     settings = Regions(DiceSettings("prompted", "prompted", boxes), ROIS, segmenters)
-    initial = perturb(xray.pose, torch.tensor([0.0, 0, 0, 20, 10, 0], **DOUBLE), patient.isocenter_mm)
+    initial = perturb(xray.true_pose, torch.tensor([0.0, 0, 0, 20, 10, 0], **DOUBLE), patient.center_mm)
     term = roi_term(patient, [xray], initial[None], settings)
     term.dice(xray.image[None], initial[None], None)
-    at = xray.pose if boxes == "true" else initial
+    at = xray.true_pose if boxes == "true" else initial
     expected = roi_boxes_px(project_rois(roi_volumes(patient, ROIS), xray.camera, at[None]), 2)
     assert len(prompted.network.boxes) == 2
     for used in prompted.network.boxes:
@@ -219,46 +220,46 @@ def test_prompted_segmenters_get_one_box_for_x_ray_and_drrs(boxes):
 
 
 def test_masks_weigh_what_lies_outside_the_rois():
-    patient = two_bones()
-    xray = patient.xrays[0]
-    settings = Regions(MaskSettings("true", outside=0.25), ROIS, {"true": true_maps(patient)})
-    weights = roi_weights(patient, [xray], xray.pose[None], settings)
-    shown = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None])[0] > 0
+    patient, xrays = two_bones()
+    xray = xrays[0]
+    settings = Regions(MaskSettings("true", outside=0.25), ROIS, {"true": true_maps(patient, xrays)})
+    weights = roi_weights(patient, [xray], xray.true_pose[None], settings)
+    shown = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.true_pose[None])[0] > 0
     at_size = weights(xray.camera, general_pose(patient.volume).expand(3, 4, 4))
     assert at_size.shape == (3, 40, 40)
     assert torch.equal(at_size[1], torch.where(shown, 1.0, 0.25))
-    small = weights(xray.camera.resized(20, 20), xray.pose[None])
+    small = weights(xray.camera.resized(20, 20), xray.true_pose[None])
     assert small.shape == (1, 20, 20)
     assert float(small.mean()) == pytest.approx(float(at_size[0].mean()), abs=0.02)
 
 
 def test_what_lies_outside_a_mask_does_not_matter():
-    patient = two_bones()
-    xray = patient.xrays[0]
-    settings = Regions(MaskSettings("true"), ROIS, {"true": true_maps(patient)})
-    outside = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.pose[None])[0] == 0
+    patient, xrays = two_bones()
+    xray = xrays[0]
+    settings = Regions(MaskSettings("true"), ROIS, {"true": true_maps(patient, xrays)})
+    outside = project_rois(roi_volumes(patient, ROIS), xray.camera, xray.true_pose[None])[0] == 0
     spoiled = xray.image.where(
         ~outside, xray.image.max() * torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
     )
-    (clean,) = register_specimen(patient, method(settings, "global_ncc"), seed=0)
-    other = replace(patient, xrays=(replace(xray, image=spoiled),))
-    (noisy,) = register_specimen(other, method(settings, "global_ncc"), seed=0)
+    (clean,) = register_specimen(patient, xrays, method(settings, "global_ncc"), seed=0)
+    other = [replace(xray, image=spoiled)]
+    (noisy,) = register_specimen(patient, other, method(settings, "global_ncc"), seed=0)
     torch.testing.assert_close(noisy.trace.poses, clean.trace.poses)
     assert clean.row["mpd_mm"] < 0.3 * clean.row["init_mpd_mm"]
 
 
 @pytest.mark.parametrize("measure", ["mncc", "mse"])
 def test_with_its_roi_term_the_objective_is_least_near_the_truth(measure):
-    patient = two_bones()
-    xray = patient.xrays[0]
+    patient, xrays = two_bones()
+    xray = xrays[0]
     problem = Problem(xray.image, xray.camera, patient.volume, None, None)
-    term = roi_term(patient, [xray], xray.pose[None], projected(patient))
+    term = roi_term(patient, [xray], xray.true_pose[None], projected(patient, xrays))
     objective = image_objective([problem], similarity(measure), term)
-    best = sum(objective(xray.pose[None]).values())
+    best = sum(objective(xray.true_pose[None]).values())
     for twist in torch.eye(6, **DOUBLE) * torch.tensor([0.08] * 3 + [15.0, 15.0, 30.0], **DOUBLE):
         for sign in (-1, 1):
-            pose = perturb(xray.pose, sign * twist, patient.isocenter_mm)
-            assert registration_errors(pose, xray.pose, xray.camera, patient.landmarks_mm, patient.isocenter_mm)
+            pose = perturb(xray.true_pose, sign * twist, patient.center_mm)
+            assert registration_errors(pose, xray.true_pose, xray.camera, patient.landmarks_mm, patient.center_mm)
             assert float(sum(objective(pose[None]).values())) > float(best)
 
 
@@ -277,11 +278,11 @@ def test_a_term_knows_the_segmenters_that_it_needs():
     assert mask == Regions(MaskSettings("u", rois=("lower",)), ROIS)
     assert mask.used == ("lower",)
     assert mask.segmenter_names == ["u"]
-    assert guided_by(method(mask), {"u": unet()}).regions.segmenters.keys() == {"u"}
+    assert with_segmenters(method(mask), {"u": unet()}).regions.segmenters.keys() == {"u"}
     with pytest.raises(ValueError, match="needs the segmenters u"):
-        guided_by(method(mask), {"m": unet()})
+        with_segmenters(method(mask), {"m": unet()})
     with pytest.raises(ValueError, match="has no ROI term"):
-        guided_by(method(None), {"u": unet()})
+        with_segmenters(method(None), {"u": unet()})
 
 
 def rois_by(kind: str):
@@ -293,10 +294,10 @@ def rois_by(kind: str):
 
 @pytest.mark.parametrize("kind", ["unet", "projected", "mask"])
 def test_roi_terms_of_xrays_registered_together_are_those_of_each_alone(kind):
-    patient = two_bones(2)
+    patient, xrays = two_bones(2)
     settings = replace(method(rois_by(kind)), search=AdamSettings(15, 7.5e-3, 3.0, 25, 0.8))
-    alone = list(register_specimen(patient, settings, seed=0))
-    together = list(register_specimen(patient, settings, 0, Where(torch.device("cpu"), 2)))
+    alone = list(register_specimen(patient, xrays, settings, seed=0))
+    together = list(register_specimen(patient, xrays, settings, 0, Placement(torch.device("cpu"), 2)))
     for one, other in zip(alone, together, strict=True):
         torch.testing.assert_close(other.trace.poses, one.trace.poses, rtol=0, atol=1e-2)
         torch.testing.assert_close(other.trace.objective, one.trace.objective, rtol=0, atol=1e-4)

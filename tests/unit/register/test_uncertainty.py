@@ -1,14 +1,16 @@
 """The predicted spread of a pose against the scatter that it predicts, and what a verdict makes of evidence."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
-from roireg.data.specimen import Specimen
 from volumes import phantom_specimen
 
 from roireg.data.images import scaled
+from roireg.data.patient import Patient
+from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert, se3_log, translation
@@ -24,8 +26,8 @@ SETTINGS = GaussNewtonSettings((SIZE,), (SIGMA,), 20, 1e-4, 0.02, "tukey")
 NOISE = 0.06
 
 
-def problem(patient: Specimen, generator: torch.Generator | None, **changes) -> Problem:
-    xray = patient.xrays[0]
+def problem(patient: Patient, xrays: Sequence[Xray], generator: torch.Generator | None, **changes) -> Problem:
+    xray = xrays[0]
     image = xray.image
     if generator is not None:
         image = image + NOISE * torch.randn(image.shape, generator=generator)
@@ -33,30 +35,40 @@ def problem(patient: Specimen, generator: torch.Generator | None, **changes) -> 
 
 
 @pytest.fixture(scope="module")
-def patient() -> Specimen:
+def phantom() -> tuple[Patient, tuple[Xray, ...]]:
     return phantom_specimen(1)
 
 
 @pytest.fixture(scope="module")
-def repeated(patient) -> tuple[torch.Tensor, torch.Tensor]:
+def patient(phantom) -> Patient:
+    return phantom[0]
+
+
+@pytest.fixture(scope="module")
+def xrays(phantom) -> tuple[Xray, ...]:
+    return phantom[1]
+
+
+@pytest.fixture(scope="module")
+def repeated(patient, xrays) -> tuple[torch.Tensor, torch.Tensor]:
     """Of registrations that differ in noise alone: twists from their mean, `(N, 6)`, and predicted covariances."""
     generator = torch.Generator().manual_seed(3)
-    center = patient.isocenter_mm
+    center = patient.center_mm
     ends, predicted = [], []
     for _ in range(40):
-        one = problem(patient, generator, step_mm=None)
-        pose = register_gauss_newton([one], patient.xrays[0].pose, center, SETTINGS).poses[-1]
-        ends.append(translation(-center) @ pose @ invert(patient.xrays[0].pose) @ translation(center))
+        one = problem(patient, xrays, generator, step_mm=None)
+        pose = register_gauss_newton([one], xrays[0].true_pose, center, SETTINGS).poses[-1]
+        ends.append(translation(-center) @ pose @ invert(xrays[0].true_pose) @ translation(center))
         predicted.append(covariance([fit_at(level(one, SIZE, SIGMA), pose, center)]))
     twists = se3_log(torch.stack(ends))
     return twists - twists.mean(0), torch.stack(predicted)
 
 
-def test_the_predicted_spread_is_that_of_repeated_registrations(repeated, patient):
+def test_the_predicted_spread_is_that_of_repeated_registrations(repeated, patient, xrays):
     twists, predicted = repeated
     found = twists.T @ twists / (len(twists) - 1)
-    pose, camera = patient.xrays[0].pose, patient.xrays[0].camera
-    args = (pose, camera, patient.isocenter_mm, patient.landmarks_mm)
+    pose, camera = xrays[0].true_pose, xrays[0].camera
+    args = (pose, camera, patient.center_mm, patient.landmarks_mm)
     real, told = spread(found, *args), spread(predicted.median(0).values, *args)
     # Without the factor for what blocks share; noise has none of that.
     for name in ("across_mm", "down_mm", "depth_mm", "projection_mm"):
@@ -66,32 +78,30 @@ def test_the_predicted_spread_is_that_of_repeated_registrations(repeated, patien
     assert told.depth_mm > 3 * max(told.across_mm, told.down_mm)
 
 
-def test_two_views_are_surer_of_depth(patient):
-    center, xray = patient.isocenter_mm, patient.xrays[0]
+def test_two_views_are_surer_of_depth(patient, xrays):
+    center, xray = patient.center_mm, xrays[0]
     turn = torch.tensor([0.0, 0.0, math.radians(75), 0, 0, 0], **DOUBLE)
-    second = perturb(xray.pose, turn, center)
+    second = perturb(xray.true_pose, turn, center)
     image = scaled(render(patient.volume, xray.camera, second[None]))[0]
     generator = torch.Generator().manual_seed(1)
     image = image + NOISE * torch.randn(image.shape, generator=generator)
-    rig = invert(xray.pose) @ second
+    rig = invert(xray.true_pose) @ second
     problems = [
-        problem(patient, generator, step_mm=None),
-        problem(patient, None, step_mm=None, xray=image, rig_from_camera=rig),
+        problem(patient, xrays, generator, step_mm=None),
+        problem(patient, xrays, None, step_mm=None, xray=image, rig_from_camera=rig),
     ]
-    fits = [fit_at(level(one, SIZE, SIGMA), xray.pose, center) for one in problems]
-    args = (xray.pose, xray.camera, center, patient.landmarks_mm)
+    fits = [fit_at(level(one, SIZE, SIGMA), xray.true_pose, center) for one in problems]
+    args = (xray.true_pose, xray.camera, center, patient.landmarks_mm)
     assert spread(covariance(fits), *args).depth_mm < spread(covariance(fits[:1]), *args).depth_mm / 3
 
 
-def test_where_nothing_counts_the_spread_is_infinite(patient):
+def test_where_nothing_counts_the_spread_is_infinite(patient, xrays):
     def nothing(camera, pose):
         return torch.zeros(len(pose), camera.height, camera.width)
 
-    hidden = problem(patient, None, step_mm=None, weights=nothing)
-    fit = fit_at(level(hidden, SIZE, SIGMA), patient.xrays[0].pose, patient.isocenter_mm)
-    told = spread(
-        covariance([fit]), patient.xrays[0].pose, patient.xrays[0].camera, patient.isocenter_mm, patient.landmarks_mm
-    )
+    hidden = problem(patient, xrays, None, step_mm=None, weights=nothing)
+    fit = fit_at(level(hidden, SIZE, SIGMA), xrays[0].true_pose, patient.center_mm)
+    told = spread(covariance([fit]), xrays[0].true_pose, xrays[0].camera, patient.center_mm, patient.landmarks_mm)
     assert fit.counted == 0
     evidence = replace(GOOD, counted=fit.counted, ncc=fit.ncc, projection_sd_mm=told.projection_mm)
     assert judge(evidence, LIMITS).grade is Grade.FAILED

@@ -29,40 +29,50 @@ def decoded(uri: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def patient():
+def phantom():
     return phantom_specimen(2)
 
 
 @pytest.fixture(scope="module")
-def gallery(patient) -> Gallery:
+def patient(phantom):
+    return phantom[0]
+
+
+@pytest.fixture(scope="module")
+def xrays(phantom):
+    return phantom[1]
+
+
+@pytest.fixture(scope="module")
+def gallery(patient, xrays) -> Gallery:
     rows, traces = [], {method: {} for method in LABELS}
-    for xray in patient.xrays:
-        start = perturb(xray.pose, TWIST, patient.isocenter_mm)
+    for xray in xrays:
+        start = perturb(xray.true_pose, TWIST, patient.center_mm)
         for method, share in (("one", 0.5), ("two", 0.0)):
-            end = perturb(xray.pose, share * TWIST, patient.isocenter_mm)
-            errors = registration_errors(end, xray.pose, xray.camera, patient.landmarks_mm, patient.isocenter_mm)
+            end = perturb(xray.true_pose, share * TWIST, patient.center_mm)
+            errors = registration_errors(end, xray.true_pose, xray.camera, patient.landmarks_mm, patient.center_mm)
             flat = {f"pose_{r}{c}": float(end[r, c]) for r in range(3) for c in range(4)}
             shared = {"init": "perturbed", "init_mpd_mm": 9.0, "objective": 0.1, "seconds": 2.0}
             rows.append({"method": method, "projection": xray.name, **shared, **errors, **flat})
             poses = torch.stack([start, end])
             traces[method][xray.name] = TraceRecord(method, poses, np.zeros(2), np.zeros(2), 1, {})
     made = Gallery()
-    add_specimen(made, patient, pd.DataFrame(rows), traces, LABELS)
+    add_specimen(made, patient, xrays, pd.DataFrame(rows), traces, LABELS)
     return made
 
 
-def test_an_entry_is_an_x_ray_under_a_method(gallery, patient):
+def test_an_entry_is_an_x_ray_under_a_method(gallery, patient, xrays):
     assert [(entry.label, entry.projection) for entry in gallery.entries] == [
-        (label, xray.name) for label in LABELS.values() for xray in patient.xrays
+        (label, xray.name) for label in LABELS.values() for xray in xrays
     ]
     for entry in gallery.entries:
         assert set(entry.measures) == set(MEASURES)
         assert (entry.measures["mpd_mm"] > 1e-6) == (entry.method == "one")
 
 
-def test_images_that_entries_share_are_held_once(gallery, patient):
+def test_images_that_entries_share_are_held_once(gallery, patient, xrays):
     # Of each X-ray: itself, the DRRs at the truth and at the common start, and one at each method's end.
-    assert len(gallery.images) == len(patient.xrays) * (3 + len(LABELS))
+    assert len(gallery.images) == len(xrays) * (3 + len(LABELS))
     one, two = (next(entry for entry in gallery.entries if entry.method == method) for method in LABELS)
     assert (one.xray, one.start, one.truth) == (two.xray, two.start, two.truth)
     assert one.end != two.end

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ import pytest
 import torch
 from builders import LABEL_NAMES, small_specimen
 from monai.metrics import compute_dice
-from roireg.data.specimen import Specimen, write_specimen
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
@@ -20,7 +19,10 @@ from volumes import camera, general_pose, phantom
 
 import roireg.segment.batches
 from roireg.data.images import scaled
+from roireg.data.patient import Patient
+from roireg.data.records import write_specimen
 from roireg.data.results import read_dice
+from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.errors import InputError
@@ -539,30 +541,31 @@ def test_a_batch_depends_on_its_number_and_the_fold_only():
 
 
 @pytest.fixture(scope="module")
-def specimens(tmp_path_factory) -> list[Specimen]:
+def specimens(tmp_path_factory) -> list[tuple[Patient, tuple[Xray, ...]]]:
     folder = tmp_path_factory.mktemp("specimens")
     return [small_specimen(folder, name, (False, True), image_size_px=48) for name in ("P01", "P02", "P03")]
 
 
-def without_masks(specimen: Specimen, *names: str) -> Specimen:
-    """A specimen without the masks of some X-rays, or without any."""
-    gone = names or tuple(xray.name for xray in specimen.xrays)
-    return replace(specimen, xrays=tuple(replace(x, mask=None) if x.name in gone else x for x in specimen.xrays))
+def without_masks(xrays: Sequence[Xray], *names: str) -> list[Xray]:
+    """X-rays, some of them or all without their mask."""
+    gone = names or tuple(xray.name for xray in xrays)
+    return [replace(x, labels=None) if x.name in gone else x for x in xrays]
 
 
 def test_xray_examples_are_the_images_that_have_masks_in_roi_numbers(specimens):
-    half = without_masks(specimens[0], "001")
-    examples = xray_examples([half, specimens[1]], ("Talus", "tibia"))
-    xrays = [(half, half.xrays[0]), *((specimens[1], xray) for xray in specimens[1].xrays)]
+    (first, first_xrays), (second, second_xrays) = specimens[:2]
+    half = without_masks(first_xrays, "001")
+    examples = xray_examples([(first, half), (second, second_xrays)], ("Talus", "tibia"))
+    xrays = [(first, half[0]), *((second, xray) for xray in second_xrays)]
     assert torch.equal(examples.images, torch.stack([xray.image for _, xray in xrays]))
-    for numbers, (specimen, xray) in zip(examples.rois, xrays, strict=True):
-        assert torch.equal(numbers, roi_map(xray.mask, specimen.label_names, ("talus", "tibia")))
+    for numbers, (patient, xray) in zip(examples.rois, xrays, strict=True):
+        assert torch.equal(numbers, roi_map(xray.labels, patient.label_names, ("talus", "tibia")))
         assert set(numbers.unique().tolist()) == {0, 1, 2}
 
 
 def test_xrays_without_any_mask_are_explained(specimens):
     with pytest.raises(InputError) as raised:
-        xray_examples([without_masks(specimen) for specimen in specimens], ROIS)
+        xray_examples([(patient, without_masks(xrays)) for patient, xrays in specimens], ROIS)
     assert "train_on" in raised.value.where
     assert "drrs" in raised.value.remedy
 
@@ -574,12 +577,13 @@ def files(specimens, tmp_path_factory) -> dict[str, tuple[str, str]]:
     settings = SynthesisSettings(
         3, (8.0,) * 3, (9.0,) * 3, (1.0, 2.0), 0.03, 0.01, continued_fraction=0.0, continued_mm=0.0
     )
-    for specimen in specimens:
-        paths = folder / "specimens" / f"{specimen.name}.h5", folder / "drrs" / f"{specimen.name}.h5"
-        write_specimen(paths[0], specimen)
-        view = specimen.xrays[0].camera
-        write_pool(paths[1], list(synthesize(specimen, view, ROIS, settings, None, 0)), view, ROIS)
-        found[specimen.name] = tuple(map(str, paths))
+    for patient, xrays in specimens:
+        paths = folder / "specimens" / f"{patient.name}.h5", folder / "drrs" / f"{patient.name}.h5"
+        write_specimen(paths[0], patient, xrays)
+        view = xrays[0].camera
+        drrs = list(synthesize(patient, view, expected_pose(patient, xrays[0]), ROIS, settings, None, 0))
+        write_pool(paths[1], drrs, view, ROIS)
+        found[patient.name] = tuple(map(str, paths))
     return found
 
 
@@ -588,7 +592,7 @@ def test_no_image_of_the_left_out_specimen_is_among_the_examples(specimens, file
     others = [name for name in files if name != left_out]
     sources = read_sources([files[name][0] for name in others], [files[name][1] for name in others], ROIS)
     xrays, drrs = sources["xrays"], sources["drrs"]
-    own = {specimen.name: [xray.image for xray in specimen.xrays] for specimen in specimens}
+    own = {patient.name: [xray.image for xray in taken] for patient, taken in specimens}
     pools = {name: read_pool(path).images for name, (_, path) in files.items()}
     assert torch.equal(xrays.images, torch.stack([image for name in others for image in own[name]]))
     assert torch.equal(drrs.images, torch.cat([pools[name] for name in others]))
@@ -934,14 +938,12 @@ def test_dice_of_equal_maps_is_1_and_of_disjoint_ones_0():
 
 
 @pytest.fixture(scope="module")
-def unseen(specimens) -> Specimen:
+def unseen(specimens) -> tuple[Patient, list[Xray]]:
     """The first X-ray does not show the talus, the second one has no mask."""
-    first, second = specimens[0].xrays
+    patient, (first, second) = specimens[0]
     (talus,) = (label for label, name in LABEL_NAMES.items() if name == "talus")
-    return replace(
-        specimens[0],
-        xrays=(replace(first, mask=first.mask.where(first.mask != talus, 0)), replace(second, mask=None)),
-    )
+    without_talus = replace(first, labels=first.labels.where(first.labels != talus, 0))
+    return patient, [without_talus, replace(second, labels=None)]
 
 
 def recorded(network: nn.Module) -> list[tuple]:
@@ -953,24 +955,25 @@ def recorded(network: nn.Module) -> list[tuple]:
 
 @pytest.mark.parametrize("kind", [unet, medsam])
 def test_xrays_and_drrs_are_segmented_in_turn(unseen, kind):
+    patient, xrays = unseen
     segmenter = Segmenter(ROIS, (unet(rois=3) if kind is unet else medsam()).eval())
-    results = list(segment_specimen(unseen, segmenter, None, CPU))
+    results = list(segment_specimen(*unseen, segmenter, None, CPU))
     assert [(one.projection, one.kind) for one in results] == [
         ("000", XRAY), ("000", DRR), ("001", XRAY), ("001", DRR)
     ]  # fmt: skip
-    volumes = roi_volumes(unseen, ROIS)
-    for index, xray in enumerate(unseen.xrays):
+    volumes = roi_volumes(patient, ROIS)
+    for index, xray in enumerate(xrays):
         of_xray, of_drr = results[2 * index : 2 * index + 2]
-        projected = project_rois(volumes, xray.camera, xray.pose[None])[0]
-        plain = scaled(render(unseen.volume, xray.camera, xray.pose[None]))[0]
+        projected = project_rois(volumes, xray.camera, xray.true_pose[None])[0]
+        plain = scaled(render(patient.volume, xray.camera, xray.true_pose[None]))[0]
         assert torch.equal(of_xray.image, xray.image)
         torch.testing.assert_close(of_drr.image, plain, rtol=0, atol=1e-6)
         assert torch.equal(of_drr.truth, projected)
-        if xray.mask is None:
+        if xray.labels is None:
             assert of_xray.truth is None
             assert of_xray.dice.isnan().all()
         else:
-            assert torch.equal(of_xray.truth, roi_map(xray.mask, LABEL_NAMES, ROIS))
+            assert torch.equal(of_xray.truth, roi_map(xray.labels, LABEL_NAMES, ROIS))
             assert of_xray.dice.isnan().tolist() == [False, True, False]
         assert not of_drr.dice.isnan().any()
         for one in (of_xray, of_drr):
@@ -987,7 +990,7 @@ def test_xrays_and_drrs_are_segmented_in_turn(unseen, kind):
 def test_medsam_is_prompted_with_the_boxes_of_the_truth_and_none_for_absent_rois(unseen):
     network = medsam()
     calls = recorded(network)
-    results = list(segment_specimen(unseen, Segmenter(ROIS, network), None, CPU))
+    results = list(segment_specimen(*unseen, Segmenter(ROIS, network), None, CPU))
     assert len(calls) == 4
     for (image, boxes), one in zip(calls, results, strict=True):
         assert torch.equal(image[0], one.image)
@@ -1001,11 +1004,11 @@ def test_medsam_is_prompted_with_the_boxes_of_the_truth_and_none_for_absent_rois
 
 def test_a_roi_that_the_specimen_lacks_is_explained(unseen):
     with pytest.raises(InputError, match="kneecap"):
-        list(segment_specimen(unseen, Segmenter(("tibia", "kneecap"), unet()), None, CPU))
+        list(segment_specimen(*unseen, Segmenter(("tibia", "kneecap"), unet()), None, CPU))
 
 
 def test_results_come_back(unseen, tmp_path: Path):
-    results = list(segment_specimen(unseen, Segmenter(ROIS, unet(rois=3).eval()), None, CPU))
+    results = list(segment_specimen(*unseen, Segmenter(ROIS, unet(rois=3).eval()), None, CPU))
     path = tmp_path / "maps" / "P01.h5"
     write_segmented(path, results)
     loaded = read_segmented(path)
@@ -1082,7 +1085,7 @@ def test_figures_go_by_the_drrs_where_no_xray_has_a_mask():
 
 
 def test_figures_show_what_was_segmented(unseen):
-    results = list(segment_specimen(unseen, Segmenter(ROIS, unet(rois=3).eval()), None, CPU))
+    results = list(segment_specimen(*unseen, Segmenter(ROIS, unet(rois=3).eval()), None, CPU))
     for case in typical_and_worst({"P01": results}, "U-Net"):
         assert case.projection == "000"
         for shown, one in zip((case.xray, case.drr), results[:2], strict=True):

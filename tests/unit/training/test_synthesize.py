@@ -1,5 +1,6 @@
 """DRRs for training: poses as asked for, images and ROI maps that belong to them, and a seed that decides."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from builders import BONE_HU, LABEL_NAMES, MU_BONE_PER_MM, MU_WATER_PER_MM, small_specimen
-from roireg.data.specimen import Specimen
 from scipy.spatial.transform import Rotation
 
 import roireg.training.drrs
 from roireg.data.images import scaled
+from roireg.data.patient import Patient
 from roireg.data.volume import Volume
+from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes
 from roireg.errors import InputError
@@ -52,22 +54,34 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def specimen(tmp_path_factory) -> Specimen:
+def specimen(tmp_path_factory) -> tuple[Patient, tuple[Xray, ...]]:
     return small_specimen(tmp_path_factory.mktemp("synthesize"), image_size_px=40)
 
 
 @pytest.fixture(scope="module")
-def truncated(specimen) -> Specimen:
-    """The specimen without the first slices of its CT, and the last: bones and soft tissue end with the grid."""
-    frame = specimen.volume.volume_from_voxel.clone()
+def patient(specimen) -> Patient:
+    return specimen[0]
+
+
+@pytest.fixture(scope="module")
+def xrays(specimen) -> tuple[Xray, ...]:
+    return specimen[1]
+
+
+@pytest.fixture(scope="module")
+def truncated(patient) -> Patient:
+    """The patient without the first slices of its CT, and the last: bones and soft tissue end with the grid."""
+    frame = patient.volume.volume_from_voxel.clone()
     frame[:3, 3] += 14 * frame[:3, 2]
-    volume = Volume(specimen.volume.values[14:-8].contiguous(), frame)
+    volume = Volume(patient.volume.values[14:-8].contiguous(), frame)
     assert set(volume.truncated_faces) == {(2, 0), (2, 1)}
-    return replace(specimen, volume=volume, labels=specimen.labels[14:-8].contiguous())
+    return replace(patient, volume=volume, labels=patient.labels[14:-8].contiguous())
 
 
-def drrs(specimen: Specimen, settings: SynthesisSettings = SETTINGS, seed: int = 0, rois=ROIS) -> list[Drr]:
-    return list(synthesize(specimen, specimen.xrays[0].camera, rois, settings, None, seed))
+def drrs(
+    patient: Patient, xrays: Sequence[Xray], settings: SynthesisSettings = SETTINGS, seed: int = 0, rois=ROIS
+) -> list[Drr]:
+    return list(synthesize(patient, xrays[0].camera, expected_pose(patient, xrays[0]), rois, settings, None, seed))
 
 
 def same(a: Drr, b: Drr) -> bool:
@@ -75,23 +89,25 @@ def same(a: Drr, b: Drr) -> bool:
     return maps and torch.equal(a.pose, b.pose) and a.bone_contrast == b.bone_contrast
 
 
-def moves(specimen: Specimen, rotation_sd_deg, translation_sd_mm, count: int) -> tuple[np.ndarray, np.ndarray]:
+def moves(
+    patient: Patient, xrays: Sequence[Xray], rotation_sd_deg, translation_sd_mm, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Of drawn poses against T_PA, on the camera's axes: rotation vectors in degrees, shifts of the isocentre in mm."""
     # About a view in general position: T_PA's own rotation is its inverse.
-    specimen = replace(specimen, pa_pose=specimen.xrays[0].pose)
+    pa = xrays[0].true_pose
     settings = replace(SETTINGS, rotation_sd_deg=rotation_sd_deg, translation_sd_mm=translation_sd_mm)
     rng = np.random.default_rng(0)
-    drawn = torch.stack([drawn_pose(specimen, settings, rng) for _ in range(count)])
-    relative = (torch.linalg.inv(specimen.pa_pose) @ drawn).numpy()
-    center = (torch.linalg.inv(specimen.pa_pose)[:3] @ torch.cat([specimen.isocenter_mm, torch.ones(1)])).numpy()
+    drawn = torch.stack([drawn_pose(pa, patient.center_mm, settings, rng) for _ in range(count)])
+    relative = (torch.linalg.inv(pa) @ drawn).numpy()
+    center = (torch.linalg.inv(pa)[:3] @ torch.cat([patient.center_mm, torch.ones(1)])).numpy()
     shifts = relative[:, :3, :3] @ center + relative[:, :3, 3] - center
     return Rotation.from_matrix(relative[:, :3, :3]).as_rotvec(degrees=True), shifts
 
 
 @pytest.mark.parametrize(("rotation", "translation"), [((4.0, 12.0, 1.0), NOTHING), (NOTHING, (30.0, 5.0, 60.0))])
-def test_spreads_on_the_cameras_axes_are_those_asked_for(specimen, rotation, translation):
+def test_spreads_on_the_cameras_axes_are_those_asked_for(patient, xrays, rotation, translation):
     count = 1500
-    for found, asked in zip(moves(specimen, rotation, translation, count), (rotation, translation), strict=True):
+    for found, asked in zip(moves(patient, xrays, rotation, translation, count), (rotation, translation), strict=True):
         # Five standard errors of a standard deviation, and of a mean.
         np.testing.assert_allclose(found.std(0), asked, rtol=5 / np.sqrt(2 * count), atol=1e-9)
         assert (np.abs(found.mean(0)) <= 5 * np.array(asked) / np.sqrt(count) + 1e-9).all()
@@ -100,28 +116,29 @@ def test_spreads_on_the_cameras_axes_are_those_asked_for(specimen, rotation, tra
 
 
 @pytest.mark.parametrize("axis", range(3))
-def test_a_spread_on_one_axis_moves_along_or_turns_about_it_alone(specimen, axis):
+def test_a_spread_on_one_axis_moves_along_or_turns_about_it_alone(patient, xrays, axis):
     spread = tuple(10.0 if other == axis else 0.0 for other in range(3))
     others = [other for other in range(3) if other != axis]
-    turns, shifts = moves(specimen, spread, NOTHING, 20)
+    turns, shifts = moves(patient, xrays, spread, NOTHING, 20)
     np.testing.assert_allclose(turns[:, others], 0, atol=1e-6)
     np.testing.assert_allclose(shifts, 0, atol=1e-6)
     assert np.abs(turns[:, axis]).min() > 0
-    turns, shifts = moves(specimen, NOTHING, spread, 20)
+    turns, shifts = moves(patient, xrays, NOTHING, spread, 20)
     np.testing.assert_allclose(shifts[:, others], 0, atol=1e-6)
     np.testing.assert_allclose(turns, 0, atol=1e-6)
     assert np.abs(shifts[:, axis]).min() > 0
 
 
-def test_no_spread_is_the_pa_view(specimen):
+def test_no_spread_is_the_pa_view(patient, xrays):
     settings = replace(SETTINGS, rotation_sd_deg=NOTHING, translation_sd_mm=NOTHING)
-    pose = drawn_pose(specimen, settings, np.random.default_rng(0))
-    torch.testing.assert_close(pose, specimen.pa_pose, rtol=0, atol=1e-9)
+    pa = expected_pose(patient, xrays[0])
+    pose = drawn_pose(pa, patient.center_mm, settings, np.random.default_rng(0))
+    torch.testing.assert_close(pose, pa, rtol=0, atol=1e-9)
 
 
-def test_images_are_finite_and_fill_0_to_1(specimen):
-    camera = specimen.xrays[0].camera
-    for drr in drrs(specimen):
+def test_images_are_finite_and_fill_0_to_1(patient, xrays):
+    camera = xrays[0].camera
+    for drr in drrs(patient, xrays):
         assert drr.image.shape == drr.rois.shape == (camera.height, camera.width)
         assert drr.image.dtype == torch.float32
         assert drr.image.isfinite().all()
@@ -129,38 +146,38 @@ def test_images_are_finite_and_fill_0_to_1(specimen):
         assert drr.image.max() == 1
 
 
-def test_the_roi_map_is_the_projection_at_the_stored_pose(specimen):
-    volumes = roi_volumes(specimen, ROIS)
-    for drr in drrs(specimen):
-        assert torch.equal(drr.rois, project_rois(volumes, specimen.xrays[0].camera, drr.pose[None])[0])
+def test_the_roi_map_is_the_projection_at_the_stored_pose(patient, xrays):
+    volumes = roi_volumes(patient, ROIS)
+    for drr in drrs(patient, xrays):
+        assert torch.equal(drr.rois, project_rois(volumes, xrays[0].camera, drr.pose[None])[0])
         assert set(drr.rois.unique().tolist()) == {0, 1, 2}
 
 
-def test_poses_differ_from_one_another(specimen):
-    poses = torch.stack([drr.pose for drr in drrs(specimen)])
+def test_poses_differ_from_one_another(patient, xrays):
+    poses = torch.stack([drr.pose for drr in drrs(patient, xrays)])
     assert len(poses.flatten(1).unique(dim=0)) == len(poses)
 
 
-def test_without_contrast_an_image_is_the_plain_rendering(specimen):
-    for drr in drrs(specimen, replace(SETTINGS, bone_contrast=(1.0, 1.0))):
+def test_without_contrast_an_image_is_the_plain_rendering(patient, xrays):
+    for drr in drrs(patient, xrays, replace(SETTINGS, bone_contrast=(1.0, 1.0))):
         assert drr.bone_contrast == 1
-        plain = scaled(render(specimen.volume, specimen.xrays[0].camera, drr.pose[None]))[0]
+        plain = scaled(render(patient.volume, xrays[0].camera, drr.pose[None]))[0]
         torch.testing.assert_close(drr.image, plain, rtol=0, atol=1e-6)
 
 
-def test_contrast_multiplies_the_attenuation_of_bone_and_of_nothing_else(specimen):
-    values = specimen.volume.values
-    bone = specimen.label_mask(LABEL_NAMES.values())
-    for drr in drrs(specimen, replace(SETTINGS, bone_contrast=(2.5, 2.5))):
-        denser = specimen.volume.with_values(torch.where(bone, 2.5 * values, values))
-        expected = scaled(render(denser, specimen.xrays[0].camera, drr.pose[None]))[0]
+def test_contrast_multiplies_the_attenuation_of_bone_and_of_nothing_else(patient, xrays):
+    values = patient.volume.values
+    bone = patient.label_mask(LABEL_NAMES.values())
+    for drr in drrs(patient, xrays, replace(SETTINGS, bone_contrast=(2.5, 2.5))):
+        denser = patient.volume.with_values(torch.where(bone, 2.5 * values, values))
+        expected = scaled(render(denser, xrays[0].camera, drr.pose[None]))[0]
         torch.testing.assert_close(drr.image, expected, rtol=0, atol=1e-3)
 
 
-def test_a_larger_contrast_brightens_bone_against_soft_tissue(specimen):
+def test_a_larger_contrast_brightens_bone_against_soft_tissue(patient, xrays):
     rois = tuple(LABEL_NAMES.values())
     plain, strong = (
-        drrs(specimen, replace(SETTINGS, bone_contrast=(factor, factor)), rois=rois) for factor in (1.0, 4.0)
+        drrs(patient, xrays, replace(SETTINGS, bone_contrast=(factor, factor)), rois=rois) for factor in (1.0, 4.0)
     )
     for one, other in zip(plain, strong, strict=True):
         assert torch.equal(one.pose, other.pose)
@@ -171,14 +188,14 @@ def test_a_larger_contrast_brightens_bone_against_soft_tissue(specimen):
         assert ratios[1] > 1.5 * ratios[0]
 
 
-def test_contrasts_are_drawn_from_their_range(specimen):
-    factors = [drr.bone_contrast for drr in drrs(specimen, replace(SETTINGS, count=12, bone_contrast=(2.0, 5.0)))]
+def test_contrasts_are_drawn_from_their_range(patient, xrays):
+    factors = [drr.bone_contrast for drr in drrs(patient, xrays, replace(SETTINGS, count=12, bone_contrast=(2.0, 5.0)))]
     assert min(factors) >= 2
     assert max(factors) <= 5
     assert max(factors) - min(factors) > 1
 
 
-def test_in_the_share_that_is_asked_for_tissue_goes_on_beyond_the_ends_of_the_ct(truncated):
+def test_in_the_share_that_is_asked_for_tissue_goes_on_beyond_the_ends_of_the_ct(truncated, xrays):
     view = truncated.xrays[0].camera
     # The grid and, before and after it, ten more slices of 6 mm; the same places in space.
     values, frame = truncated.volume.values, truncated.volume.volume_from_voxel.clone()
@@ -186,7 +203,7 @@ def test_in_the_share_that_is_asked_for_tissue_goes_on_beyond_the_ends_of_the_ct
     longer = Volume(torch.cat([values[:1].expand(10, -1, -1), values, values[-1:].expand(10, -1, -1)]), frame)
     kinds = []
     settings = replace(SETTINGS, count=24, bone_contrast=(1.0, 1.0), continued_fraction=0.5)
-    for drr in drrs(truncated, settings):
+    for drr in drrs(truncated, xrays, settings):
         scanned, continued = (scaled(render(body, view, drr.pose[None]))[0] for body in (truncated.volume, longer))
         assert (scanned - continued).abs().mean() > 0.01
         errors = [float((drr.image - image).abs().max()) for image in (scanned, continued)]
@@ -196,83 +213,85 @@ def test_in_the_share_that_is_asked_for_tissue_goes_on_beyond_the_ends_of_the_ct
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_all_or_no_drrs_are_continued(truncated, share):
+def test_all_or_no_drrs_are_continued(truncated, xrays, share):
     view = truncated.xrays[0].camera
     body = truncated.volume.continued(57.0) if share else truncated.volume
-    for drr in drrs(truncated, replace(SETTINGS, bone_contrast=(1.0, 1.0), continued_fraction=share)):
+    for drr in drrs(truncated, xrays, replace(SETTINGS, bone_contrast=(1.0, 1.0), continued_fraction=share)):
         torch.testing.assert_close(drr.image, scaled(render(body, view, drr.pose[None]))[0], rtol=0, atol=1e-5)
 
 
-def test_bone_beyond_the_ends_of_the_ct_has_the_same_contrast(truncated):
+def test_bone_beyond_the_ends_of_the_ct_has_the_same_contrast(truncated, xrays):
     longer = truncated.volume.continued(57.0)
     settings = replace(SETTINGS, bone_contrast=(3.0, 3.0), continued_fraction=1.0)
     bone = longer.values > settings.bone_above_per_mm
     assert bone[0].any()
     assert bone[-1].any()
     denser = longer.with_values(torch.where(bone, 3 * longer.values, longer.values))
-    for drr in drrs(truncated, settings):
+    for drr in drrs(truncated, xrays, settings):
         expected = scaled(render(denser, truncated.xrays[0].camera, drr.pose[None]))[0]
         torch.testing.assert_close(drr.image, expected, rtol=0, atol=1e-3)
 
 
-def test_poses_and_roi_maps_do_not_depend_on_what_lies_beyond_the_ct(truncated):
+def test_poses_and_roi_maps_do_not_depend_on_what_lies_beyond_the_ct(truncated, xrays):
     for a, b in zip(
-        *(drrs(truncated, replace(SETTINGS, continued_fraction=share)) for share in (0.0, 1.0)), strict=True
+        *(drrs(truncated, xrays, replace(SETTINGS, continued_fraction=share)) for share in (0.0, 1.0)), strict=True
     ):
         assert torch.equal(a.pose, b.pose)
         assert torch.equal(a.rois, b.rois)
         assert not torch.equal(a.image, b.image)
 
 
-def test_a_ct_that_holds_the_whole_body_is_not_continued(specimen):
+def test_a_ct_that_holds_the_whole_body_is_not_continued(patient, xrays):
     for a, b in zip(
-        *(drrs(specimen, replace(SETTINGS, continued_fraction=share)) for share in (0.0, 1.0)), strict=True
+        *(drrs(patient, xrays, replace(SETTINGS, continued_fraction=share)) for share in (0.0, 1.0)), strict=True
     ):
         assert torch.equal(a.image, b.image)
 
 
-def test_poses_that_show_too_little_of_the_rois_are_drawn_again(specimen):
+def test_poses_that_show_too_little_of_the_rois_are_drawn_again(patient, xrays):
     far = replace(SETTINGS, count=6, translation_sd_mm=(150.0, 150.0, 20.0), min_roi_fraction=0.0)
     share = 0.15
-    without = [float((drr.rois > 0).float().mean()) for drr in drrs(specimen, far)]
+    without = [float((drr.rois > 0).float().mean()) for drr in drrs(patient, xrays, far)]
     assert min(without) < share
-    honoured = [float((drr.rois > 0).float().mean()) for drr in drrs(specimen, replace(far, min_roi_fraction=share))]
+    honoured = [
+        float((drr.rois > 0).float().mean()) for drr in drrs(patient, xrays, replace(far, min_roi_fraction=share))
+    ]
     assert min(honoured) >= share
 
 
-def test_a_share_that_no_pose_reaches_is_explained(specimen, monkeypatch):
+def test_a_share_that_no_pose_reaches_is_explained(patient, xrays, monkeypatch):
     monkeypatch.setattr(roireg.training.drrs, "TRIES", 25)
     with pytest.raises(InputError) as raised:
-        drrs(specimen, replace(SETTINGS, min_roi_fraction=0.95))
+        drrs(patient, xrays, replace(SETTINGS, min_roi_fraction=0.95))
     assert raised.value.where == "config: synthesize"
     assert "P01: none of 25 poses shows ROIs on 95% of the image" in raised.value.what
     assert "min_roi_fraction" in raised.value.remedy
 
 
-def test_a_roi_that_the_specimen_lacks_is_explained(specimen):
+def test_a_roi_that_the_specimen_lacks_is_explained(patient, xrays):
     with pytest.raises(InputError, match="kneecap"):
-        drrs(specimen, rois=("tibia", "kneecap"))
+        drrs(patient, xrays, rois=("tibia", "kneecap"))
 
 
-def test_the_seed_decides(specimen):
-    first, again, other = (drrs(specimen, seed=seed) for seed in (3, 3, 4))
+def test_the_seed_decides(patient, xrays):
+    first, again, other = (drrs(patient, xrays, seed=seed) for seed in (3, 3, 4))
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a.pose, b.pose) or a.bone_contrast == b.bone_contrast for a in first for b in other)
 
 
-def test_specimens_are_seen_from_other_poses(specimen):
-    twin = replace(specimen, name="twin")
-    assert not any(torch.equal(a.pose, b.pose) for a, b in zip(drrs(specimen), drrs(twin), strict=True))
+def test_specimens_are_seen_from_other_poses(patient, xrays):
+    twin = replace(patient, name="twin")
+    assert not any(torch.equal(a.pose, b.pose) for a, b in zip(drrs(patient, xrays), drrs(twin, xrays), strict=True))
 
 
-def test_a_drr_does_not_depend_on_how_many_there_are(specimen):
-    few, many = drrs(specimen, replace(SETTINGS, count=2)), drrs(specimen, replace(SETTINGS, count=4))
+def test_a_drr_does_not_depend_on_how_many_there_are(patient, xrays):
+    few, many = drrs(patient, xrays, replace(SETTINGS, count=2)), drrs(patient, xrays, replace(SETTINGS, count=4))
     assert (len(few), len(many)) == (2, 4)
     assert all(same(a, b) for a, b in zip(few, many[:2], strict=True))
 
 
-def test_a_pool_comes_back(specimen, tmp_path: Path):
-    camera, drawn = specimen.xrays[0].camera, drrs(specimen)
+def test_a_pool_comes_back(patient, xrays, tmp_path: Path):
+    camera, drawn = xrays[0].camera, drrs(patient, xrays)
     path = tmp_path / "pools" / "P01.h5"
     write_pool(path, drawn, camera, ROIS)
     pool = read_pool(path)
@@ -307,17 +326,17 @@ def test_the_threshold_of_bone_is_the_attenuation_of_its_hu(water, bone):
     assert below_water == pytest.approx(0.8 * water)
 
 
-def test_bone_is_what_lies_above_its_hu(specimen):
-    bone = specimen.label_mask(LABEL_NAMES.values())
+def test_bone_is_what_lies_above_its_hu(patient):
+    bone = patient.label_mask(LABEL_NAMES.values())
     for hu, expected in ((BONE_HU - 1, bone), (BONE_HU + 1, torch.zeros_like(bone))):
         settings = settings_from_config({**CONFIG, "bone_above_hu": hu}, MU_WATER_PER_MM, MU_BONE_PER_MM)
-        assert torch.equal(specimen.volume.values > settings.bone_above_per_mm, expected)
+        assert torch.equal(patient.volume.values > settings.bone_above_per_mm, expected)
 
 
-def test_the_global_generators_decide_nothing(specimen):
+def test_the_global_generators_decide_nothing(patient, xrays):
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
-    first = drrs(specimen, replace(SETTINGS, count=1))
+    first = drrs(patient, xrays, replace(SETTINGS, count=1))
     np.random.seed(2)  # noqa: NPY002
     torch.manual_seed(2)
-    assert same(first[0], drrs(specimen, replace(SETTINGS, count=1))[0])
+    assert same(first[0], drrs(patient, xrays, replace(SETTINGS, count=1))[0])

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from roireg.register.settings import WeightSettings
-from roireg.settings import Text
+from roireg.settings import Count, Text
 from roireg.workflow.schema.section import Entry, Section
 
 # Measures of X-ray against DRR, as `roireg.metrics.similarity` has them.
@@ -32,6 +32,11 @@ class Method(Section):
     """A name of `optimizers`."""
     weights: str = "none"
     """Which pixels count, a name of `weights`."""
+    views: Count = 1
+    """X-rays of a specimen that are registered jointly, their cameras' positions to one another known; 1 for each alone.
+
+    Paper: 1.
+    """
 
 
 def weights() -> dict[str, Entry[WeightSettings]]:
@@ -107,5 +112,16 @@ def methods() -> dict[str, Entry[Method]]:
                 weights="coverage+femurs",
             ),
             "No network at all.",
+        ),
+        "multi_start+gn+2views": Entry(
+            Method(
+                label="Multi-start, Gauss-Newton, two views",
+                init="multi_start",
+                similarity=BUILTIN,
+                optimizer="gauss_newton",
+                weights="coverage+femurs",
+                views=2,
+            ),
+            "The same on pairs of X-rays, whose cameras are known to one another: two views see depth.",
         ),
     }
