@@ -18,6 +18,7 @@ from roireg.files import atomic_path
 from roireg.metrics.pose_errors import registration_errors
 from roireg.metrics.similarity import similarity
 from roireg.register.adam import AdamSettings, register_adam
+from roireg.register.charts import PERTURBATION, Chart, perturbation_chart, pose_logarithm_chart
 from roireg.register.gauss_newton import GaussNewtonSettings, register_gauss_newton
 from roireg.register.initial import (
     EncoderSettings,
@@ -182,8 +183,15 @@ def _adam(
     if isinstance(method.regions, DiceSettings):
         rois = roi_term(specimen, xrays, initial, method.regions)
     problems = [replace(problem, xray=xray.image) for xray in xrays]
-    objective = image_objective(problems, similarity(method.similarity), rois)
-    return register_adam(objective, initial, specimen.isocenter_mm.to(initial.device), method.search)
+    objective = image_objective(problems, similarity(method.similarity, method.search.ncc_epsilon), rois)
+    return register_adam(objective, _chart(specimen, initial, problem, method.search), method.search)
+
+
+def _chart(specimen: Specimen, initial: Float[Tensor, "B 4 4"], problem: Problem, search: AdamSettings) -> Chart:
+    if search.parameters == PERTURBATION:
+        return perturbation_chart(initial, specimen.isocenter_mm.to(initial.device))
+    corner_mm = specimen.volume.corner_mm.to(initial.device)
+    return pose_logarithm_chart(initial, corner_mm, problem.camera.source_to_detector_mm)
 
 
 def _gauss_newton(
