@@ -59,9 +59,9 @@ def diffdrr_module(hu: Volume, xray: Xray, renderer: str = "siddon") -> DRR:
     return DRR(subject, renderer=renderer, **detector, **options)
 
 
-def diffdrr_render(module: DRR, xray: Xray) -> Render:
-    """The module as a function of our poses."""
-    return lambda pose: module(RigidTransform(to_diffdrr(xray.camera, pose).pose.float()))
+def diffdrr_render(module: DRR, xray: Xray, **sampling: int) -> Render:
+    """The module as a function of our poses; `sampling` goes to its renderer."""
+    return lambda pose: module(RigidTransform(to_diffdrr(xray.camera, pose).pose.float()), **sampling)
 
 
 def standardized(image: Float[Tensor, "1 1 H W"]) -> Float[Tensor, "1 1 H W"]:

