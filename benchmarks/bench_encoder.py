@@ -152,13 +152,14 @@ def pool_training(volume: Volume, frame: PoseFrame, segmenter: Segmenter, config
         frame.camera.resized(size, size) for size in (settings.network.image_size_px, settings.loss.image_size_px)
     )
     poses = drawn_poses(frame, POOL_DRRS, seed=1)
-    pool = DrrSet(scaled(render(volume, small, poses)), poses)
+    pool = DrrSet(scaled(render(volume, small, poses)), poses, torch.ones(POOL_DRRS))
     material = Material(
         specimen=landmarked(volume, frame),
         frame=replace(frame, camera=small),
         draw=draw_from_pool(pool, entry["batch_size"], epochs=1, stages=1),
-        validation=DrrSet(pool.images[:1], pool.poses[:1]),
+        validation=DrrSet(pool.images[:1], pool.poses[:1], pool.bone_contrasts[:1]),
         images=ImageTerms(volume, compared, None, segmenter),
+        gain=lambda contrasts: contrasts - 1,
     )
     never = Checkpoint(RESULTS / "encoder_checkpoint.pt", "", every_seconds=math.inf)
     return lambda: train_encoder(material, settings, Run(0, "ours", "chest"), never, torch.device("cpu"))

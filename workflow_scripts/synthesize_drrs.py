@@ -4,10 +4,11 @@ from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads):
     from roireg.data.specimen import read_specimen
+    from roireg.data.volume import attenuation_settings
     from roireg.training.drrs import settings_from_config, synthesize, write_pool
 
     params = snakemake.params
-    settings = settings_from_config(params.synthesize, params.mu_water_per_mm, params.mu_bone_per_mm)
+    settings = settings_from_config(params.synthesize, attenuation_settings(params.attenuation))
     specimen = read_specimen(snakemake.input.specimen[0])
     camera = specimen.xrays[0].camera
     drrs = synthesize(specimen, camera, params.rois, settings, params.render["step_mm"], params.seed)

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from roireg.data import deepfluoro
 from roireg.data.specimen import Specimen, Xray, label_mask
-from roireg.data.volume import Volume, attenuation_from_hu, box_center_mm
+from roireg.data.volume import TWO_SLOPES, AttenuationSettings, Volume, box_center_mm
 from roireg.errors import InputError
 from roireg.geometry.camera import rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro
@@ -33,6 +33,13 @@ class PrepareSettings:
     source_to_isocenter: float
     mu_water_per_mm: float
     mu_bone_per_mm: float
+    attenuation: str = TWO_SLOPES
+    bone_multiplier: float = 1.0
+
+    @property
+    def of_attenuation(self) -> AttenuationSettings:
+        """How attenuation follows from Hounsfield units."""
+        return AttenuationSettings(self.mu_water_per_mm, self.mu_bone_per_mm, self.attenuation, self.bone_multiplier)
 
 
 class ConstantImage(ValueError):
@@ -117,7 +124,7 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> S
     ct = deepfluoro.read_ct(file, name)
     hu = torch.from_numpy(ct.hu).float()
     try:
-        mu = attenuation_from_hu(hu, settings.mu_water_per_mm, settings.mu_bone_per_mm)
+        mu = settings.of_attenuation.of(hu)
     except InputError as error:
         raise InputError(f"{file.filename}:{name}/vol/pixels", error.what, error.remedy) from None
     volume_from_voxel = torch.from_numpy(ct.volume_from_voxel())

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from roireg.data.results import Estimate
     from roireg.data.specimen import Specimen, Xray
+    from roireg.register.charts import Chart
     from roireg.register.levels import Problem
     from roireg.register.method import MethodSettings
     from roireg.register.trace import Trace
@@ -80,8 +81,17 @@ def _adam(
     if method.regions is not None and method.regions.acts_on == "objective":
         rois = roi_term(specimen, xrays, initial, method.regions)
     problems = [replace(problem, xray=xray.image) for xray in xrays]
-    objective = image_objective(problems, similarity(method.similarity), rois)
-    return register_adam(objective, initial, specimen.isocenter_mm.to(initial.device), method.search)
+    objective = image_objective(problems, similarity(method.similarity, method.search.ncc_epsilon), rois)
+    return register_adam(objective, _chart(specimen, initial, problem, method.search), method.search)
+
+
+def _chart(specimen: Specimen, initial: Float[Tensor, "B 4 4"], problem: Problem, search: AdamSettings) -> Chart:
+    from roireg.register.charts import PERTURBATION, perturbation_chart, pose_logarithm_chart
+
+    if search.parameters == PERTURBATION:
+        return perturbation_chart(initial, specimen.isocenter_mm.to(initial.device))
+    corner_mm = specimen.volume.corner_mm.to(initial.device)
+    return pose_logarithm_chart(initial, corner_mm, problem.camera.source_to_detector_mm)
 
 
 def _gauss_newton(
