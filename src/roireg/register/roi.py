@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from roireg.data.images import scaled
+from roireg.data.label_names import normalized
 from roireg.data.specimen import Specimen, Xray
 from roireg.data.volume import Volume
 from roireg.drr import render
@@ -50,7 +51,8 @@ class Regions:
     @property
     def channels(self) -> list[int]:
         """Indices of the ROIs that count."""
-        return [self.rois.index(roi) for roi in self.used]
+        names = [normalized(roi) for roi in self.rois]
+        return [names.index(normalized(roi)) for roi in self.used]
 
     @property
     def acts_on(self) -> Literal["objective", "weights"]:
