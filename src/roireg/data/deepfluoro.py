@@ -99,6 +99,20 @@ class Ct:
 
     def volume_from_voxel(self) -> np.ndarray:
         """`(4, 4)`: mm from voxel indices `(x, y, z)`."""
+        return Grid(self.hu, self.spacing_mm, self.origin_mm, self.direction).volume_from_voxel()
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Values as `(z, y, x)`, and where they lie: mm, LPS."""
+
+    pixels: np.ndarray
+    spacing_mm: np.ndarray
+    origin_mm: np.ndarray
+    direction: np.ndarray
+
+    def volume_from_voxel(self) -> np.ndarray:
+        """`(4, 4)`: mm from voxel indices `(x, y, z)`."""
         out = np.eye(4)
         out[:3, :3] = self.direction * self.spacing_mm
         out[:3, 3] = self.origin_mm
@@ -254,27 +268,42 @@ def read_ct(file: h5py.File, specimen: str) -> Ct:
     Raises:
         InputError: something is missing, of the wrong shape or not finite; the labels lie on another grid.
     """
-    hu = _array(file, f"{specimen}/vol/pixels")
-    where = f"{file.filename}:{specimen}/vol/pixels"
-    if hu.ndim != 3:
-        raise InputError(where, f"its shape is {hu.shape}, not three-dimensional", "Write it as (z, y, x)")
-    if not np.isfinite(hu).all():
-        raise InputError(where, "it holds NaN or infinite values", "Repair the CT")
-    direction = _array(file, f"{specimen}/vol/dir-mat", (3, 3))
-    if np.abs(direction.T @ direction - np.eye(3)).max() > DIRECTION_TOLERANCE:
-        where = f"{file.filename}:{specimen}/vol/dir-mat"
-        raise InputError(where, "it is not an orthonormal matrix", "Write the axes of the grid as its columns")
-    spacing_mm = _positive(file, f"{specimen}/vol/spacing", (3,))
-    landmarks = _group(file, f"{specimen}/vol-landmarks")
+    grid = read_grid(file, f"{specimen}/vol")
     return Ct(
-        hu=hu,
-        labels=_labels(file, specimen, hu.shape),
-        spacing_mm=spacing_mm,
-        origin_mm=_array(file, f"{specimen}/vol/origin", (3,)),
-        direction=direction,
-        label_names=_label_names(file, specimen),
-        landmarks_mm={key: _array(file, f"{specimen}/vol-landmarks/{key}", (3,)) for key in landmarks},
+        hu=grid.pixels,
+        labels=_labels(file, specimen, grid.pixels.shape),
+        spacing_mm=grid.spacing_mm,
+        origin_mm=grid.origin_mm,
+        direction=grid.direction,
+        label_names=read_label_names(file, specimen),
+        landmarks_mm=read_landmarks_mm(file, specimen),
     )
+
+
+def read_grid(file: h5py.File, key: str) -> Grid:
+    """The values at a key and where its own header puts them: `<specimen>/vol` or `<specimen>/vol-seg/image`.
+
+    Raises:
+        InputError: something is missing, of the wrong shape or not finite.
+    """
+    pixels = _array(file, f"{key}/pixels")
+    where = f"{file.filename}:{key}/pixels"
+    if pixels.ndim != 3:
+        raise InputError(where, f"its shape is {pixels.shape}, not three-dimensional", "Write it as (z, y, x)")
+    if not np.isfinite(pixels).all():
+        raise InputError(where, "it holds NaN or infinite values", "Repair the CT")
+    direction = _array(file, f"{key}/dir-mat", (3, 3))
+    if np.abs(direction.T @ direction - np.eye(3)).max() > DIRECTION_TOLERANCE:
+        where = f"{file.filename}:{key}/dir-mat"
+        raise InputError(where, "it is not an orthonormal matrix", "Write the axes of the grid as its columns")
+    spacing_mm = _positive(file, f"{key}/spacing", (3,))
+    return Grid(pixels, spacing_mm, _array(file, f"{key}/origin", (3,)), direction)
+
+
+def read_landmarks_mm(file: h5py.File, specimen: str) -> dict[str, np.ndarray]:
+    """3D landmarks by name, `(3,)`, volume frame, mm."""
+    key = f"{specimen}/vol-landmarks"
+    return {name: _array(file, f"{key}/{name}", (3,)) for name in _group(file, key)}
 
 
 def _labels(file: h5py.File, specimen: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -301,7 +330,12 @@ def _are_label_ids(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all() and ((values >= 0) & (values <= 255) & (values == np.round(values))).all())
 
 
-def _label_names(file: h5py.File, specimen: str) -> dict[int, str]:
+def read_label_names(file: h5py.File, specimen: str) -> dict[int, str]:
+    """Name by label id.
+
+    Raises:
+        InputError: a key is no id, a name no string, or two names are the same.
+    """
     key = f"{specimen}/vol-seg/labels-def"
     names = _group(file, key)
     for name in names:
@@ -339,9 +373,8 @@ def read_projection(file: h5py.File, specimen: str, name: str, parameters: Proje
         raise InputError(where, "it holds NaN or infinite values", "Leave this X-ray out or repair it")
     if intensity.min() == intensity.max():
         raise InputError(where, f"every pixel is {intensity.min()}", "Leave this X-ray out: it shows nothing")
-    group = _get(file, base)
     segmentation = None
-    if "gt-seg/pixels" in group:
+    if f"{base}/gt-seg/pixels" in file:
         segmentation = _array(file, f"{base}/gt-seg/pixels")
         if segmentation.shape != intensity.shape:
             raise InputError(
@@ -349,23 +382,39 @@ def read_projection(file: h5py.File, specimen: str, name: str, parameters: Proje
             )
         if not _are_label_ids(segmentation):
             raise InputError(f"{file.filename}:{base}/gt-seg/pixels", NOT_IDS, "Renumber the labels")
-    landmarks = group.get("gt-landmarks", {})
-    poses = {key: _rigid(file, f"{base}/gt-poses/{key}") for key in POSES if f"gt-poses/{key}" in group}
-    if POSES[0] not in poses:
-        _get(file, f"{base}/gt-poses/{POSES[0]}")
+    for key in stored_poses(file, specimen, name):
+        _rigid(file, f"{base}/gt-poses/{key}")
     return Projection(
         name=name,
         intensity=intensity,
         segmentation=segmentation,
-        landmarks_px={key: _array(file, f"{base}/gt-landmarks/{key}", (2,)) for key in landmarks},
-        poses=poses,
-        rotate_180_for_up=bool(_flag(file, f"{base}/rot-180-for-up")),
-        good_fov=_flag(file, f"{base}/good-fov"),
+        landmarks_px=read_landmarks_px(file, specimen, name),
+        poses=stored_poses(file, specimen, name),
+        rotate_180_for_up=bool(read_flag(file, specimen, name, "rot-180-for-up")),
+        good_fov=read_flag(file, specimen, name, "good-fov"),
     )
 
 
-def _flag(file: h5py.File, key: str) -> bool | None:
-    """A number as yes or no; None where it is missing."""
+def stored_poses(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndarray]:
+    """The matrices of an X-ray by key of `POSES`, `(4, 4)`, whether or not they are rigid.
+
+    Raises:
+        InputError: the pelvis has none, or one is not a matrix of finite numbers.
+    """
+    base = f"{specimen}/projections/{name}/gt-poses"
+    _get(file, f"{base}/{POSES[0]}")
+    return {key: _array(file, f"{base}/{key}", (4, 4)) for key in POSES if f"{base}/{key}" in file}
+
+
+def read_landmarks_px(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndarray]:
+    """`(column, row)` by landmark of an X-ray, in px; they may lie outside the image."""
+    key = f"{specimen}/projections/{name}/gt-landmarks"
+    return {one: _array(file, f"{key}/{one}", (2,)) for one in _group(file, key)} if key in file else {}
+
+
+def read_flag(file: h5py.File, specimen: str, name: str, flag: str) -> bool | None:
+    """`rot-180-for-up` or `good-fov` of an X-ray as yes or no; None where it is missing."""
+    key = f"{specimen}/projections/{name}/{flag}"
     return bool(_array(file, key, ())) if key in file else None
 
 
