@@ -17,12 +17,11 @@ from torch.nn.functional import max_pool2d
 
 from roireg.data.deepfluoro import POSES, ProjectionParameters
 from roireg.data.label_names import normalized
-from roireg.data.volume import Volume
+from roireg.data.volume import Volume, cropped
 from roireg.drr import coverage, project_mask, render
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.conversions import pose_from_deepfluoro
 from roireg.metrics.similarity import local_ncc
-from roireg.register.roi import cropped
 
 # Bones with a pose of their own.
 MOVING = {"left femur": POSES[1], "right femur": POSES[2]}
