@@ -11,7 +11,9 @@ rule check_dataset:
     output:
         page=f"{OUT}/check/check.md",
         table=f"{OUT}/check/check.csv",
-        pictures=expand(f"{OUT}/check/{{specimen}}.png", specimen=SPECIMENS),
+        pictures=expand(
+            f"{OUT}/check/{{specimen}}.png", specimen=SPECIMENS, allow_missing=True
+        ),
     log:
         f"{LOGS}/check_dataset.log",
     benchmark:

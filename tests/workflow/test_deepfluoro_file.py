@@ -7,7 +7,6 @@ from deepfluoro_file import SPECIMENS, XRAYS, write_deepfluoro_file
 from roireg.data.specimen import read_specimen
 
 OTHER_ORDER = [*reversed(SPECIMENS)]
-UNWEIGHTED = {"coverage": False, "exclude": [], "exclude_margin_mm": 0.0}
 # The smoke run's sizes, the paper's shift, and few methods.
 OVERLAY = {
     "dataset": {"name": "real", "path": "real.h5", "specimens": OTHER_ORDER},

@@ -7,16 +7,16 @@ from enum import StrEnum
 import numpy as np
 
 from roireg.check.dataset import SHIFTS_VOXELS, CheckSettings, SpecimenCheck
-from roireg.check.hypotheses import LANDMARK_SHARE, mean_agreement
+from roireg.check.hypotheses import LANDMARK_FRACTION, mean_agreement
 from roireg.data.deepfluoro import ProjectionParameters
 from roireg.data.label_names import normalized
 
 # A shift is believed where it is the best of so many X-rays, at least, and ahead by so many standard errors.
 LEAST_XRAYS = 3
-WINNING_SHARE = 2 / 3
+WINNING_FRACTION = 2 / 3
 STANDARD_ERRORS = 2.0
 POOR_DICE, POOR_NCC = 0.5, 0.2
-NOTEWORTHY_SHARE = 0.02
+NOTEWORTHY_FRACTION = 0.02
 FOCAL_RATIO = 0.01
 SOURCE_TO_DETECTOR_MM = (400.0, 2500.0)
 NAMED = 5
@@ -119,7 +119,7 @@ def _mistakes(checks: Sequence[SpecimenCheck], parameters: ProjectionParameters)
     for one in checks:
         if one.explanation is None and one.stored:
             mean = mean_agreement(one.stored)
-            bad = mean.landmarks_px > LANDMARK_SHARE * parameters.columns
+            bad = mean.landmarks_px > LANDMARK_FRACTION * parameters.columns
             if bad or mean.dice < POOR_DICE or mean.ncc < POOR_NCC or np.isnan(mean.ncc):
                 values = f"landmarks {mean.landmarks_px:.1f} px, Dice {mean.dice:.2f}, NCC {mean.ncc:.2f}"
                 text = f"{one.name}: CT and X-rays do not agree at the stored poses ({values})"
@@ -214,7 +214,7 @@ def _decided(scores: np.ndarray) -> int | None:
     if len(scores) < LEAST_XRAYS:
         return None
     best = int(scores.mean(axis=0).argmax())
-    if (scores.argmax(axis=1) == best).mean() < WINNING_SHARE:
+    if (scores.argmax(axis=1) == best).mean() < WINNING_FRACTION:
         return None
     for other in set(range(scores.shape[1])) - {best}:
         ahead = scores[:, best] - scores[:, other]
@@ -224,12 +224,12 @@ def _decided(scores: np.ndarray) -> int | None:
 
 
 def _coverage(checks: Sequence[SpecimenCheck]) -> list[Finding]:
-    shares = [share for one in checks for share in one.uncovered.values()]
+    shares = [fraction for one in checks for fraction in one.uncovered.values()]
     if not shares:
         return []
     mean, most = float(np.mean(shares)), float(np.max(shares))
     text = f"{100 * mean:.1f}% of the rays leave through the CT's ends (at most {100 * most:.1f}% in an X-ray)"
-    if mean > NOTEWORTHY_SHARE:
+    if mean > NOTEWORTHY_FRACTION:
         text += ": the CT does not cover the view, and methods without `weights.coverage` will fail more often"
         return [Finding(Level.NOTE, f"{text}.")]
     return [Finding(Level.FINE, f"{text}: the CT covers the view.")]

@@ -15,7 +15,7 @@ from roireg.check.evidence import (
     agreement,
     is_camera,
     landmark_residual_px,
-    uncovered_share,
+    uncovered_fraction,
 )
 from roireg.check.hypotheses import Explanation, explain
 from roireg.data import deepfluoro
@@ -32,7 +32,7 @@ COARSE_PX = 96
 COARSE_VOXEL_MM = 2.0
 EXPLAINED_VIEWS = 3
 # What a collimator may cover: 51 of 1536 px.
-CROP_SHARE = 1 / 30
+CROP_FRACTION = 1 / 30
 UP_MM = 20.0
 GRID_MM = 1e-2
 
@@ -79,7 +79,7 @@ class ViewRow:
         name: of the projection.
         landmarks_px: see `Agreement`.
         rigid: the pelvis's pose is a rotation and a translation.
-        depth: of the CT's middle, as a share of source to detector; NaN without a camera.
+        depth: of the CT's middle, as a fraction of source to detector; NaN without a camera.
         in_picture: the CT's middle is projected into the picture.
         upright: the patient's head is up once `rot-180-for-up` is heeded.
         turned, good_fov: the flags; None where missing.
@@ -105,7 +105,7 @@ class SpecimenCheck:
         labels: every label.
         views: every X-ray.
         shifts: agreement by X-ray, one for each of `SHIFTS_VOXELS`; empty where a mistake was found.
-        uncovered: share of rays that leave through the CT's ends, by X-ray.
+        uncovered: fraction of the rays that leave through the CT's ends, by X-ray.
         explanation: the mistake that explains the evidence, or None.
         stored: agreement at the stored poses, coarse, of the X-rays on which mistakes were tried.
         faults: what could not be read, in words.
@@ -166,7 +166,7 @@ def check_specimen(file: h5py.File, name: str, settings: CheckSettings) -> Speci
     if explanation is None and is_camera(parameters):
         scans = [scan.shifted(shift) for shift in SHIFTS_VOXELS]
         shifts = {view.name: tuple(agreement(one, view) for one in scans) for view in views}
-        uncovered = {view.name: uncovered_share(scan, view) for view in views}
+        uncovered = {view.name: uncovered_fraction(scan, view) for view in views}
     return SpecimenCheck(
         name=name,
         ct_grid=_in_words(ct),
@@ -261,7 +261,7 @@ def _view_row(
 
 def _stored_view(file: h5py.File, specimen: str, name: str, parameters: deepfluoro.ProjectionParameters) -> StoredView:
     projection = deepfluoro.read_projection(file, specimen, name, parameters)
-    crop = round(CROP_SHARE * min(parameters.rows, parameters.columns))
+    crop = round(CROP_FRACTION * min(parameters.rows, parameters.columns))
     size = min(IMAGE_PX, parameters.rows, parameters.columns)
     try:
         image = preprocess_intensity(projection.intensity, crop, size)

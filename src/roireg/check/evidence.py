@@ -203,6 +203,6 @@ def agreement(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S 
     return Agreement(landmark_residual_px(scan, view), dice, image_ncc(scan, view, shown))
 
 
-def uncovered_share(scan: Scan, view: StoredView) -> float:
-    """Share of the rays that leave through an end of the CT at which the patient goes on."""
+def uncovered_fraction(scan: Scan, view: StoredView) -> float:
+    """Fraction of the rays that leave through an end of the CT at which the patient goes on."""
     return 1 - float(coverage(scan.volume, view.camera(), view.pose()[None]).mean())

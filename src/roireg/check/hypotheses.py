@@ -13,8 +13,8 @@ from roireg.data.volume import Volume
 AXES = "xyz"
 # By so much must the mean over X-rays change to count.
 CLEAR = 0.05
-# A landmark residual counts as wrong above this share of the image's width.
-LANDMARK_SHARE = 0.005
+# A landmark residual counts as wrong above this fraction of the image's width.
+LANDMARK_FRACTION = 0.005
 NEARLY_ALL = 0.75
 
 
@@ -218,7 +218,7 @@ def mean_agreement(found: Sequence[Agreement]) -> Agreement:
 
 def _scores(found: Sequence[Agreement], width_px: int) -> np.ndarray:
     """`(3, X-rays)`, larger is better, NaN where there is nothing to compare; of landmarks minus the residual."""
-    unit = LANDMARK_SHARE * width_px / CLEAR
+    unit = LANDMARK_FRACTION * width_px / CLEAR
     rows = [[-one.landmarks_px / unit, one.dice, one.ncc] for one in found]
     return np.clip(np.array(rows).T, -1e3, None)
 

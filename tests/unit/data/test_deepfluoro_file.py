@@ -34,10 +34,9 @@ from roireg.data.deepfluoro import (
 from roireg.data.prepare import prepare_specimen
 from roireg.geometry.camera import project
 from roireg.geometry.conversions import pose_from_deepfluoro
-from roireg.register.gauss_newton import GaussNewtonSettings
-from roireg.register.initial import PerturbationSettings
-from roireg.register.run import MethodSettings, register_specimen
-from roireg.register.weights import WeightSettings
+from roireg.register.method import MethodSettings
+from roireg.register.run import register_specimen
+from roireg.register.settings import GaussNewtonSettings, PerturbationSettings, WeightSettings
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +109,16 @@ def registered_mm(path, shift: float) -> np.ndarray:
     """mpd (mm) against the stored poses by X-ray, after Gauss-Newton from near them, femurs left out."""
     changes = {"ct_shift_voxels": shift, "crop_px": 6, "image_size_px": 128}
     settings = prepare_settings(**changes)
-    weights = WeightSettings(coverage=True, exclude=("left femur", "Right_Femur"), exclude_margin_mm=5.0)
+    pixels = WeightSettings(coverage=True, exclude=("left femur", "Right_Femur"), exclude_margin_mm=5.0)
     method = MethodSettings(
         name="gauss_newton",
         init="perturbed",
-        similarity="own",
+        similarity="builtin",
         roi="none",
         optimizer="gauss_newton",
         start=PerturbationSettings(rotation_sd_deg=1.0, translation_sd_mm=2.0),
-        weights=weights,
+        weights="coverage+femurs",
+        pixels=pixels,
         search=GaussNewtonSettings((32, 64, 128), (12.0, 8.0, 5.0), 20, 1e-4, 0.02, "tukey"),
         regions=None,
         step_mm=None,

@@ -10,7 +10,8 @@ from roireg.data.deepfluoro import open_dataset, read_ct
 from roireg.data.label_names import check_distinct, label_ids, normalized
 from roireg.data.prepare import prepare_specimen
 from roireg.errors import InputError
-from roireg.register.run import regions_from_config
+from roireg.register.roi import Regions
+from roireg.register.settings import MaskSettings
 from roireg.segment.augment import mirrored_numbers
 
 SMALL = carm(rows=56, columns=48, row_spacing_mm=6.0, column_spacing_mm=6.5)
@@ -68,5 +69,4 @@ def test_left_and_right_change_places_however_they_are_spelled():
 
 
 def test_a_roi_term_finds_its_rois_however_they_are_spelled():
-    entry = {"type": "mask", "fixed": "unet", "boxes": "projected", "rois": ["left-femur"], "outside": 0.0}
-    assert regions_from_config(entry, ["sacrum", "Left femur"]).channels == [1]
+    assert Regions(MaskSettings("unet", rois=("left-femur",)), ("sacrum", "Left femur")).channels == [1]
