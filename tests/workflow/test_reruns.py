@@ -65,7 +65,7 @@ KEYS = {
     "demo.seed": ({"demo": {"seed": 1}}, FROM_DATASET),
     "demo.xrays_per_specimen": ({"demo": {"xrays_per_specimen": 3}}, FROM_DATASET),
     "prepare.crop_px": ({"prepare": {"crop_px": 30}}, FROM_SPECIMENS),
-    "prepare.ct_shift_voxels": ({"prepare": {"ct_shift_voxels": -0.5}}, FROM_SPECIMENS),
+    "prepare.ct_shift_voxels": ({"prepare": {"ct_shift_voxels": 0.5}}, FROM_SPECIMENS),
     "prepare.attenuation": ({"prepare": {"attenuation": "diffdrr"}}, FROM_SPECIMENS),
     "render.step_mm": ({"render": {"step_mm": 3.0}}, {**FROM_DRRS, **REGISTER_ALL}),
     "rois": ({"rois": OTHER_ORDER}, {**FROM_DRRS, "figure1": 1}),

@@ -138,6 +138,21 @@ class Volume:
         return Volume(self.values.to(device), self.volume_from_voxel.to(device))
 
 
+def cropped(volume: Volume) -> Volume:
+    """A volume without the empty margins of its grid, at least one voxel large."""
+    filled = volume.values > 0
+    ranges = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = filled.any(dim=others[1]).any(dim=others[0]).nonzero().flatten()
+        ranges.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, 1))
+    slices = tuple(slice(*span) for span in ranges)
+    first = volume.volume_from_voxel.new_tensor([span[0] for span in reversed(ranges)])
+    frame = volume.volume_from_voxel.clone()
+    frame[:3, 3] += frame[:3, :3] @ first
+    return Volume(volume.values[slices].contiguous(), frame)
+
+
 def attenuation_from_hu(
     hu: Float[Tensor, "D H W"],
     mu_water_per_mm: float = MU_WATER_PER_MM,

@@ -10,7 +10,7 @@ from volumes import general_pose, phantom_specimen
 from roireg.data.images import scaled
 from roireg.data.results import read_traces
 from roireg.data.specimen import Specimen
-from roireg.data.volume import Volume
+from roireg.data.volume import Volume, cropped
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
 from roireg.geometry.poses import perturb
@@ -22,7 +22,6 @@ from roireg.register.objective import image_objective
 from roireg.register.roi import (
     ProjectedMaps,
     Regions,
-    cropped,
     roi_term,
     roi_weights,
 )

@@ -22,7 +22,8 @@ class Prepare(Section):
     Paper: not given; DiffPose 50 of 1536, which is 25 of the demo's 768.
     """
     ct_shift_voxels: Annotated[float, Ge(-1), Le(1)] = 0.0
-    """Shift of the stored CT grid along each axis (docs/conventions.md says what the data's own authors use).
+    """Shift of the stored CT grid along each of its axes, in voxels: 0.5 for DeepFluoro, whose voxels are 1 mm. Its
+    authors' own software moves the poses by -0.5 mm, which is the same (docs/conventions.md).
 
     Paper: not mentioned.
     """
