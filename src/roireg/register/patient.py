@@ -232,7 +232,7 @@ def _view_result(
 ) -> ViewResult:
     rig_pose = trace.poses[trace.best]
     pose = rig_pose @ view.rig_from_camera
-    shown = visible_reference_mm(patient, view, pose)
+    shown = visible_bone_points_mm(patient, view, pose)
     predicted = spread(joint, pose, view.camera, patient.center_mm, shown)
     expected = expected_pose(patient)
     moved = transform_points(rig_pose @ invert(expected), patient.center_mm[None])[0] - patient.center_mm
@@ -250,7 +250,7 @@ def _view_result(
     return ViewResult(view, pose, evidence, judge(evidence, THRESHOLDS), predicted, shown)
 
 
-def visible_reference_mm(patient: Patient, view: View, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
+def visible_bone_points_mm(patient: Patient, view: View, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
     """The patient's reference points whose shadows lie in the image; all of them if none does."""
     pixels = project(patient.bone_points_mm, view.camera, pose)
     size = pixels.new_tensor([view.camera.width, view.camera.height])
@@ -274,7 +274,7 @@ def _disagreement_mm(
         return None
     trace = register_gauss_newton([problem], rig_pose, patient.center_mm, NEARBY)
     joint, alone = rig_pose @ view.rig_from_camera, trace.poses[trace.best] @ view.rig_from_camera
-    return shadow_shift_mm(joint, alone, view, visible_reference_mm(patient, view, joint))
+    return shadow_shift_mm(joint, alone, view, visible_bone_points_mm(patient, view, joint))
 
 
 def _also_mirrored(patient: Patient, best: Result, weights: WeightMap | None, seed: int) -> Result:
