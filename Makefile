@@ -73,6 +73,9 @@ bench: $(VENV)/.bench ## Ratios against peers, each measured in one process
 own-study: $(READY) ## roireg on new deformed copies of the demo's CT: errors, verdicts, two views (docs/own-data.md)
 	@$(BIN)/python benchmarks/own_patient.py
 
+parity: $(READY) ## roireg under the paper's settings against DiffPose's own recipe, on DiffDRR (docs/paper-gaps.md)
+	@$(BIN)/python benchmarks/diffpose_parity.py
+
 report: $(READY) ## One self-contained HTML report of the last `make demo`
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --report results/pelvis-demo/snakemake-report.html
 
@@ -87,4 +90,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-slow config lint format bench own-study report lock clean
+.PHONY: help environment demo study estimate test test-slow config lint format bench own-study parity report lock clean

@@ -13,6 +13,7 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/check.smk"
 include: "rules/synthesize.smk"
 include: "rules/segment.smk"
 include: "rules/encode.smk"
@@ -49,3 +50,4 @@ rule all:
         rules.tables.input,
         rules.figures.input,
         rules.report_html.output,
+        rules.check_dataset.output if CHECKED else [],

@@ -21,7 +21,6 @@ from chest import (
 )
 from common import RESULTS, THREADS, interleaved_medians_s, report
 from jaxtyping import Float
-from roireg.data.specimen import Specimen
 from torch import Tensor, nn
 
 from roireg.data.images import scaled
@@ -128,21 +127,6 @@ def gradient_norm(network: nn.Module, render: Render, task: Task) -> float:
     return float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
 
 
-def landmarked(volume: Volume, frame: PoseFrame) -> Specimen:
-    """The chest as a specimen without labels and X-rays; its one landmark is the isocentre."""
-    return Specimen(
-        name="chest",
-        volume=volume,
-        labels=torch.zeros(volume.values.shape, dtype=torch.uint8),
-        label_names={},
-        landmark_names=("isocenter",),
-        landmarks_mm=frame.isocenter_mm[None],
-        isocenter_mm=frame.isocenter_mm,
-        pa_pose=frame.pa_pose,
-        xrays=(),
-    )
-
-
 def pool_training(volume: Volume, frame: PoseFrame, segmenter: Segmenter, config: dict) -> Callable[[], object]:
     """Our own `POOL_STEPS` steps as the config has them, clipping included, from a pool and for a new network."""
     entry = config["encoders"]["ours"]
@@ -152,13 +136,14 @@ def pool_training(volume: Volume, frame: PoseFrame, segmenter: Segmenter, config
         frame.camera.resized(size, size) for size in (settings.network.image_size_px, settings.loss.image_size_px)
     )
     poses = drawn_poses(frame, POOL_DRRS, seed=1)
-    pool = DrrSet(scaled(render(volume, small, poses)), poses)
+    pool = DrrSet(scaled(render(volume, small, poses)), poses, torch.ones(POOL_DRRS))
     material = Material(
-        specimen=landmarked(volume, frame),
+        error_points_mm=frame.isocenter_mm[None],
         frame=replace(frame, camera=small),
         draw=draw_from_pool(pool, entry["batch_size"], epochs=1, stages=1),
-        validation=DrrSet(pool.images[:1], pool.poses[:1]),
+        validation=DrrSet(pool.images[:1], pool.poses[:1], pool.bone_contrasts[:1]),
         images=ImageTerms(volume, compared, None, segmenter),
+        gain=lambda contrasts: contrasts - 1,
     )
     never = Checkpoint(RESULTS / "encoder_checkpoint.pt", "", every_seconds=math.inf)
     return lambda: train_encoder(material, settings, Run(0, "ours", "chest"), never, torch.device("cpu"))

@@ -9,7 +9,7 @@ mirrored.
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -17,24 +17,22 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.progress import track
-from roireg.data.view import View, prepared, without_borders
-from roireg.demo.views import View as Exposure
-from roireg.demo.views import carm, draw_instruments, draw_view
-from roireg.register.patient import EXCLUDE_MARGIN_MM, Result, problem_of, register_xrays, registered_from
 
-from roireg.data.readers.ct import Patient, find_bone_points_mm
+from roireg.data.patient import Patient, find_bone_points_mm
+from roireg.data.preprocess import RAW_INTENSITY, cut_out, preprocess
 from roireg.data.volume import Volume, attenuation_from_hu
+from roireg.data.xray import Xray
 from roireg.demo.anatomy import LABEL_NAMES, load_anatomy
 from roireg.demo.dataset import PHOTONS, expose, pelvis_center_mm, specimen_bodies
-from roireg.demo.exposures import ExposureSettings, carm, draw_instruments, draw_view
-from roireg.demo.exposures import View as Exposure
+from roireg.demo.exposures import Exposure, ExposureSettings, carm, draw_exposure, draw_instruments
 from roireg.demo.source import download
-from roireg.demo.specimens import Specimen, make_specimens
+from roireg.demo.specimens import SimulatedPatient, make_specimens
 from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose, perturb
 from roireg.geometry.se3 import invert, transform_points
 from roireg.metrics.pose_errors import registration_errors
-from roireg.register.settings import WeightSettings
-from roireg.register.weights import weight_map
+from roireg.register.method import search_method
+from roireg.register.registration import Registration, register_xrays
+from roireg.register.settings import PaSettings
 from roireg.seeds import generator
 
 SEED, COPIES, XRAYS = 1, 6, 8
@@ -44,7 +42,9 @@ CROP_PX, SIZE_PX = 25, 128
 # What a C-arm's display says of its angles.
 ANGLE_STEP_DEG = 1.0
 SECOND_DEG = (60.0, 90.0)
-EXCLUDED = ("left femur", "right femur")
+METHOD = search_method(exclude=("left femur", "right femur"))
+# From a start that is given.
+NO_SEARCH = replace(METHOD, start=PaSettings())
 FAR_DEG, FAR_MM, FAR_STARTS = 8.0, 25.0, 4
 TRUE_MM = 2.0
 # Kinds of runs whose CT is not the one of the X-ray.
@@ -53,16 +53,15 @@ OTHER_CT, MIRRORED_CT = "another copy's CT", "a mirrored copy's CT"
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A copy of the CT and two X-rays of it, with the true poses."""
+    """A copy of the CT and two X-rays of it, with their true poses."""
 
     name: str
     patient: Patient
     landmarks_mm: torch.Tensor
-    views: tuple[View, View]
-    truths: tuple[torch.Tensor, torch.Tensor]
+    xrays: tuple[Xray, Xray]
 
 
-def as_patient(specimen: Specimen) -> Patient:
+def as_patient(specimen: SimulatedPatient) -> Patient:
     """The scan, as `read_patient` would read it from files."""
     frame = torch.from_numpy(specimen.ct.volume_from_voxel)
     hu = torch.from_numpy(specimen.ct.hu).float()
@@ -98,7 +97,7 @@ def cases(folder: Path) -> Iterator[Case]:
         landmarks = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
         for index in range(XRAYS):
             rng = generator(SEED, "own study", specimen.name, str(index))
-            first = draw_view(rng, camera, center, specimen.landmarks_mm, False, ExposureSettings())
+            first = draw_exposure(rng, camera, center, specimen.landmarks_mm, False, ExposureSettings())
             second = turned(first, rng.choice([-1, 1]) * rng.uniform(*SECOND_DEG), center)
             instruments = draw_instruments(rng, center) if index % 3 == 2 else []
             expected = carm_pose(
@@ -106,26 +105,26 @@ def cases(folder: Path) -> Iterator[Case]:
                 SOURCE_TO_ISOCENTER_FRACTION * camera.source_to_detector_mm,
                 *angles_deg(first.pose),
             )
-            views = []
+            xrays = []
             for exposure in (first, second):
                 stored = expose(bodies, exposure, camera, instruments, PHOTONS, rng)
                 part = slice(CROP_PX, 768 - CROP_PX)
-                image, small = prepared("demo", *without_borders(stored, part, part, camera), False, True, SIZE_PX)
+                image, small = preprocess("demo", *cut_out(stored, part, part, camera), RAW_INTENSITY, SIZE_PX)
                 rig = expected @ invert(first.pose) @ exposure.pose
-                views.append(View(f"{index:03d}", image, small, camera, rig))
-            yield Case(f"{specimen.name}/{index:03d}", patient, landmarks, tuple(views), (first.pose, second.pose))
+                xrays.append(Xray(f"{index:03d}", image, small, rig, camera, true_pose=exposure.pose))
+            yield Case(f"{specimen.name}/{index:03d}", patient, landmarks, tuple(xrays))
 
 
-def errors(case: Case, pose: torch.Tensor, view: View) -> dict[str, float]:
+def errors(case: Case, pose: torch.Tensor, xray: Xray) -> dict[str, float]:
     """Errors at the demo's landmarks, and that in depth at the patient's centre."""
-    found = registration_errors(pose, case.truths[0], view.camera, case.landmarks_mm, case.patient.center_mm)
-    ends = [transform_points(invert(one), case.patient.center_mm[None])[0] for one in (pose, case.truths[0])]
+    found = registration_errors(pose, xray.true_pose, xray.camera, case.landmarks_mm, case.patient.center_mm)
+    ends = [transform_points(invert(one), case.patient.center_mm[None])[0] for one in (pose, xray.true_pose)]
     return {**found, "depth_mm": abs(float(ends[0][2] - ends[1][2]))}
 
 
-def row(kind: str, case: Case, result: Result) -> dict[str, object]:
+def row(kind: str, case: Case, result: Registration) -> dict[str, object]:
     """What is kept of a registration."""
-    one = result.views[0]
+    one = result.xrays[0]
     return {
         "kind": kind,
         "case": case.name,
@@ -135,7 +134,7 @@ def row(kind: str, case: Case, result: Result) -> dict[str, object]:
         "predicted_depth_mm": one.spread.depth_mm,
         "flip_told": "flipped" in result.verdict.reasons[0],
         "seconds": result.seconds,
-        **errors(case, one.pose, one.view),
+        **errors(case, one.pose, one.xray),
     }
 
 
@@ -146,21 +145,19 @@ def rows_of(case: Case, others: dict[str, Patient]) -> Iterator[dict[str, object
         case: the X-ray.
         others: CTs that are not those of the X-ray, by the kind of run.
     """
-    patient, view = case.patient, case.views[0]
-    yield row("one view", case, register_xrays(patient, [view], EXCLUDED))
-    yield row("two views", case, register_xrays(patient, case.views, EXCLUDED))
-    weights = weight_map(patient, WeightSettings(True, EXCLUDED, EXCLUDE_MARGIN_MM))
-    problems = [problem_of(view, patient.volume, weights)]
+    patient, xray = case.patient, case.xrays[0]
+    yield row("one view", case, register_xrays(patient, [xray], METHOD))
+    yield row("two views", case, register_xrays(patient, case.xrays, METHOD))
     rng = generator(SEED, "far starts", case.name)
     for _ in range(FAR_STARTS):
         twist = rng.normal(size=6) * np.repeat([np.deg2rad(FAR_DEG), FAR_MM], 3)
-        start = perturb(case.truths[0], torch.from_numpy(twist), patient.center_mm) @ invert(view.rig_from_camera)
-        yield row("one far start, no search", case, registered_from(patient, [view], problems, start))
-    if int(view.name) % 2:
+        start = perturb(xray.true_pose, torch.from_numpy(twist), patient.center_mm) @ invert(xray.rig_from_camera)
+        yield row("one far start, no search", case, register_xrays(patient, [xray], NO_SEARCH, initial=start))
+    if int(xray.name) % 2:
         return
-    yield row("flipped left to right", case, register_xrays(patient, [view.mirrored()], EXCLUDED))
+    yield row("flipped left to right", case, register_xrays(patient, [xray.mirrored()], METHOD))
     for kind, other in others.items():
-        yield row(kind, case, register_xrays(other, [view], EXCLUDED))
+        yield row(kind, case, register_xrays(other, [xray], METHOD))
 
 
 def measured(folder: Path) -> pd.DataFrame:

@@ -55,6 +55,11 @@ except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 
 DATASET = config["dataset"]["name"]
+# How attenuation follows from Hounsfield units: what tells bone from the rest in a CT that was read.
+ATTENUATION = {
+    key: config["prepare"][key]
+    for key in ("attenuation", "bone_multiplier", "mu_water_per_mm", "mu_bone_per_mm")
+}
 # Conditions of the demo under which everything is done; without any, results lie in results/{dataset}/ itself.
 CONDITIONS = config["conditions"]
 OUT = f"results/{DATASET}/{{condition}}" if CONDITIONS else f"results/{DATASET}"

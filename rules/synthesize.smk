@@ -24,8 +24,7 @@ rule synthesize_drrs:
     params:
         synthesize=config["synthesize"],
         rois=config["rois"],
-        mu_water_per_mm=config["prepare"]["mu_water_per_mm"],
-        mu_bone_per_mm=config["prepare"]["mu_bone_per_mm"],
+        attenuation=ATTENUATION,
         render=config["render"],
         seed=config["seed"],
         code=code("synthesize_drrs"),

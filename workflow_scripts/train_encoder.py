@@ -4,6 +4,7 @@ from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
     from roireg.data.records import read_specimen
+    from roireg.data.volume import attenuation_settings
     from roireg.encode.history import write_history
     from roireg.encode.model import save_encoder
     from roireg.encode.settings import checkpoint_beside, encoder_settings, material
@@ -18,7 +19,7 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
     patient, xrays = read_specimen(inputs.specimen[0])
     pool = read_pool(inputs.pool) if inputs.get("pool") else None
     segmenter = load_segmenter(inputs.segmenter, params.rois, device) if inputs.get("segmenter") else None
-    synthesis = settings_from_config(params.synthesize, params.mu_water_per_mm, params.mu_bone_per_mm)
+    synthesis = settings_from_config(params.synthesize, attenuation_settings(params.attenuation))
     run = Run(params.seed, params.encoder, patient.name)
     settings = encoder_settings(**params.settings)
     entry, step_mm = params.settings["encoder"], params.render["step_mm"]

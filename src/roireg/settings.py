@@ -51,6 +51,8 @@ OneOrMoreNames = Annotated[tuple[str, ...], MinLen(1), *UNIQUE]
 Count = Annotated[int, Ge(1)]
 NotNegative = Annotated[float, Ge(0)]
 Positive = Annotated[float, Gt(0)]
+# Added to the variances of images in [0, 1] in an NCC.
+NccEpsilon = Annotated[float, Gt(0), Le(1)]
 Probability = Annotated[float, Ge(0), Le(1)]
 # Of something, neither none nor all of it.
 ProperFraction = Annotated[float, Gt(0), Lt(1)]

@@ -16,6 +16,7 @@ OVERLAY = {
     "segment": {"unet": FEW, "medsam": FEW},
     "encoders": {"ours": FEW, "diffpose": FEW, "psss": FEW},
     "optimizers": {"adam": {"iterations": 1}, "gauss_newton": {"iterations": 1}},
+    "figures": {"case_study": {"specimen": None}},
 }
 
 

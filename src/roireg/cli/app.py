@@ -20,6 +20,7 @@ from roireg.cli.common import (
     RescaleOption,
     SizeOption,
     XrayOption,
+    default_config,
     err,
     load_patient,
     load_xrays,
@@ -29,6 +30,7 @@ from roireg.cli.common import (
 )
 
 FAILED_STATUS = 3
+LEVEL_COLOURS = {"wrong": "red", "set": "yellow", "note": "cyan", "fine": "green"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -163,6 +165,32 @@ def inspect(
             where = "where the geometry puts the patient" if pose is None else f"at {pose}"
             write_overlay(output, patient, xray, at, f"{patient.name} and {xray.name}, {where}")
             out.print(f"overlay {where}: {output}", markup=False)
+
+
+@app.command()
+def check_dataset(
+    file: Annotated[Path, typer.Argument(help="HDF5 file in the DeepFluoro layout.")],
+    specimen: Annotated[list[str] | None, typer.Option(help="Specimen to check; repeat for more; all if none.")] = None,
+    xrays: Annotated[int, typer.Option(min=1, help="X-rays of a specimen to compare with DRRs, evenly spread.")] = 8,
+    config: ConfigOption = None,
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page, table and pictures.")] = Path(
+        "check"
+    ),
+) -> None:
+    """Say whether a dataset's CTs, labels, landmarks, poses and X-rays go together, and what to set (check.md)."""
+    with one_line_errors():
+        from roireg.check.dataset import settings_from_config
+        from roireg.check.files import PAGE, check_dataset
+        from roireg.data.deepfluoro import open_dataset
+
+        run = default_config(config)
+        settings = settings_from_config(run["prepare"], run["rois"], xrays)
+        with err.status("comparing CTs and X-rays"), open_dataset(file) as dataset:
+            findings = check_dataset(dataset, specimen or (), settings, run["deepfluoro"]["xrays"], output)
+        for one in findings:
+            out.print(f"[bold {LEVEL_COLOURS[one.level]}]{one.level}[/] ", end="")
+            out.print(one.text, markup=False, soft_wrap=True)
+        out.print(f"{output / PAGE}, check.csv, and a picture per specimen", markup=False)
 
 
 @app.command()

@@ -25,7 +25,7 @@ def configured_method(
     Args:
         name: of `methods`.
         config: a configuration laid over the default one, or None.
-        xrays: to which an encoder is applied, if the method starts from one.
+        xrays: the first is what an encoder is applied to, if the method starts from one.
         encoder: model of `roireg train encoder`.
         segmenter: model of `roireg train segmenter`, for the method's ROI term.
         rois: names of that segmenter's ROIs, in its order; those of the configuration if none are given.
@@ -62,7 +62,8 @@ def configured_method(
         if encoder is None:
             remedy = "Give one with --encoder (roireg train encoder), or take another method"
             raise InputError(f"--method {name}", "it starts from an encoder, and none is given", remedy)
-        method = with_estimates(method, encoder_estimates(encoder, xrays))
+        # A start is read from the first X-ray; the others may have the same name in another folder.
+        method = with_estimates(method, encoder_estimates(encoder, xrays[:1]))
     if method.regions is not None:
         if segmenter is None:
             remedy = "Give one with --segmenter (roireg train segmenter), or take another method"

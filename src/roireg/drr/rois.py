@@ -8,21 +8,24 @@ from scipy.ndimage import find_objects
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from roireg.data.label_names import label_ids
 from roireg.data.patient import Patient
 from roireg.data.volume import Volume
 from roireg.drr import project_mask
 from roireg.geometry.camera import Camera
 
-BACKGROUND = 0
 KEY = "config: rois"
 
 
 def roi_map(mask: UInt8[Tensor, "H W"], label_names: dict[int, str], rois: Sequence[str]) -> UInt8[Tensor, "H W"]:
-    """From the dataset's label ids to ROI numbers: 0 for background and labels that are no ROI, r + 1 for `rois[r]`."""
-    numbers = {name.lower(): number for number, name in enumerate(rois, start=1)}
+    """From the dataset's label ids to ROI numbers: 0 for background and labels that are no ROI, r + 1 for `rois[r]`.
+
+    Raises:
+        InputError: a ROI is no label of the dataset.
+    """
     out = torch.zeros_like(mask)
-    for label, name in label_names.items():
-        out[mask == label] = numbers.get(name.lower(), BACKGROUND)
+    for number, label in enumerate(label_ids(label_names, rois, KEY), start=1):
+        out[mask == label] = number
     return out
 
 

@@ -15,12 +15,14 @@ from roireg.drr.rois import roi_channels
 from roireg.encode.network import Reading, standardized
 from roireg.geometry.camera import Camera
 from roireg.geometry.se3 import invert, se3_log, translation
+from roireg.metrics.similarity import EPS as EPS_OF_NCC
 from roireg.metrics.similarity import dice, similarity
 from roireg.segment.model import Segmenter, roi_numbers
 
 # Under the square roots, in mm^2 and (rad, mm)^2: DiffPose's, so that the gradient at the truth is zero and not NaN.
 EPS = 1e-4
 NO_SIMILARITY = "none"
+OF_CT, DRAWN = "ct", "drawn"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class LossSettings:
         images_from: the terms that render join after this share of the training.
         reconstruction: on the mean squared error of the decoder's image.
         latent: on the mean square of the tokens.
+        continued: images for the comparison show tissue beyond the CT's ends.
+        bone_contrast: of these images: that of the `ct`, or the `drawn` one of the image that the network saw.
+        ncc_epsilon: added to the variances of images in [0, 1] in a similarity that is an NCC.
     """
 
     geodesic: float
@@ -46,6 +51,9 @@ class LossSettings:
     images_from: float
     reconstruction: float
     latent: float
+    continued: bool = True
+    bone_contrast: str = OF_CT
+    ncc_epsilon: float = EPS_OF_NCC
 
 
 def geodesic_loss(
@@ -87,32 +95,47 @@ class ImageTerms:
         camera: at the size at which images are compared.
         step_mm: sampling of the renderer, or None for its default.
         segmenter: frozen; it has not seen this specimen. None without a ROI term.
+        bone: what a gain adds to the volume; None where all images are of the CT's own contrast.
     """
 
     volume: Volume
     camera: Camera
     step_mm: float | None
     segmenter: Segmenter | None
+    bone: Volume | None = None
 
     def __call__(
-        self, truth: Float[Tensor, "B 4 4"], estimate: Float[Tensor, "B 4 4"], settings: LossSettings
+        self,
+        truth: Float[Tensor, "B 4 4"],
+        estimate: Float[Tensor, "B 4 4"],
+        settings: LossSettings,
+        gains: Float[Tensor, "B"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """`similarity` and `dice` of the DRRs at both poses, means over the batch, where the settings ask for them.
 
         As in Fig. 2: the fixed ROIs are the segmenter's most probable ones in the DRR at the true pose, the moving ones
-        its probabilities in the DRR at the estimated pose.
+        its probabilities in the DRR at the estimated pose. `gains` say how much of `bone` both DRRs of an example
+        have in addition.
         """
         terms = {}
         with torch.no_grad():
-            fixed = scaled(render(self.volume, self.camera, truth, self.step_mm))
-        moving = scaled(render(self.volume, self.camera, estimate, self.step_mm))
+            fixed = self._image(truth, gains)
+        moving = self._image(estimate, gains)
         if settings.similarity != NO_SIMILARITY:
-            terms["similarity"] = similarity(settings.similarity)(fixed[:, None], moving[:, None]).mean()
+            measure = similarity(settings.similarity, settings.ncc_epsilon)
+            terms["similarity"] = measure(fixed[:, None], moving[:, None]).mean()
         if settings.roi > 0:
             with torch.no_grad():
                 masks = roi_channels(roi_numbers(self.segmenter.probabilities(fixed)), len(self.segmenter.rois))
             terms["dice"] = dice(masks, self.segmenter.probabilities(moving)).mean()
         return terms
+
+    def _image(self, pose: Float[Tensor, "B 4 4"], gains: Float[Tensor, "B"] | None) -> Float[Tensor, "B H W"]:
+        integrals = render(self.volume, self.camera, pose, self.step_mm)
+        if self.bone is not None and gains is not None:
+            more = render(self.bone, self.camera, pose, self.step_mm)
+            integrals = integrals + gains.to(more)[:, None, None] * more
+        return scaled(integrals)
 
 
 def total(terms: dict[str, Float[Tensor, ""]], settings: LossSettings) -> Float[Tensor, ""]:

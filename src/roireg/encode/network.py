@@ -1,5 +1,6 @@
 """Networks from an image to a pose: ResNet-18 with two heads (the paper), and an autoencoder with self-attention."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,12 +8,16 @@ from jaxtyping import Float
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from roireg.data.images import MIN_CONTRAST, resized
+from roireg.data.images import MIN_CONTRAST, resized, scaled
 
 GROUPS = 8
 POSITION_SD = 0.02
 SD_FROM_MAD = 1.4826
 LIMIT_SD = 2.5
+# DiffPose's, of DRRs in [0, 1].
+FIXED_MEAN, FIXED_SD = 0.3080, 0.1494
+ROBUST, FIXED = "robust", "fixed"
+NO_POOLING, AVERAGE = "none", "average"
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,15 @@ class ResNetSettings:
         image_size_px: height and width to which images are resampled.
         layers: basic blocks of each stage.
         widths: channels of each stage.
+        input: `robust`, centred on the median (`standardized`), or `fixed`, DiffPose's fixed statistics.
+        pooling: what the heads see of the last feature map: `none`, all of it, or its `average` over the pixels.
     """
 
     image_size_px: int
     layers: tuple[int, ...]
     widths: tuple[int, ...]
+    input: str = ROBUST
+    pooling: str = NO_POOLING
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,19 @@ def standardized(images: Float[Tensor, "B H W"], size_px: int) -> Float[Tensor, 
     return LIMIT_SD * torch.tanh(centred / (LIMIT_SD * spread.clamp_min(MIN_CONTRAST)))
 
 
+def with_fixed_statistics(images: Float[Tensor, "B H W"], size_px: int) -> Float[Tensor, "B S S"]:
+    """Images as DiffPose's network takes them: min-max of each, resampled, less 0.3080, by 0.1494."""
+    return (resized(scaled(images)[:, None], size_px)[:, 0] - FIXED_MEAN) / FIXED_SD
+
+
 def group_norm(channels: int, **factory: object) -> nn.GroupNorm:
     """Group normalisation as timm asks for a norm layer; a group has two channels at least, for images of one pixel."""
     groups = max(count for count in range(1, GROUPS + 1) if channels % count == 0 and 2 * count <= max(2, channels))
     return nn.GroupNorm(groups, channels, **factory)
+
+
+# By `input` of a ResNet in the config.
+INPUTS: dict[str, Callable[[Tensor, int], Tensor]] = {ROBUST: standardized, FIXED: with_fixed_statistics}
 
 
 class Heads(nn.Module):
@@ -100,7 +118,8 @@ class Heads(nn.Module):
 class ResNetEncoder(nn.Module):
     """timm's ResNet of basic blocks with group normalisation, one channel in, and two heads (paper, section 3.1).
 
-    The last feature map goes to the heads without averaging over its few pixels: where something is, is the question.
+    Without pooling the last feature map goes to the heads as it is: where something is, is the question. ResNet-18 as
+    published averages it.
     """
 
     def __init__(self, settings: ResNetSettings) -> None:
@@ -111,7 +130,7 @@ class ResNetEncoder(nn.Module):
             settings.layers,
             num_classes=0,
             in_chans=1,
-            global_pool="",
+            global_pool="avg" if settings.pooling == AVERAGE else "",
             channels=settings.widths,
             norm_layer=group_norm,
         )
@@ -121,7 +140,8 @@ class ResNetEncoder(nn.Module):
         self.heads = Heads(features)
 
     def forward(self, images: Float[Tensor, "B H W"]) -> Reading:
-        return Reading(self.heads(self.trunk(standardized(images, self.settings.image_size_px)[:, None]).flatten(1)))
+        taken = INPUTS[self.settings.input](images, self.settings.image_size_px)
+        return Reading(self.heads(self.trunk(taken[:, None]).flatten(1)))
 
 
 class AttentionAutoencoder(nn.Module):

@@ -4,35 +4,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.images import resized
 from roireg.errors import InputError
-from roireg.training.drrs import DrrPool, Synthesizer
-
-# Images `(B, H, W)` in [0, 1] and poses `(B, 4, 4)`, from the number of the epoch and the batch's generator.
-Draw = Callable[[int, np.random.Generator], tuple[Tensor, Tensor]]
+from roireg.training.drrs import EACH_BATCH, DrrPool, Synthesizer, pool_of
 
 
 @dataclass(frozen=True, eq=False)
 class DrrSet:
-    """DRRs at the size of a network, `(N, S, S)` in [0, 1], and their poses, `(N, 4, 4)`."""
+    """DRRs at the size of a network, `(N, S, S)` in [0, 1], their poses, `(N, 4, 4)`, and their factors on bone."""
 
     images: Float[Tensor, "N S S"]
     poses: Float[Tensor, "N 4 4"]
+    bone_contrasts: Float[Tensor, "N"]
+
+
+# A batch, from the number of the epoch and the batch's generator.
+Draw = Callable[[int, np.random.Generator], DrrSet]
 
 
 def at_size(pool: DrrPool, size_px: int) -> DrrSet:
     """A stored pool at the size of a network."""
-    return DrrSet(resized(pool.images[:, None], size_px)[:, 0], pool.poses.double())
+    return DrrSet(resized(pool.images[:, None], size_px)[:, 0], pool.poses.double(), pool.bone_contrasts)
 
 
 def rendered(synthesizer: Synthesizer, rng: np.random.Generator, count: int) -> DrrSet:
-    """DRRs rendered now."""
-    drrs = [synthesizer.draw(rng) for _ in range(count)]
-    return DrrSet(torch.stack([drr.image for drr in drrs]), torch.stack([drr.pose for drr in drrs]))
+    """DRRs rendered now, of one contrast or of one each, as the synthesizer's settings say."""
+    settings = synthesizer.settings
+    shared = rng.uniform(*settings.bone_contrast) if settings.contrast_per == EACH_BATCH else None
+    pool = pool_of([synthesizer.draw(rng, shared) for _ in range(count)])
+    return DrrSet(pool.images, pool.poses, pool.bone_contrasts)
 
 
 def draw_from_pool(pool: DrrSet, batch_size: int, epochs: int, stages: int) -> Draw:
@@ -47,10 +50,10 @@ def draw_from_pool(pool: DrrSet, batch_size: int, epochs: int, stages: int) -> D
         fault = f"{stages} stages for {len(pool.images)} DRRs and {epochs} epochs"
         raise InputError("config: encoders.*.stages", fault, "Take fewer stages")
 
-    def draw(epoch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def draw(epoch: int, rng: np.random.Generator) -> DrrSet:
         stage = min(stages, epoch * stages // epochs + 1)
         picks = rng.integers(len(pool.images) * stage // stages, size=batch_size)
-        return pool.images[picks], pool.poses[picks]
+        return DrrSet(pool.images[picks], pool.poses[picks], pool.bone_contrasts[picks])
 
     return draw
 
@@ -58,8 +61,7 @@ def draw_from_pool(pool: DrrSet, batch_size: int, epochs: int, stages: int) -> D
 def draw_online(synthesizer: Synthesizer, batch_size: int) -> Draw:
     """Batches of DRRs that were never seen before."""
 
-    def draw(epoch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        drrs = rendered(synthesizer, rng, batch_size)
-        return drrs.images, drrs.poses
+    def draw(epoch: int, rng: np.random.Generator) -> DrrSet:
+        return rendered(synthesizer, rng, batch_size)
 
     return draw

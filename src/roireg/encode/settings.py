@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray, expected_pose
 from roireg.encode.augment import AugmentSettings
-from roireg.encode.losses import NO_SIMILARITY, ImageTerms, LossSettings
+from roireg.encode.losses import DRAWN, NO_SIMILARITY, ImageTerms, LossSettings
 from roireg.encode.model import PoseFrame, network_settings
 from roireg.encode.samples import DrrSet, at_size, draw_from_pool, draw_online, rendered
 from roireg.encode.train import EncoderSettings, Material, Run
@@ -17,6 +19,7 @@ from roireg.training.drrs import DrrPool, SynthesisSettings, Synthesizer
 from roireg.training.loop import Checkpoint, Length, Recipe, fingerprint
 
 VALIDATION_DRRS = 50
+SPREAD, RAD_AND_MM = "spread", "rad_and_mm"
 
 
 def encoder_settings(encoder: dict[str, Any], recipe: dict[str, Any], augmentation: dict[str, Any]) -> EncoderSettings:
@@ -62,8 +65,7 @@ def material(
     size, batch_size = settings.image_size_px, entry["batch_size"]
     full, pa = xray.camera, expected_pose(patient, xray)
     camera = full.resized(size, size)
-    unit = torch.tensor([*synthesis.rotation_sd_deg, *synthesis.translation_sd_mm], dtype=torch.float64)
-    unit[:3] = torch.deg2rad(unit[:3])
+    unit = _twist_unit(entry["output_unit"], synthesis)
     # On the CPU, whatever the device: a training that was cut off knows itself by these images.
     validation = Synthesizer(patient, camera, pa, rois, synthesis, step_mm)
     if pool is None:
@@ -74,15 +76,28 @@ def material(
     if loss.roi > 0 or loss.similarity != NO_SIMILARITY:
         compared = full.resized(loss.image_size_px, loss.image_size_px).to(device)
         # As an X-ray shows the patient: without the dark band where the CT ends, whose edge would outweigh the bones.
-        volume = patient.volume.continued(synthesis.continued_mm)
-        images = ImageTerms(volume.to(device), compared, step_mm, segmenter)
+        volume = patient.volume.continued(synthesis.continued_mm) if loss.continued else patient.volume
+        volume = volume.to(device)
+        bone = synthesis.bone_of(volume) if loss.bone_contrast == DRAWN else None
+        images = ImageTerms(volume, compared, step_mm, segmenter, bone)
     return Material(
         error_points_mm=patient.error_points_mm,
-        frame=PoseFrame(pa, patient.center_mm, unit, camera),
+        isocenter_mm=patient.center_mm,
+        frame=PoseFrame(pa, synthesis.center_mm(patient), unit, camera),
         draw=draw,
         validation=rendered(validation, run.generator("validation"), VALIDATION_DRRS),
         images=images,
+        gain=synthesis.bone_gain,
     )
+
+
+def _twist_unit(name: str, synthesis: SynthesisSettings) -> Float[Tensor, "6"]:
+    """Rad and mm that one unit of a network's output stands for: standard deviations of the poses, or 1 and 1."""
+    if name == RAD_AND_MM:
+        return torch.ones(6, dtype=torch.float64)
+    unit = torch.tensor([*synthesis.rotation_sd_deg, *synthesis.translation_sd_mm], dtype=torch.float64)
+    unit[:3] = torch.deg2rad(unit[:3])
+    return unit
 
 
 def checkpoint_beside(

@@ -1,6 +1,7 @@
 """Training of a pose encoder on the DRRs of one patient (paper, section 2.1 and Fig. 2)."""
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,17 +49,21 @@ class Material:
 
     Attributes:
         error_points_mm: points at which errors of the learning curve are taken, volume frame.
+        isocenter_mm: point at which translations of the geodesic loss are taken, volume frame.
         frame: in which the network's output is a pose; its camera has the size of the network's images.
         draw: batches of DRRs.
         validation: DRRs that are not trained on, for the learning curve.
         images: the terms that render, or None if the loss has none.
+        gain: from a DRR's factor on bone to how much of `ImageTerms.bone` its images have in addition.
     """
 
     error_points_mm: Float[Tensor, "N 3"]
+    isocenter_mm: Float[Tensor, "3"]
     frame: PoseFrame
     draw: Draw
     validation: DrrSet
     images: ImageTerms | None
+    gain: Callable[[Float[Tensor, "B"]], Float[Tensor, "B"]]
 
 
 def train_encoder(
@@ -81,19 +86,22 @@ def train_encoder(
     changes = image_changes(settings.augment)
     sums: dict[str, float] = defaultdict(float)
     focal_mm = frame.camera.source_to_detector_mm
+    isocenter_mm = material.isocenter_mm.to(device)
 
     def loss_of_batch(number: int) -> Float[Tensor, ""]:
         rng = run.generator("batch", str(number))
         epoch = number // settings.length.batches_per_epoch
-        clean, truth = material.draw(epoch, rng)
-        clean, truth = turned(clean, truth, material.frame.camera, drawn_turns(settings.augment, len(truth), rng))
+        drrs = material.draw(epoch, rng)
+        turns_rad = drawn_turns(settings.augment, len(drrs.poses), rng)
+        clean, truth = turned(drrs.images, drrs.poses, material.frame.camera, turns_rad)
         reading = network(changed(clean, settings.augment, changes, rng).to(device))
         truth, estimate = truth.to(device), frame.poses(reading.twist)
-        terms = {"geodesic": geodesic_loss(truth, estimate, frame.isocenter_mm, focal_mm).mean()}
+        terms = {"geodesic": geodesic_loss(truth, estimate, isocenter_mm, focal_mm).mean()}
         terms |= reconstruction_terms(reading, clean.to(device))
         if material.images is not None and epoch >= settings.loss.images_from * settings.length.epochs:
             count = settings.loss.rendered_per_batch
-            terms |= material.images(truth[:count], estimate[:count], settings.loss)
+            gains = material.gain(drrs.bone_contrasts[:count])
+            terms |= material.images(truth[:count], estimate[:count], settings.loss, gains)
         for name, value in terms.items():
             sums[name] += float(value.detach()) / settings.length.batches_per_epoch
         return total(terms, settings.loss)

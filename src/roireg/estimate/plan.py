@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from roireg.data.volume import attenuation_settings
 from roireg.estimate.costs import Cost
 from roireg.estimate.phantom import phantom
 from roireg.estimate.steps import Step, encoder_step, registration_step, segmenter_step
@@ -33,8 +34,7 @@ def run_costs(
     """
     rois, size_px = list(settings["rois"]), settings["prepare"]["image_size_px"]
     patient, xray = phantom(rois, size_px, VOXELS)
-    attenuation = (settings["prepare"]["mu_water_per_mm"], settings["prepare"]["mu_bone_per_mm"])
-    synthesis = settings_from_config(settings["synthesize"], *attenuation)
+    synthesis = settings_from_config(settings["synthesize"], attenuation_settings(settings["prepare"]))
     costs, segmenters = [], {}
     for name, part in plan["segmenters"].items():
         logger.info("measuring a batch of %s", name)

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from torch import Tensor
 
+from roireg.data.label_names import normalized
 from roireg.data.patient import Patient
 from roireg.data.results import pose_of_row
 from roireg.data.xray import Xray
@@ -26,8 +27,8 @@ PELVIS = ("left hemipelvis", "right hemipelvis", "upper sacrum")
 
 def pelvis_shadow(patient: Patient, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
     """Where rays meet the pelvis at a pose; all labelled bones where the label set is another one."""
-    known = {name.lower() for name in patient.label_names.values()}
-    names = tuple(name for name in PELVIS if name in known) or tuple(patient.label_names.values())
+    known = {normalized(name) for name in patient.label_names.values()}
+    names = tuple(name for name in PELVIS if normalized(name) in known) or tuple(patient.label_names.values())
     mask = patient.volume.with_values(patient.label_mask(names).to(torch.float32))
     return project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0] > 0
 

@@ -15,6 +15,7 @@ those of `diffdrr.metrics` (NCC), `torchmetrics` (SSIM, PSNR) and `monai` (Dice)
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -194,11 +195,24 @@ SIMILARITIES: dict[str, Callable[..., Scores]] = {
 }
 
 
-def similarity(name: str) -> Callable[..., Scores]:
-    """The function `(fixed, moving, weight) -> Scores` of that name, larger is better; ValueError if there is none."""
+# Those that add an epsilon to variances.
+WITH_EPSILON = ("mncc", "local_ncc", "global_ncc", "gradient_ncc")
+
+
+def similarity(name: str, eps: float = EPS) -> Callable[..., Scores]:
+    """The function `(fixed, moving, weight) -> Scores` of that name, larger is better.
+
+    Args:
+        name: a key of `SIMILARITIES`.
+        eps: added to the variances of both images in an NCC, in squared units of the images; the others have none. An
+            NCC of images in [0, 1] with `eps` is that of images divided by s with `eps / s^2`.
+
+    Raises:
+        ValueError: there is no similarity of that name.
+    """
     if name not in SIMILARITIES:
         raise ValueError(f"unknown similarity {name!r}; known: {', '.join(SIMILARITIES)}")
-    return SIMILARITIES[name]
+    return partial(SIMILARITIES[name], eps=eps) if name in WITH_EPSILON else SIMILARITIES[name]
 
 
 def _compared(fixed: Masks, moving: Masks, weight: Weight | None) -> tuple[Masks, Masks, Weight]:

@@ -1,4 +1,4 @@
-"""The paper's optimizer: Adam on a twist about the isocentre (section 2.2, with DiffPose's step schedule)."""
+"""The paper's optimizer: Adam on six numbers of a pose (section 2.2, with DiffPose's step schedule)."""
 
 import math
 from collections import defaultdict
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.geometry.poses import perturb
+from roireg.register.charts import Chart
 from roireg.register.settings import AdamSettings
 from roireg.register.trace import Trace
 
@@ -20,26 +20,22 @@ MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 
 
 def register_adam(
-    objective: Callable[[Float[Tensor, "B 4 4"]], Terms],
-    initial_poses: Float[Tensor, "B 4 4"],
-    center_mm: Float[Tensor, "3"],
-    settings: AdamSettings,
+    objective: Callable[[Float[Tensor, "B 4 4"]], Terms], chart: Chart, settings: AdamSettings
 ) -> list[Trace]:
     """Minimise objectives over poses, a pose for each of B X-rays that know nothing of one another.
 
-    The variable is the twist of `perturb(initial_pose, twist, center_mm)`, so that a step turns about a point in the
-    patient whatever the CT's origin is. The step is written out here because `torch.optim` loads torch's compiler when
-    it is first used, which takes longer than many registrations.
+    The step is written out here because `torch.optim` loads torch's compiler when it is first used, which takes longer
+    than many registrations.
 
     Args:
         objective: terms whose sum is minimised, a value for each of the B poses, differentiable in its pose alone.
-        initial_poses: `volume_from_camera`, mm, on the device where the objective works.
-        center_mm: centre of rotation, volume frame.
+        chart: the variables and where they start, on the device where the objective works.
+        settings: rates, length, and when to stop.
 
     Returns:
         A trace for each X-ray, on the CPU, the same as if it had been alone.
     """
-    twist = initial_poses.new_zeros(len(initial_poses), 6)
+    twist = chart.start.clone()
     rates = twist.new_tensor([settings.learning_rate_rotation_rad] * 3 + [settings.learning_rate_translation_mm] * 3)
     mean, square = torch.zeros_like(twist), torch.zeros_like(twist)
     poses, values = [], []
@@ -47,7 +43,7 @@ def register_adam(
     progress = Progress(settings, len(twist))
     for iteration in range(settings.iterations + 1):
         twist.requires_grad_()
-        pose = perturb(initial_poses, twist, center_mm)
+        pose = chart.pose(twist)
         terms = objective(pose)
         value = sum(terms.values())
         poses.append(pose.detach())

@@ -10,6 +10,7 @@ import torch
 
 from roireg.data.patient import Patient
 from roireg.data.results import Estimate
+from roireg.data.volume import attenuation_settings
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr.rois import project_rois, roi_channels, roi_volumes
 from roireg.encode.model import load_encoder, save_encoder
@@ -26,7 +27,7 @@ from roireg.segment.settings import checkpoint_beside as segmenter_checkpoint
 from roireg.segment.settings import training_settings
 from roireg.segment.train_unet import train_unet
 from roireg.segment.unet import UNetSettings
-from roireg.training.drrs import DrrPool, SynthesisSettings, settings_from_config, synthesize
+from roireg.training.drrs import DrrPool, SynthesisSettings, pool_of, settings_from_config, synthesize
 from roireg.training.loop import EpochRecord
 
 CPU = torch.device("cpu")
@@ -34,8 +35,7 @@ CPU = torch.device("cpu")
 
 def synthesis_settings(config: dict[str, Any], drrs: int, rois: Sequence[str]) -> SynthesisSettings:
     """The config's way of drawing DRRs; without ROIs every view will do."""
-    prepare = config["prepare"]
-    settings = settings_from_config(config["synthesize"], prepare["mu_water_per_mm"], prepare["mu_bone_per_mm"])
+    settings = settings_from_config(config["synthesize"], attenuation_settings(config["prepare"]))
     return replace(settings, count=drrs, min_roi_fraction=settings.min_roi_fraction if rois else 0.0)
 
 
@@ -52,7 +52,7 @@ def drawn_pool(
     for drr in synthesize(patient, xray.camera, expected_pose(patient, xray), rois, settings, None, seed):
         drrs.append(drr)
         progress(len(drrs), settings.count)
-    return DrrPool(*(torch.stack([getattr(drr, key) for drr in drrs]) for key in ("image", "rois", "pose")))
+    return pool_of(drrs)
 
 
 def train_own_encoder(

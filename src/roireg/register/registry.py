@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from roireg.data.patient import Patient
     from roireg.data.results import Estimate
     from roireg.data.xray import Xray
+    from roireg.register.charts import Chart
     from roireg.register.levels import Problem
     from roireg.register.method import MethodSettings
     from roireg.register.trace import Trace
@@ -84,8 +85,17 @@ def _adam(
     if method.regions is not None and method.regions.acts_on == "objective":
         rois = roi_term(patient, xrays, initial, method.regions)
     problems = [replace(problem, xray=xray.image) for xray in xrays]
-    objective = image_objective(problems, similarity(method.similarity), rois)
-    return register_adam(objective, initial, patient.center_mm.to(initial.device), method.search)
+    objective = image_objective(problems, similarity(method.similarity, method.search.ncc_epsilon), rois)
+    return register_adam(objective, _chart(patient, initial, problem, method.search), method.search)
+
+
+def _chart(patient: Patient, initial: Float[Tensor, "B 4 4"], problem: Problem, search: AdamSettings) -> Chart:
+    from roireg.register.charts import PERTURBATION, perturbation_chart, pose_logarithm_chart
+
+    if search.parameters == PERTURBATION:
+        return perturbation_chart(initial, patient.center_mm.to(initial.device))
+    corner_mm = patient.volume.corner_mm.to(initial.device)
+    return pose_logarithm_chart(initial, corner_mm, problem.camera.source_to_detector_mm)
 
 
 def _gauss_newton(

@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from roireg.data.images import scaled
+from roireg.data.label_names import normalized
 from roireg.data.patient import Patient
-from roireg.data.volume import Volume
+from roireg.data.volume import cropped
 from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.drr.render import default_step_mm
@@ -51,7 +52,8 @@ class Regions:
     @property
     def channels(self) -> list[int]:
         """Indices of the ROIs that count."""
-        return [self.rois.index(roi) for roi in self.used]
+        names = [normalized(roi) for roi in self.rois]
+        return [names.index(normalized(roi)) for roi in self.used]
 
     @property
     def acts_on(self) -> Literal["objective", "weights"]:
@@ -151,21 +153,6 @@ class ProjectedMaps:
             maps.append(shown)
             hidden = hidden + shown
         return torch.stack(maps[::-1], dim=1).to(drr.dtype)
-
-
-def cropped(volume: Volume) -> Volume:
-    """A volume without the empty margins of its grid, at least one voxel large."""
-    filled = volume.values > 0
-    ranges = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        found = filled.any(dim=others[1]).any(dim=others[0]).nonzero().flatten()
-        ranges.append((int(found[0]), int(found[-1]) + 1) if len(found) else (0, 1))
-    slices = tuple(slice(*span) for span in ranges)
-    first = volume.volume_from_voxel.new_tensor([span[0] for span in reversed(ranges)])
-    frame = volume.volume_from_voxel.clone()
-    frame[:3, 3] += frame[:3, :3] @ first
-    return Volume(volume.values[slices].contiguous(), frame)
 
 
 def _boxes_px(

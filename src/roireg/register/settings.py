@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from roireg.settings import STRICT, Count, Names, NotNegative, Positive, Probability, Refused
+from roireg.settings import STRICT, Count, Names, NccEpsilon, NotNegative, Positive, Probability, Refused
 
 # What no segmenter finds: the CT's labels, projected.
 PROJECTED = "projected"
@@ -58,6 +58,17 @@ class AdamSettings:
     """
     min_improvement: NotNegative = 0.0
     """Decrease of the objective that counts as an improvement."""
+    parameters: Literal["perturbation", "pose_logarithm"] = "perturbation"
+    """What the rates step along: a perturbation of the start about the isocentre, or the se(3) logarithm of the whole
+    pose about the CT's corner.
+
+    Paper: not given; DiffPose pose_logarithm.
+    """
+    ncc_epsilon: NccEpsilon = 1.0e-5
+    """Added to the variances of images in [0, 1] in an NCC; the larger it is, the less flat windows count.
+
+    Paper: not given; DiffDRR 1e-5 on images divided by 0.1494, which is 2.2e-7.
+    """
 
 
 @dataclass(frozen=True, config=STRICT)

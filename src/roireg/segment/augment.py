@@ -17,6 +17,7 @@ from monai.transforms import (
 )
 from torch import Tensor
 
+from roireg.data.label_names import normalized
 from roireg.errors import InputError
 
 SEED_LIMIT = 2**32
@@ -97,7 +98,7 @@ def mirrored_numbers(rois: Sequence[str]) -> UInt8[Tensor, "N"]:
     Raises:
         InputError: a ROI has no counterpart on the other side.
     """
-    names = [name.lower() for name in rois]
+    names = [normalized(name) for name in rois]
     twins = [SIDE.sub(lambda side: OTHER_SIDE[side[0]], name) for name in names]
     for name, twin in zip(names, twins, strict=True):
         if twin not in names:

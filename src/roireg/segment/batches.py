@@ -15,6 +15,19 @@ from roireg.training.loop import Length, Recipe
 
 
 @dataclass(frozen=True)
+class LossSettings:
+    """What a U-Net minimises: one minus the mean Dice of background and ROIs, plus cross-entropy.
+
+    Attributes:
+        squared_dice: whether masks and probabilities are squared in the Dice's denominators (Milletari et al. 2016).
+        cross_entropy: its weight beside the Dice's 1.
+    """
+
+    squared_dice: bool = False
+    cross_entropy: float = 1.0
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """How a segmenter is trained."""
 
@@ -22,6 +35,7 @@ class TrainingSettings:
     length: Length
     batch_size: int
     augment: AugmentSettings
+    loss: LossSettings = LossSettings()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from roireg.data.label_names import normalized
 from roireg.errors import InputError
 from roireg.segment.save import DESCRIPTION
 from roireg.segment.unet import UNet, UNetSettings
@@ -69,7 +70,7 @@ def load_segmenter(path: str | Path, rois: Sequence[str], device: torch.device) 
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         fault = f"cannot be read as a segmenter ({type(error).__name__})"
         raise InputError(str(path), fault, "Train it again, with `roireg` or the workflow") from None
-    if known != list(rois):
+    if [normalized(roi) for roi in known] != [normalized(roi) for roi in rois]:
         raise InputError(str(path), f"was trained for other ROIs: {', '.join(known)}", "Use these, or train anew")
     return Segmenter(tuple(rois), network.to(device).eval().requires_grad_(False))
 

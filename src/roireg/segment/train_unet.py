@@ -8,7 +8,7 @@ from monai.losses import DiceCELoss
 from monai.networks.blocks import Convolution, ResidualUnit, UpSample
 from torch import Tensor
 
-from roireg.segment.batches import Fold, TrainingSettings, batches
+from roireg.segment.batches import Fold, LossSettings, TrainingSettings, batches
 from roireg.segment.examples import Examples, at_size
 from roireg.segment.unet import DOWN_SIZE, KERNEL_SIZE, NEGATIVE_SLOPE, Blocks, UNet, UNetSettings
 from roireg.training.loop import Checkpoint, EpochRecord, fit, seeded
@@ -25,6 +25,13 @@ MONAI_BLOCKS = Blocks(
     ),
     up=lambda inputs, outputs: UpSample(2, inputs, outputs, scale_factor=DOWN_SIZE, mode="deconv"),
 )
+
+
+def unet_loss(settings: LossSettings) -> DiceCELoss:
+    """One minus the mean Dice of background and ROIs plus cross-entropy, of logits and ROI numbers `(B, 1, H, W)`."""
+    return DiceCELoss(
+        to_onehot_y=True, softmax=True, squared_pred=settings.squared_dice, lambda_ce=settings.cross_entropy
+    )
 
 
 def train_unet(
@@ -49,7 +56,7 @@ def train_unet(
     """
     with seeded(fold.generator("weights")):
         network = UNet(architecture, len(rois), MONAI_BLOCKS).to(device)
-    loss = DiceCELoss(to_onehot_y=True, softmax=True)
+    loss = unet_loss(settings.loss)
     at_network_size = [at_size(source, architecture.image_size_px) for source in sources]
     batch = batches(at_network_size, rois, settings, fold, device)
 

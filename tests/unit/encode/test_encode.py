@@ -28,6 +28,7 @@ from volumes import camera, general_pose, phantom, phantom_specimen, relative_er
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
 from roireg.data.results import Estimate, read_estimates
+from roireg.data.volume import Volume
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render
 from roireg.drr.rois import roi_channels
@@ -35,7 +36,7 @@ from roireg.encode.augment import AugmentSettings, changed, drawn_turns, image_c
 from roireg.encode.estimates import estimate_rows
 from roireg.encode.history import read_histories, write_history
 from roireg.encode.losses import EPS, ImageTerms, LossSettings, geodesic_loss, reconstruction_terms, total
-from roireg.encode.model import PoseEncoder, PoseFrame, load_encoder, save_encoder, seen_by
+from roireg.encode.model import PoseEncoder, PoseFrame, load_encoder, network_settings, save_encoder, seen_by
 from roireg.encode.network import (
     AttentionAutoencoderSettings,
     NetworkSettings,
@@ -44,6 +45,7 @@ from roireg.encode.network import (
     build_network,
     group_norm,
     standardized,
+    with_fixed_statistics,
 )
 from roireg.encode.samples import DrrSet, at_size, draw_from_pool, draw_online
 from roireg.encode.settings import VALIDATION_DRRS, checkpoint_beside, encoder_settings, material
@@ -511,10 +513,13 @@ def test_rods_are_brighter_than_anything_and_hide_little():
 def test_a_pool_is_opened_in_equal_shares_over_equal_times(epochs, stages):
     count = 21
     numbers = torch.arange(count, **DOUBLE)[:, None, None]
-    draw = draw_from_pool(DrrSet(numbers.expand(count, 2, 2), numbers.expand(count, 4, 4)), 600, epochs, stages)
+    draw = draw_from_pool(
+        DrrSet(numbers.expand(count, 2, 2), numbers.expand(count, 4, 4), torch.ones(count)), 600, epochs, stages
+    )
     opened = []
     for epoch in range(epochs):
-        picture, poses = draw(epoch, np.random.default_rng(epoch))
+        drrs = draw(epoch, np.random.default_rng(epoch))
+        picture, poses = drrs.images, drrs.poses
         assert picture.shape == (600, 2, 2)
         assert torch.equal(picture[:, 0, 0], poses[:, 0, 0])
         seen = picture[:, 0, 0].unique().tolist()
@@ -530,8 +535,8 @@ def test_a_pool_is_opened_in_equal_shares_over_equal_times(epochs, stages):
 
 @pytest.mark.parametrize("stages", [7, 9])
 def test_more_stages_than_drrs_or_epochs_are_an_error(stages):
-    few = DrrSet(images(6), torch.eye(4).expand(6, 4, 4))
-    for drrs, epochs in ((few, 100), (DrrSet(images(100), torch.eye(4).expand(100, 4, 4)), 6)):
+    few = DrrSet(images(6), torch.eye(4).expand(6, 4, 4), torch.ones(6))
+    for drrs, epochs in ((few, 100), (DrrSet(images(100), torch.eye(4).expand(100, 4, 4), torch.ones(100)), 6)):
         with pytest.raises(InputError, match=rf"stages: {stages} stages for"):
             draw_from_pool(drrs, 2, epochs, stages)
         draw_from_pool(drrs, 2, epochs, 6)
@@ -550,14 +555,15 @@ def test_drrs_on_the_fly_depend_on_the_generator_only(patient, xrays):
     view = xrays[0].camera.resized(SIZE_PX, SIZE_PX)
     draw = draw_online(Synthesizer(patient, view, expected_pose(patient, xrays[0]), ROIS, SYNTHESIS, None), 3)
     torch.manual_seed(1)
-    picture, poses = draw(0, np.random.default_rng(4))
+    first = draw(0, np.random.default_rng(4))
+    picture, poses = first.images, first.poses
     torch.manual_seed(2)
     draw(7, np.random.default_rng(5))
     again = draw(3, np.random.default_rng(4))
     other = draw(0, np.random.default_rng(5))
-    assert torch.equal(picture, again[0])
-    assert torch.equal(poses, again[1])
-    assert not torch.equal(poses, other[1])
+    assert torch.equal(picture, again.images)
+    assert torch.equal(poses, again.poses)
+    assert not torch.equal(poses, other.poses)
     assert picture.shape == (3, SIZE_PX, SIZE_PX)
     assert (picture.amin((1, 2)) == 0).all()
     assert (picture.amax((1, 2)) == 1).all()
@@ -641,7 +647,7 @@ def test_an_estimate_reads_the_image_as_the_encoders_camera_would_see_it():
     found = encoder.estimate(7 * image, wide)
     assert is_rigid(found)
     assert found.dtype == torch.float64
-    as_in_training = at_size(DrrPool(scaled(image[None]), torch.zeros(0), truth), view.height).images
+    as_in_training = at_size(DrrPool(scaled(image[None]), torch.zeros(0), truth, torch.ones(1)), view.height).images
     expected = encoder.frame.poses(encoder.network(as_in_training).twist)[0]
     mirrored = encoder.estimate(image.flip(1), wide)
     assert (found - expected).norm() < 1e-2 * (mirrored - expected).norm()
@@ -724,6 +730,7 @@ def test_a_description_that_does_not_fit_the_weights_is_an_error_that_names_the_
 
 RECIPE = asdict(Recipe("adam", 3e-3, 0.0, 0.0, None, 0.02, "warmup_cosine", 1, plateau_factor=0.1, plateau_epochs=10))
 ENTRY = {
+    "output_unit": "spread",
     "network": {"type": "resnet", **asdict(RESNET)},
     "loss": asdict(GEODESIC),
     **{"epochs": 3, "batches_per_epoch": 2, "batch_size": 4, "stages": 1},
@@ -767,7 +774,7 @@ def test_settings_and_material_are_those_of_the_config(patient, xrays, materials
     assert data.frame.twist_unit.tolist() == pytest.approx([*np.deg2rad([6, 8, 7]), 14, 15, 16])
     assert torch.equal(data.frame.pa_pose, expected_pose(patient, xrays[0]))
     assert data.validation.images.shape == (VALIDATION_DRRS, SIZE_PX, SIZE_PX)
-    assert data.draw(0, np.random.default_rng(0))[0].shape == (4, SIZE_PX, SIZE_PX)
+    assert data.draw(0, np.random.default_rng(0)).images.shape == (4, SIZE_PX, SIZE_PX)
 
 
 class Killed(BaseException):
@@ -783,7 +790,7 @@ def test_a_killed_training_ends_with_the_same_weights_and_learning_curve(tmp_pat
     for at in (1, 5):
         calls = []
 
-        def draw(epoch: int, rng: np.random.Generator, calls=calls, at=at) -> tuple[Tensor, Tensor]:
+        def draw(epoch: int, rng: np.random.Generator, calls=calls, at=at) -> DrrSet:
             calls.append(epoch)
             if len(calls) > at:
                 raise Killed
@@ -835,13 +842,13 @@ def test_the_terms_that_render_join_when_they_are_told_to(tmp_path: Path, materi
 def test_every_batch_is_drawn_anew_and_its_poses_turn_with_its_images(tmp_path: Path, materials):
     epochs, drawn, compared = [], [], []
 
-    def draw(epoch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        picture, poses = materials["geodesic"].draw(epoch, rng)
+    def draw(epoch: int, rng: np.random.Generator) -> DrrSet:
+        drrs = materials["geodesic"].draw(epoch, rng)
         epochs.append(epoch)
-        drawn.append(poses)
-        return picture, poses
+        drawn.append(drrs.poses)
+        return drrs
 
-    def compare(truth: Tensor, estimate: Tensor, loss: LossSettings) -> dict[str, Tensor]:
+    def compare(truth: Tensor, estimate: Tensor, loss: LossSettings, gains: Tensor) -> dict[str, Tensor]:
         compared.append(truth)
         return {"similarity": 0 * estimate.sum()}
 
@@ -957,3 +964,89 @@ def test_a_method_that_does_not_start_from_an_encoder_takes_no_estimates():
     assert isinstance(method({"type": "pa"}).start, PaSettings)
     with pytest.raises(ValueError, match="ours does not start from an encoder"):
         with_estimates(method({"type": "pa"}), {})
+
+
+# DiffPose's way
+
+
+def test_the_fixed_statistics_are_diffposes_whatever_the_images_scale():
+    picture = images(2)
+    taken = with_fixed_statistics(5 * picture - 3, SIZE_PX)
+    low, high = picture.amin((1, 2), keepdim=True), picture.amax((1, 2), keepdim=True)
+    torch.testing.assert_close(taken, ((picture - low) / (high - low) - 0.3080) / 0.1494, rtol=0, atol=1e-5)
+
+
+def test_the_resnet_takes_the_input_and_the_pooling_that_it_is_told_to():
+    picture, large = images(3, 64, 64), replace(RESNET, image_size_px=64)
+    plain = network(large)
+    pooled = network(replace(large, input="fixed", pooling="average"))
+    pooled.trunk.load_state_dict(plain.trunk.state_dict())
+    maps = plain.trunk(with_fixed_statistics(picture, 64)[:, None])
+    assert maps.shape == (3, 16, 2, 2)
+    torch.testing.assert_close(pooled(picture).twist, pooled.heads(maps.mean((2, 3))))
+    assert pooled.heads.rotation.in_features == RESNET.widths[-1]
+
+
+def test_a_stored_network_without_the_newer_settings_is_as_it_was():
+    entry = {"type": "resnet", "image_size_px": SIZE_PX, "layers": [1, 1, 1, 1], "widths": [8, 8, 16, 16]}
+    assert network_settings(entry) == RESNET
+
+
+def data_of(specimen: Specimen, pool: DrrPool, synthesis: SynthesisSettings = SYNTHESIS, **changes) -> Material:
+    entry = copy.deepcopy(FULL | {key: changes[key] for key in changes if key in ENTRY})
+    entry["loss"] |= {key: changes[key] for key in changes if key not in ENTRY}
+    return material(specimen, entry, synthesis, list(ROIS), pool, unet_segmenter(), None, RUN, CPU)
+
+
+def test_a_unit_of_output_is_a_rad_and_a_mm_where_the_config_says_so(specimen, pool):
+    assert data_of(specimen, pool, output_unit="rad_and_mm").frame.twist_unit.tolist() == [1.0] * 6
+
+
+def test_the_encoder_turns_about_the_point_about_which_poses_were_drawn(specimen, pool):
+    frame = data_of(specimen, pool, replace(SYNTHESIS, rotation_center="ct_corner")).frame
+    assert torch.equal(frame.isocenter_mm, specimen.volume.corner_mm)
+
+
+def test_the_compared_drrs_end_where_the_ct_ends_if_they_are_told_to(specimen, pool):
+    inner = specimen.volume.values[8:-8]
+    cut = replace(specimen, volume=Volume(inner, specimen.volume.volume_from_voxel), labels=specimen.labels[8:-8])
+    synthesis = replace(SYNTHESIS, continued_mm=60.0)
+    slices = {
+        continued: len(data_of(cut, pool, synthesis, continued=continued).images.volume.values)
+        for continued in (True, False)
+    }
+    assert slices[False] == len(inner)
+    assert slices[True] > len(inner) + 10
+
+
+def test_both_compared_drrs_have_the_contrast_that_was_drawn(specimen, pool):
+    data = data_of(specimen, pool, bone_contrast="drawn")
+    bone, gain = SYNTHESIS.bone_of(specimen.volume), float(data.gain(torch.tensor(3.0)))
+    assert gain == 2
+    stronger = specimen.volume.with_values(specimen.volume.values + gain * bone.values)
+    by_hand = replace(data.images, volume=stronger, bone=None)
+    truth, estimate = pool.poses[:2].double(), pool.poses[2:4].double()
+    loss = LossSettings(**FULL["loss"])
+    with torch.no_grad():
+        found = data.images(truth, estimate, loss, torch.full((2,), gain))
+        expected = by_hand(truth, estimate, loss)
+        plain = data.images(truth, estimate, loss, torch.zeros(2))
+    for name in ("similarity", "dice"):
+        assert float(found[name]) == pytest.approx(float(expected[name]), abs=1e-4)
+    assert abs(float(found["similarity"]) - float(plain["similarity"])) > 1e-3
+    assert data_of(specimen, pool).images.bone is None
+
+
+def test_the_contrast_of_a_batch_reaches_the_compared_drrs(tmp_path: Path, specimen, pool):
+    data, seen = data_of(specimen, pool, bone_contrast="drawn"), []
+
+    def compare(truth: Tensor, estimate: Tensor, loss: LossSettings, gains: Tensor) -> dict[str, Tensor]:
+        seen.append(gains)
+        return {"similarity": 0 * estimate.sum()}
+
+    def draw(epoch: int, rng: np.random.Generator) -> DrrSet:
+        return replace(data.draw(epoch, rng), bone_contrasts=torch.tensor([1.0, 1.5, 2.0, 3.0]))
+
+    trained(replace(data, draw=draw, images=compare), ENTRY, tmp_path)
+    assert all(gains.tolist() == [0.0, 0.5] for gains in seen)
+    assert len(seen) == 6

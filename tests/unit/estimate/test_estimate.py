@@ -31,7 +31,7 @@ def test_the_report_adds_up_and_says_what_was_not_measured():
     assert "NOT measured" not in report([REGISTRATION], 2500.0, on_gpu=False)
 
 
-def test_the_stand_in_shows_every_roi_in_its_own_xray():
+def test_the_phantom_shows_every_roi_in_its_own_xray():
     rois = ["a", "b", "c", "d", "e", "f"]
     patient, xray = phantom(rois, 48, 60)
     assert sorted(xray.labels.unique().tolist()) == list(range(7))

@@ -376,4 +376,19 @@ def test_importing_similarity_needs_torch_and_jaxtyping_only():
     imported |= {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
     own = {name for name in imported if name.startswith("roireg")}
     assert own == {"roireg.metrics.overlap"}
-    assert {name.split(".")[0] for name in imported - own} == {"torch", "jaxtyping", "collections"}
+    assert {name.split(".")[0] for name in imported - own} == {"torch", "jaxtyping", "collections", "functools"}
+
+
+@pytest.mark.parametrize("name", ["mncc", "local_ncc", "global_ncc", "gradient_ncc"])
+def test_the_epsilon_of_an_ncc_is_in_squared_units_of_the_images(name):
+    generator = torch.Generator().manual_seed(3)
+    fixed, moving = (0.02 * torch.rand(2, 1, 40, 40, generator=generator) for _ in range(2))
+    of_standardised = similarity(name)(fixed / 0.1494, moving / 0.1494)
+    torch.testing.assert_close(similarity(name, 1e-5 * 0.1494**2)(fixed, moving), of_standardised, rtol=1e-4, atol=1e-6)
+    # Where images vary little the larger one flattens the similarity.
+    assert (similarity(name, 1e-5)(fixed, moving) - of_standardised).abs().max() > 1e-3
+
+
+def test_a_similarity_without_an_epsilon_does_not_mind_one():
+    image = torch.rand(1, 1, 30, 30)
+    assert torch.equal(similarity("ssim", 0.5)(image, image), similarity("ssim")(image, image))

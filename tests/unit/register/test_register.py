@@ -17,6 +17,7 @@ from roireg.geometry.poses import perturb
 from roireg.metrics.pose_errors import registration_errors
 from roireg.metrics.similarity import SIMILARITIES, similarity
 from roireg.register.adam import register_adam
+from roireg.register.charts import perturbation_chart
 from roireg.register.initial import perturbed_start
 from roireg.register.levels import Problem
 from roireg.register.method import MethodSettings
@@ -184,7 +185,7 @@ def test_adam_minimises_a_plain_function_of_the_pose():
         }
 
     start = perturb(target, torch.tensor([0.05, -0.02, 0.04, 4.0, -3.0, 5.0], **DOUBLE), center)
-    (trace,) = register_adam(distance, start[None], center, AdamSettings(300, 5e-3, 0.5, 25, 0.8))
+    (trace,) = register_adam(distance, perturbation_chart(start[None], center), AdamSettings(300, 5e-3, 0.5, 25, 0.8))
     assert torch.equal(trace.poses[0], start)
     assert torch.allclose(trace.poses[trace.best], target, atol=0.05)
     torch.testing.assert_close(trace.terms["turn"] + trace.terms["shift"], trace.objective)
@@ -198,7 +199,7 @@ def test_adam_takes_the_steps_of_torchs():
         return {"all": ((pose - target) ** 2).sum((1, 2))}
 
     start = perturb(target, torch.tensor([0.3, -0.2, 0.1, 14.0, -9.0, 5.0], **DOUBLE), center)
-    (trace,) = register_adam(distance, start[None], center, AdamSettings(60, 5e-3, 0.5, 7, 0.6))
+    (trace,) = register_adam(distance, perturbation_chart(start[None], center), AdamSettings(60, 5e-3, 0.5, 7, 0.6))
     rotation, translation = (torch.zeros(1, 3, **DOUBLE, requires_grad=True) for _ in range(2))
     optimizer = torch.optim.Adam([{"params": [rotation], "lr": 5e-3}, {"params": [translation], "lr": 0.5}])
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.6)
@@ -219,7 +220,7 @@ def test_adam_stops_after_iterations_without_an_improvement():
         return {"all": pose.sum((1, 2)) * 0 + next(values)}
 
     settings = AdamSettings(100, 1e-3, 1e-3, 25, 0.8, patience=5, min_improvement=0.2)
-    (trace,) = register_adam(objective, start[None], start[:3, 3], settings)
+    (trace,) = register_adam(objective, perturbation_chart(start[None], start[:3, 3]), settings)
     assert trace.objective.tolist()[:-1] == [3.0, 2.0, 1.5, 1.45, 1.41, 1.43, 1.42]
     assert len(trace.poses) == 8
     # Smaller improvements do not postpone the end, but the best is still the result.
@@ -234,7 +235,7 @@ def test_adam_counts_slow_progress_as_progress():
         return {"all": pose.sum((1, 2)) * 0 + next(values)}
 
     settings = AdamSettings(50, 1e-3, 1e-3, 25, 0.8, patience=10, min_improvement=0.05)
-    (trace,) = register_adam(objective, start[None], start[:3, 3], settings)
+    (trace,) = register_adam(objective, perturbation_chart(start[None], start[:3, 3]), settings)
     assert len(trace.poses) == 51
 
 
@@ -261,10 +262,12 @@ def test_adam_runs_xrays_of_a_batch_as_if_each_were_alone_and_ends_each_in_its_t
     twists = torch.tensor([[0.1, -0.2, 0.1, 4.0, -9.0, 5.0], [0.05, 0.1, 0.0, -3.0, 2.0, 1.0]], **DOUBLE)
     starts = perturb(targets, twists, center)
     settings = AdamSettings(200, 5e-3, 0.5, 25, 0.8, patience=8, min_improvement=0.05)
-    together = register_adam(distances(slice(None)), starts, center, settings)
+    together = register_adam(distances(slice(None)), perturbation_chart(starts, center), settings)
     assert len(together[0].poses) != len(together[1].poses)
     for xray, trace in enumerate(together):
-        (alone,) = register_adam(distances(slice(xray, xray + 1)), starts[xray : xray + 1], center, settings)
+        (alone,) = register_adam(
+            distances(slice(xray, xray + 1)), perturbation_chart(starts[xray : xray + 1], center), settings
+        )
         torch.testing.assert_close(trace.poses, alone.poses)
         torch.testing.assert_close(trace.objective, alone.objective)
         torch.testing.assert_close(trace.terms["all"], alone.terms["all"])

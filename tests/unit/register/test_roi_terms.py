@@ -11,7 +11,7 @@ from volumes import general_pose, phantom_specimen
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
 from roireg.data.results import read_traces
-from roireg.data.volume import Volume
+from roireg.data.volume import Volume, cropped
 from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
@@ -24,7 +24,6 @@ from roireg.register.objective import image_objective
 from roireg.register.roi import (
     ProjectedMaps,
     Regions,
-    cropped,
     roi_term,
     roi_weights,
 )

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from builders import LABEL_NAMES, small_specimen
 from monai.metrics import compute_dice
 from safetensors.torch import save_file
@@ -32,6 +33,7 @@ from roireg.geometry.poses import perturb
 from roireg.metrics.similarity import dice
 from roireg.segment.augment import AugmentSettings, augmentation, augmented, mirrored, mirrored_numbers
 from roireg.segment.batches import Fold, TrainingSettings, batches
+from roireg.segment.batches import LossSettings as UNetLoss
 from roireg.segment.evaluate import (
     DRR,
     XRAY,
@@ -48,7 +50,7 @@ from roireg.segment.model import Segmenter, load_segmenter, roi_numbers
 from roireg.segment.save import save_segmenter
 from roireg.segment.settings import checkpoint_beside, read_sources, training_settings
 from roireg.segment.train_medsam import train_medsam
-from roireg.segment.train_unet import MONAI_BLOCKS, train_unet
+from roireg.segment.train_unet import MONAI_BLOCKS, train_unet, unet_loss
 from roireg.segment.unet import TORCH_BLOCKS, Blocks, UNet, UNetSettings
 from roireg.training.drrs import SynthesisSettings, read_pool, synthesize, write_pool
 from roireg.training.loop import Checkpoint, Length, Recipe, seeded
@@ -1097,3 +1099,27 @@ def test_figures_show_what_was_segmented(unseen):
 
 def test_medsams_architecture_in_these_tests_is_the_small_one():
     assert ARCHITECTURES[TINY.variant].image_size_px <= 128
+
+
+@pytest.mark.parametrize(("squared", "weight"), [(False, 1.0), (True, 0.0), (True, 0.5)])
+def test_the_loss_of_the_unet_is_dice_with_or_without_squares_and_cross_entropy(squared, weight):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 8, 8, generator=generator)
+    numbers = torch.randint(0, 3, (2, 1, 8, 8), generator=generator)
+    shown = torch.nn.functional.one_hot(numbers[:, 0], 3).movedim(-1, 1).float()
+    found = logits.softmax(1)
+    power = 2 if squared else 1
+    sums = [(x**power).sum((2, 3)) for x in (shown, found)]
+    dice = 2 * (shown * found).sum((2, 3)) / (sums[0] + sums[1])
+    expected = 1 - dice.mean() + weight * torch.nn.functional.cross_entropy(logits, numbers[:, 0])
+    loss = unet_loss(UNetLoss(squared_dice=squared, cross_entropy=weight))
+    assert float(loss(logits, numbers.float())) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_the_config_says_which_loss():
+    config = yaml.safe_load((Path(__file__).parents[3] / "config.yaml").read_text())
+    entry = {**config["segment"]["unet"], "loss": {"squared_dice": True, "cross_entropy": 0.25}}
+    settings = training_settings(entry, config["recipes"]["sgd"], config["augmentation"])
+    assert settings.loss == UNetLoss(squared_dice=True, cross_entropy=0.25)
+    medsam = config["segment"]["medsam"]
+    assert training_settings(medsam, config["recipes"]["sgd"], config["augmentation"]).loss == UNetLoss()

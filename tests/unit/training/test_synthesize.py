@@ -8,17 +8,19 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from builders import BONE_HU, LABEL_NAMES, MU_BONE_PER_MM, MU_WATER_PER_MM, small_specimen
+from builders import BONE_HU, LABEL_NAMES, MU_WATER_PER_MM, phantom_ct, small_specimen
 from scipy.spatial.transform import Rotation
 
 import roireg.training.drrs
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
-from roireg.data.volume import Volume
+from roireg.data.volume import AttenuationSettings, Volume, diffdrr_attenuation
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes
+from roireg.encode.samples import rendered
 from roireg.errors import InputError
+from roireg.geometry.se3 import invert, transform_points
 from roireg.training.drrs import (
     Drr,
     SynthesisSettings,
@@ -50,6 +52,9 @@ CONFIG = {
     "min_roi_fraction": 0.1,
     "continued_fraction": 0.25,
     "continued_mm": 80.0,
+    "contrast_scales": "attenuation",
+    "contrast_per": "drr",
+    "rotation_center": "isocenter",
 }
 
 
@@ -308,7 +313,7 @@ def test_a_pool_comes_back(patient, xrays, tmp_path: Path):
 
 
 def test_settings_say_what_the_config_says():
-    settings = settings_from_config(CONFIG, MU_WATER_PER_MM, MU_BONE_PER_MM)
+    settings = settings_from_config(CONFIG, AttenuationSettings())
     assert settings.count == 7
     assert settings.rotation_sd_deg == (1, 2, 3)
     assert settings.translation_sd_mm == (4, 5, 6)
@@ -320,16 +325,18 @@ def test_settings_say_what_the_config_says():
 
 @pytest.mark.parametrize(("water", "bone"), [(0.0192, 0.0384), (0.025, 0.07)])
 def test_the_threshold_of_bone_is_the_attenuation_of_its_hu(water, bone):
-    threshold = settings_from_config(CONFIG, water, bone).bone_above_per_mm
+    threshold = settings_from_config(CONFIG, AttenuationSettings(water, bone)).bone_above_per_mm
     assert threshold == pytest.approx(water + 0.35 * (bone - water))
-    below_water = settings_from_config({**CONFIG, "bone_above_hu": -200}, water, bone).bone_above_per_mm
+    below_water = settings_from_config(
+        {**CONFIG, "bone_above_hu": -200}, AttenuationSettings(water, bone)
+    ).bone_above_per_mm
     assert below_water == pytest.approx(0.8 * water)
 
 
 def test_bone_is_what_lies_above_its_hu(patient):
     bone = patient.label_mask(LABEL_NAMES.values())
     for hu, expected in ((BONE_HU - 1, bone), (BONE_HU + 1, torch.zeros_like(bone))):
-        settings = settings_from_config({**CONFIG, "bone_above_hu": hu}, MU_WATER_PER_MM, MU_BONE_PER_MM)
+        settings = settings_from_config({**CONFIG, "bone_above_hu": hu}, AttenuationSettings())
         assert torch.equal(patient.volume.values > settings.bone_above_per_mm, expected)
 
 
@@ -340,3 +347,38 @@ def test_the_global_generators_decide_nothing(patient, xrays):
     np.random.seed(2)  # noqa: NPY002
     torch.manual_seed(2)
     assert same(first[0], drrs(patient, xrays, replace(SETTINGS, count=1))[0])
+
+
+# DiffPose's way
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.5, 10.0])
+def test_a_factor_on_hu_gives_the_image_of_diffdrrs_density_with_that_multiplier(specimen, factor):
+    hu = torch.from_numpy(phantom_ct("P01").hu)
+    made_with = AttenuationSettings(attenuation="diffdrr", bone_multiplier=2.5)
+    config = {**CONFIG, "contrast_scales": "hu", "min_roi_share": 0.0, "continued_share": 0.0}
+    settings = settings_from_config(config, made_with)
+    patient = replace(specimen, volume=specimen.volume.with_values(made_with.of(hu)))
+    camera = specimen.xrays[0].camera
+    drr = Synthesizer(patient, camera, ROIS, settings, None).draw(np.random.default_rng(1), factor)
+    expected = specimen.volume.with_values(diffdrr_attenuation(hu, factor))
+    assert drr.bone_contrast == factor
+    torch.testing.assert_close(drr.image, scaled(render(expected, camera, drr.pose[None]))[0], rtol=0, atol=2e-5)
+
+
+def test_poses_turn_about_the_corner_of_the_ct_where_they_are_told_to(specimen):
+    for center in ("isocenter", "ct_corner"):
+        settings = replace(SETTINGS, translation_sd_mm=NOTHING, rotation_center=center)
+        pose = drawn_pose(specimen, settings, np.random.default_rng(3))
+        for name, point in (("isocenter", specimen.isocenter_mm), ("ct_corner", specimen.volume.corner_mm)):
+            seen = [transform_points(invert(view), point[None]) for view in (pose, specimen.pa_pose)]
+            assert (float((seen[0] - seen[1]).norm()) < 1e-9) == (name == center)
+
+
+@pytest.mark.parametrize(("per", "count"), [("drr", 8), ("batch", 2)])
+def test_a_batch_has_one_contrast_or_one_for_each_drr(specimen, per, count):
+    camera = specimen.xrays[0].camera
+    synthesizer = Synthesizer(specimen, camera, ROIS, replace(SETTINGS, contrast_per=per), None)
+    found = torch.cat([rendered(synthesizer, np.random.default_rng(seed), 4).bone_contrasts for seed in (0, 1)])
+    assert len(found.unique()) == count
+    assert ((found >= 1) & (found <= 3)).all()

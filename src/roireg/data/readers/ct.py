@@ -11,6 +11,7 @@ import yaml
 from jaxtyping import UInt8
 from torch import Tensor
 
+from roireg.data.label_names import check_distinct
 from roireg.data.patient import BONE_HU, Patient, find_bone_points_mm, label_mask
 from roireg.data.readers.image import frame_of, read_image
 from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume, attenuation_from_hu, box_center_mm
@@ -135,6 +136,11 @@ def read_labels(path: str | Path, ct: sitk.Image, ct_path: str | Path) -> UInt8[
 
 
 def _names(path: str | Path | None, labels: UInt8[Tensor, "D H W"]) -> dict[int, str]:
+    """Name by id of the labels that are there.
+
+    Raises:
+        InputError: the file does not name labels, or gives two of them the same name.
+    """
     present = [label for label in torch.unique(labels).tolist() if label]
     if path is None:
         return {label: f"label {label}" for label in present}
@@ -142,7 +148,9 @@ def _names(path: str | Path | None, labels: UInt8[Tensor, "D H W"]) -> dict[int,
         named = {int(label): str(name) for label, name in yaml.safe_load(Path(path).read_text()).items()}
     except (OSError, yaml.YAMLError, AttributeError, ValueError):
         raise InputError(path, "it does not name labels", "Write lines such as '1: left hemipelvis'") from None
-    return {label: named.get(label, f"label {label}") for label in present}
+    names = {label: named.get(label, f"label {label}") for label in present}
+    check_distinct(names.values(), path, "Give each id a name of its own")
+    return names
 
 
 def _at_blocks(labels: np.ndarray, factors: tuple[int, int, int]) -> np.ndarray:

