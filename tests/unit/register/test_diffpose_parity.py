@@ -25,6 +25,7 @@ from roireg.seeds import generator
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEFAULT, PAPER = (yaml.safe_load((REPOSITORY / name).read_text()) for name in ("config.yaml", "config/deepfluoro.yaml"))
+ITERATIONS = 100
 UPRIGHT = torch.eye(3, dtype=torch.float64).numpy()
 
 
@@ -93,11 +94,7 @@ def test_with_diffdrrs_density_and_renderer_the_end_is_the_same_place(case):
     hu, specimen, start = case
     xray = specimen.xrays[0]
     module = diffdrr_module(hu, xray, "trilinear")
-    theirs = register(hu, xray, start, 150, diffdrr_render(module, xray, n_points=400))
-    ours = of_ours(specimen, start, 150)
-    print(
-        "end",
-        apart_mm(specimen, theirs.poses, ours)[[0, 5, 10, 20, 50, 100, 150]],
-        apart_mm(specimen, theirs.poses[-1], xray.pose),
-        apart_mm(specimen, ours[-1], xray.pose),
-    )
+    theirs = register(hu, xray, start, ITERATIONS, diffdrr_render(module, xray, n_points=200))
+    ours = of_ours(specimen, start, ITERATIONS)
+    found = {"apart": apart_mm(specimen, theirs.poses, ours), "error": apart_mm(specimen, ours, xray.pose)}
+    print({name: values[[0, 10, 30, 60, 100]].tolist() for name, values in found.items()})
