@@ -15,11 +15,11 @@ from diffdrr.drr import DRR
 from diffdrr.metrics import MultiscaleNormalizedCrossCorrelation2d
 from diffdrr.pose import RigidTransform, convert, se3_log_map
 from jaxtyping import Float
-from roireg.data.specimen import Xray
 from torch import Tensor
 from torchio import ScalarImage
 
 from roireg.data.volume import Volume
+from roireg.data.xray import Xray
 from roireg.geometry.conversions import RAS_FROM_LPS, to_diffdrr
 
 RATE_ROTATION_RAD, RATE_TRANSLATION_MM = 7.5e-3, 7.5
@@ -52,7 +52,7 @@ def diffdrr_module(hu: Volume, xray: Xray, renderer: str = "siddon") -> DRR:
     ras_from_voxel = torch.diag(hu.volume_from_voxel.new_tensor(RAS_FROM_LPS)) @ hu.volume_from_voxel
     image = ScalarImage(tensor=hu.values.permute(2, 1, 0)[None], affine=ras_from_voxel.numpy())
     subject = read(image, orientation=None, bone_attenuation_multiplier=BONE_MULTIPLIER, center_volume=False)
-    detector = asdict(to_diffdrr(xray.camera, xray.pose[None]))
+    detector = asdict(to_diffdrr(xray.camera, xray.true_pose[None]))
     del detector["pose"]
     # The lookup of the nearest voxel has no gradient; to say so halves the time.
     options = {"stop_gradients_through_grid_sample": True} if renderer == "siddon" else {}

@@ -18,30 +18,30 @@ import torch
 from common import RESULTS
 from diffpose import Render, diffdrr_module, diffdrr_render, register
 from jaxtyping import Float
-from roireg.data.specimen import Specimen, Xray
-from roireg.demo.views import ViewSettings, carm
 from torch import Tensor
 
 from roireg.data.deepfluoro import open_dataset, write_parameters, write_specimen
+from roireg.data.patient import Patient
 from roireg.data.prepare import PrepareSettings, prepare_specimen
 from roireg.data.results import Estimate
 from roireg.data.volume import Volume, attenuation_from_hu, diffdrr_attenuation
+from roireg.data.xray import Xray
 from roireg.demo.anatomy import load_anatomy
 from roireg.demo.continuation import extend
 from roireg.demo.dataset import PHOTONS, projections, specimen_ct
+from roireg.demo.exposures import ExposureSettings, carm
 from roireg.demo.landmarks import find_landmarks
 from roireg.demo.source import download
-from roireg.demo.specimens import FINE_SPACING_MM, INFERIOR_MM, SUPERIOR_MM, scan, warp_patient
-from roireg.demo.specimens import Specimen as DemoSpecimen
+from roireg.demo.specimens import FINE_SPACING_MM, INFERIOR_MM, SUPERIOR_MM, SimulatedPatient, scan, warp_patient
 from roireg.demo.warp import identity_warp
 from roireg.drr import render
 from roireg.metrics.pose_errors import projection_distances_mm
 from roireg.metrics.similarity import EPS
-from roireg.register.adam import AdamSettings
 from roireg.register.charts import PERTURBATION, POSE_LOGARITHM
-from roireg.register.initial import EncoderSettings, PerturbationSettings, perturbed_start
-from roireg.register.run import MethodSettings, register_specimen
-from roireg.register.weights import WeightSettings
+from roireg.register.initial import perturbed_start
+from roireg.register.method import MethodSettings
+from roireg.register.run import register_specimen
+from roireg.register.settings import AdamSettings, EncoderStartSettings, PerturbationSettings, WeightSettings
 from roireg.seeds import generator
 
 SEED = 0
@@ -49,14 +49,12 @@ XRAYS, ITERATIONS, SIZE_PX = 5, 250, 64
 DETECTOR_PX, PIXEL_MM, SOURCE_TO_DETECTOR_MM, CROP_PX = 768, 0.388, 1020.0, 25
 # Enough for every ray of every view.
 BELOW_LANDMARKS_MM, ABOVE_MM = 90.0, 120.0
-START = PerturbationSettings(3.0, 10.0)
+START = PerturbationSettings(rotation_sd_deg=3.0, translation_sd_mm=10.0)
 TRILINEAR_POINTS = 250
 MU_WATER_PER_MM, MU_BONE_PER_MM, BONE_MULTIPLIER = 0.0192, 0.0384, 2.5
 # DiffDRR's 1e-5 on images divided by 0.1494, as one on images in [0, 1].
 LITERAL_EPSILON = 1e-5 * 0.1494**2
-LITERAL = AdamSettings(
-    ITERATIONS, 7.5e-3, 7.5, 25, 0.9, None, 0.0, parameters=POSE_LOGARITHM, ncc_epsilon=LITERAL_EPSILON
-)
+LITERAL = AdamSettings(iterations=ITERATIONS, patience=None, parameters=POSE_LOGARITHM, ncc_epsilon=LITERAL_EPSILON)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,16 +63,17 @@ class Study:
 
     Attributes:
         hu: the CT.
-        specimen: with X-rays; its volume is DiffDRR's density with bone times 2.5, as in config/deepfluoro.yaml.
+        patient, xrays: the specimen; its volume is DiffDRR's density with bone times 2.5, as in config/deepfluoro.yaml.
         starts: initial poses, one for each X-ray.
     """
 
     hu: Volume
-    specimen: Specimen
+    patient: Patient
+    xrays: tuple[Xray, ...]
     starts: Float[Tensor, "N 4 4"]
 
 
-def covering_specimen(folder: Path) -> DemoSpecimen:
+def covering_specimen(folder: Path) -> SimulatedPatient:
     """The demo's CT itself, scanned well beyond the pelvis at both ends."""
     files = folder / "ct.nii.gz", folder / "labels.nii.gz"
     if not all(file.is_file() for file in files):
@@ -86,7 +85,7 @@ def covering_specimen(folder: Path) -> DemoSpecimen:
     truth = warp_patient(continued, warp, 1.0, FINE_SPACING_MM)
     bottom_mm = min(position[2] for position in landmarks.values()) - BELOW_LANDMARKS_MM
     ct = scan(truth, bottom_mm, source.upper_corner_mm[2] + ABOVE_MM, generator(SEED, "parity"))
-    return DemoSpecimen("demo-01", truth, ct, landmarks, warp)
+    return SimulatedPatient("demo-01", truth, ct, landmarks, warp)
 
 
 def study(folder: Path, xrays: int, size_px: int) -> Study:
@@ -97,7 +96,7 @@ def study(folder: Path, xrays: int, size_px: int) -> Study:
         parameters = carm(DETECTOR_PX, DETECTOR_PX, PIXEL_MM, SOURCE_TO_DETECTOR_MM)
         with h5py.File(path.with_suffix(".part"), "w") as file:
             write_parameters(file, parameters)
-            exposures = projections(demo, parameters, xrays, SEED, PHOTONS, ViewSettings())
+            exposures = projections(demo, parameters, xrays, SEED, PHOTONS, ExposureSettings())
             write_specimen(file, demo.name, specimen_ct(demo), exposures)
         path.with_suffix(".part").rename(path)
     settings = PrepareSettings(
@@ -110,21 +109,19 @@ def study(folder: Path, xrays: int, size_px: int) -> Study:
         mu_bone_per_mm=MU_BONE_PER_MM,
     )
     with open_dataset(path) as file:
-        specimen = prepare_specimen(file, "demo-01", settings)
+        patient, prepared = prepare_specimen(file, "demo-01", settings)
         hu = torch.from_numpy(file["demo-01/vol/pixels"][()]).float()
-    ct = Volume(hu, specimen.volume.volume_from_voxel)
+    ct = Volume(hu, patient.volume.volume_from_voxel)
     literal = Volume(diffdrr_attenuation(hu, BONE_MULTIPLIER, MU_WATER_PER_MM), ct.volume_from_voxel)
-    starts = [
-        perturbed_start(specimen, xray, START, generator(SEED, "parity start", xray.name)) for xray in specimen.xrays
-    ]
-    return Study(ct, replace(specimen, volume=literal), torch.stack(starts))
+    starts = [perturbed_start(patient, xray, START, generator(SEED, "parity start", xray.name)) for xray in prepared]
+    return Study(ct, replace(patient, volume=literal), prepared, torch.stack(starts))
 
 
 def theirs(
     case: Study, iterations: int, renderer: Callable[[Study, Xray], Render]
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Names of X-rays, poses of all iterations, and similarity at each, of DiffPose's recipe with a renderer."""
-    for xray, start in zip(case.specimen.xrays, case.starts, strict=True):
+    for xray, start in zip(case.xrays, case.starts, strict=True):
         path = register(case.hu, xray, start, iterations, renderer(case, xray))
         yield xray.name, path.poses, path.similarity
 
@@ -141,34 +138,36 @@ def trilinear(case: Study, xray: Xray) -> Render:
 
 def own(case: Study, xray: Xray) -> Render:
     """Ours, of the same density on DiffDRR's scale."""
-    volume = case.specimen.volume
+    volume = case.patient.volume
     density = volume.with_values(volume.values / volume.values.max())
     return lambda pose: render(density, xray.camera, pose)[:, None]
 
 
 def ours(case: Study, search: AdamSettings, volume: Volume) -> Iterator[tuple[str, Tensor, Tensor]]:
     """The same of `roireg.register.run`, from the same starts."""
-    given = {xray.name: Estimate(start, 0.0) for xray, start in zip(case.specimen.xrays, case.starts, strict=True)}
+    given = {xray.name: Estimate(start, 0.0) for xray, start in zip(case.xrays, case.starts, strict=True)}
     method = MethodSettings(
         name="parity",
         init="perturbed",
         similarity="mncc",
         roi="none",
         optimizer="adam",
-        start=EncoderSettings("given", given),
-        weights=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
+        weights="none",
+        start=EncoderStartSettings(encoder="given"),
         search=search,
         regions=None,
+        pixels=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
         step_mm=None,
+        estimates=given,
     )
-    for result in register_specimen(replace(case.specimen, volume=volume), method, SEED):
+    for result in register_specimen(replace(case.patient, volume=volume), case.xrays, method, SEED):
         yield result.row["projection"], result.trace.poses, 1 - result.trace.objective
 
 
 def rows(case: Study, iterations: int) -> Iterator[tuple[str, str, Iterator[tuple[str, Tensor, Tensor]]]]:
     """Variants: name, the one from which it differs in one thing, and what became of each X-ray."""
     literal = replace(LITERAL, iterations=iterations)
-    density = case.specimen.volume
+    density = case.patient.volume
     two_slopes = density.with_values(attenuation_from_hu(case.hu.values, MU_WATER_PER_MM, MU_BONE_PER_MM))
     yield "DiffPose", "", theirs(case, iterations, siddon)
     yield "its recipe, our renderer", "DiffPose", theirs(case, iterations, own)
@@ -186,14 +185,14 @@ def rows(case: Study, iterations: int) -> Iterator[tuple[str, str, Iterator[tupl
 def compare(case: Study, iterations: int) -> Iterator[dict]:
     """For each variant and X-ray: errors (mpd, mm) and distances (mpd, mm) of end poses from two other variants'."""
     ends: dict[tuple[str, str], dict[str, Tensor]] = {}
-    views = {xray.name: xray for xray in case.specimen.xrays}
+    views = {xray.name: xray for xray in case.xrays}
     starts = dict(zip(views, case.starts, strict=True))
-    landmarks_mm = case.specimen.landmarks_mm
+    landmarks_mm = case.patient.landmarks_mm
     for variant, before, found in rows(case, iterations):
         clock = time.perf_counter()
         for name, poses, values in found:
             seconds, clock = time.perf_counter() - clock, time.perf_counter()
-            camera, truth = views[name].camera, views[name].pose
+            camera, truth = views[name].camera, views[name].true_pose
             end = {"last": poses[-1], "best": poses[int(values.argmax())]}
             ends[variant, name] = end
             row = {"variant": variant, "from": before, "xray": name, "seconds": seconds}
@@ -222,8 +221,8 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     case = study(folder, options.xrays, options.size_px)
     numbers = range(options.xrays) if options.only is None else options.only
-    chosen = replace(case.specimen, xrays=tuple(case.specimen.xrays[number] for number in numbers))
-    case = replace(case, specimen=chosen, starts=case.starts[list(numbers)])
+    chosen = tuple(case.xrays[number] for number in numbers)
+    case = replace(case, xrays=chosen, starts=case.starts[list(numbers)])
     records = []
     name = "_".join(["diffpose_parity", *map(str, options.only or [])])
     with (RESULTS / f"{name}.jsonl").open("w") as file:

@@ -992,38 +992,40 @@ def test_a_stored_network_without_the_newer_settings_is_as_it_was():
     assert network_settings(entry) == RESNET
 
 
-def data_of(specimen: Specimen, pool: DrrPool, synthesis: SynthesisSettings = SYNTHESIS, **changes) -> Material:
+def data_of(
+    patient: Patient, xray: Xray, pool: DrrPool, synthesis: SynthesisSettings = SYNTHESIS, **changes
+) -> Material:
     entry = copy.deepcopy(FULL | {key: changes[key] for key in changes if key in ENTRY})
     entry["loss"] |= {key: changes[key] for key in changes if key not in ENTRY}
-    return material(specimen, entry, synthesis, list(ROIS), pool, unet_segmenter(), None, RUN, CPU)
+    return material(patient, xray, entry, synthesis, list(ROIS), pool, unet_segmenter(), None, RUN, CPU)
 
 
-def test_a_unit_of_output_is_a_rad_and_a_mm_where_the_config_says_so(specimen, pool):
-    assert data_of(specimen, pool, output_unit="rad_and_mm").frame.twist_unit.tolist() == [1.0] * 6
+def test_a_unit_of_output_is_a_rad_and_a_mm_where_the_config_says_so(patient, xrays, pool):
+    assert data_of(patient, xrays[0], pool, output_unit="rad_and_mm").frame.twist_unit.tolist() == [1.0] * 6
 
 
-def test_the_encoder_turns_about_the_point_about_which_poses_were_drawn(specimen, pool):
-    frame = data_of(specimen, pool, replace(SYNTHESIS, rotation_center="ct_corner")).frame
-    assert torch.equal(frame.isocenter_mm, specimen.volume.corner_mm)
+def test_the_encoder_turns_about_the_point_about_which_poses_were_drawn(patient, xrays, pool):
+    frame = data_of(patient, xrays[0], pool, replace(SYNTHESIS, rotation_center="ct_corner")).frame
+    assert torch.equal(frame.isocenter_mm, patient.volume.corner_mm)
 
 
-def test_the_compared_drrs_end_where_the_ct_ends_if_they_are_told_to(specimen, pool):
-    inner = specimen.volume.values[8:-8]
-    cut = replace(specimen, volume=Volume(inner, specimen.volume.volume_from_voxel), labels=specimen.labels[8:-8])
+def test_the_compared_drrs_end_where_the_ct_ends_if_they_are_told_to(patient, xrays, pool):
+    inner = patient.volume.values[8:-8]
+    cut = replace(patient, volume=Volume(inner, patient.volume.volume_from_voxel), labels=patient.labels[8:-8])
     synthesis = replace(SYNTHESIS, continued_mm=60.0)
     slices = {
-        continued: len(data_of(cut, pool, synthesis, continued=continued).images.volume.values)
+        continued: len(data_of(cut, xrays[0], pool, synthesis, continued=continued).images.volume.values)
         for continued in (True, False)
     }
     assert slices[False] == len(inner)
     assert slices[True] > len(inner) + 10
 
 
-def test_both_compared_drrs_have_the_contrast_that_was_drawn(specimen, pool):
-    data = data_of(specimen, pool, bone_contrast="drawn")
-    bone, gain = SYNTHESIS.bone_of(specimen.volume), float(data.gain(torch.tensor(3.0)))
+def test_both_compared_drrs_have_the_contrast_that_was_drawn(patient, xrays, pool):
+    data = data_of(patient, xrays[0], pool, bone_contrast="drawn")
+    bone, gain = SYNTHESIS.bone_of(patient.volume), float(data.gain(torch.tensor(3.0)))
     assert gain == 2
-    stronger = specimen.volume.with_values(specimen.volume.values + gain * bone.values)
+    stronger = patient.volume.with_values(patient.volume.values + gain * bone.values)
     by_hand = replace(data.images, volume=stronger, bone=None)
     truth, estimate = pool.poses[:2].double(), pool.poses[2:4].double()
     loss = LossSettings(**FULL["loss"])
@@ -1034,11 +1036,11 @@ def test_both_compared_drrs_have_the_contrast_that_was_drawn(specimen, pool):
     for name in ("similarity", "dice"):
         assert float(found[name]) == pytest.approx(float(expected[name]), abs=1e-4)
     assert abs(float(found["similarity"]) - float(plain["similarity"])) > 1e-3
-    assert data_of(specimen, pool).images.bone is None
+    assert data_of(patient, xrays[0], pool).images.bone is None
 
 
-def test_the_contrast_of_a_batch_reaches_the_compared_drrs(tmp_path: Path, specimen, pool):
-    data, seen = data_of(specimen, pool, bone_contrast="drawn"), []
+def test_the_contrast_of_a_batch_reaches_the_compared_drrs(tmp_path: Path, patient, xrays, pool):
+    data, seen = data_of(patient, xrays[0], pool, bone_contrast="drawn"), []
 
     def compare(truth: Tensor, estimate: Tensor, loss: LossSettings, gains: Tensor) -> dict[str, Tensor]:
         seen.append(gains)

