@@ -109,7 +109,9 @@ def cases(folder: Path) -> Iterator[Case]:
             for exposure in (first, second):
                 stored = expose(bodies, exposure, camera, instruments, PHOTONS, rng)
                 part = slice(CROP_PX, 768 - CROP_PX)
-                image, small = preprocess("demo", *cut_out(stored, part, part, camera), RAW_INTENSITY, SIZE_PX)
+                image, small = preprocess(
+                    "demo", *cut_out(stored, part, part, camera), RAW_INTENSITY, (SIZE_PX, SIZE_PX)
+                )
                 rig = expected @ invert(first.pose) @ exposure.pose
                 xrays.append(Xray(f"{index:03d}", image, small, rig, camera, true_pose=exposure.pose))
             yield Case(f"{specimen.name}/{index:03d}", patient, landmarks, tuple(xrays))

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 # Unknown keys, NaN and infinity are refused.
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True)
+# Dataclasses find the strings below their fields only while the class statement runs, so they are built there.
+STRICT_DATACLASS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Refused(ValueError):

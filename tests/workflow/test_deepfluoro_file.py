@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 from deepfluoro_file import SPECIMENS, XRAYS, write_deepfluoro_file
-from roireg.data.specimen import read_specimen
+
+from roireg.data.records import read_specimen
 
 OTHER_ORDER = [*reversed(SPECIMENS)]
 # The smoke run's sizes, the paper's shift, and few methods.
@@ -45,9 +46,9 @@ def test_the_real_layout_goes_from_end_to_end(run):
     # The CT covers the view, and the shift is right: Gauss-Newton finds the truth.
     rows = pd.concat(pd.read_csv(out / f"registrations/perturbed+gn/{name}.csv") for name in SPECIMENS)
     assert rows["mpd_mm"].median() < 0.3 * rows["init_mpd_mm"].median()
-    specimen = read_specimen(out / f"specimens/{SPECIMENS[0]}.h5")
-    assert specimen.label_names[7] == "lower-sacrum"
-    assert len(specimen.xrays) == XRAYS
+    patient, xrays = read_specimen(out / f"specimens/{SPECIMENS[0]}.h5")
+    assert patient.label_names[7] == "lower-sacrum"
+    assert len(xrays) == XRAYS
     page = (out / "check/check.md").read_text()
     assert "prepare.ct_shift_voxels is 0.5, rightly" in page
     assert "**wrong**" not in page

@@ -264,7 +264,8 @@ def _stored_view(file: h5py.File, specimen: str, name: str, parameters: deepfluo
     crop = round(CROP_FRACTION * min(parameters.rows, parameters.columns))
     where = f"{file.filename}:{specimen}/projections/{name}/image/pixels"
     inside = (slice(crop, parameters.rows - crop), slice(crop, parameters.columns - crop))
-    image = preprocess_pixels(where, projection.intensity[inside], RAW_INTENSITY, IMAGE_PX)
+    size = (min(IMAGE_PX, parameters.rows, parameters.columns),) * 2
+    image = preprocess_pixels(where, projection.intensity[inside], RAW_INTENSITY, size)
     found = projection.segmentation
     segmentation = None if found is None else preprocess_labels(found[inside], *image.shape)
     return StoredView(name, parameters, projection.poses, projection.landmarks_px, image, segmentation, crop)

@@ -73,7 +73,8 @@ def prepare_xray(
         labels = None if labels is None else labels[::-1, ::-1]
     rows, columns = (slice(settings.crop_px, n - settings.crop_px) for n in (camera.height, camera.width))
     part, window = cut_out(intensity, rows, columns, camera)
-    image, small = preprocess(f"{where}/image/pixels", part, window, RAW_INTENSITY, settings.image_size_px)
+    size = (settings.image_size_px, settings.image_size_px)
+    image, small = preprocess(f"{where}/image/pixels", part, window, RAW_INTENSITY, size)
     source_mm = settings.source_to_isocenter * camera.source_to_detector_mm
     return Xray(
         name=projection.name,

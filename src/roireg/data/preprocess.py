@@ -37,26 +37,31 @@ RAW_INTENSITY = GreyScale(bone_bright=False, linear=True)
 
 
 def preprocess(
-    where: object, stored: Shaped[np.ndarray, "R C"], camera: Camera, grey_scale: GreyScale, size_px: int
+    where: object, stored: Shaped[np.ndarray, "R C"], camera: Camera, grey_scale: GreyScale, size: tuple[int, int]
 ) -> tuple[Float[Tensor, "H W"], Camera]:
     """The image that is registered, and its camera; see `preprocess_pixels`. `camera` is that of `stored`."""
-    image = preprocess_pixels(where, stored, grey_scale, size_px)
-    return image, camera.resized(*image.shape)
+    return preprocess_pixels(where, stored, grey_scale, size), camera.resized(*size)
+
+
+def size_within(shape: tuple[int, int], longer_side_px: int) -> tuple[int, int]:
+    """Height and width in the ratio of `shape`, the longer side at most `longer_side_px` and no longer than it is."""
+    scale = min(longer_side_px / max(shape), 1.0)
+    return max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1)
 
 
 def preprocess_pixels(
-    where: object, stored: Shaped[np.ndarray, "R C"], grey_scale: GreyScale, size_px: int
+    where: object, stored: Shaped[np.ndarray, "R C"], grey_scale: GreyScale, size: tuple[int, int]
 ) -> Float[Tensor, "H W"]:
     r"""The image that is registered.
 
-    Gaussian blur of sigma 1 px, attenuation $\ln I_0 - \ln I$ (DiffPose's order), area resampling to at most `size_px`
-    pixels on the longer side, minimum and maximum scaled to 0 and 1. $I_0$, the largest value, drops out.
+    Gaussian blur of sigma 1 px, attenuation $\ln I_0 - \ln I$ (DiffPose's order), area resampling, minimum
+    and maximum scaled to 0 and 1. $I_0$, the largest value, drops out.
 
     Args:
         where: of the file, for errors.
         stored: grey values, cropped and upright; intensities that are not positive count as the smallest positive one.
         grey_scale: what the values mean.
-        size_px: longer side of the result; smaller images keep their size.
+        size: height and width of the result.
 
     Raises:
         InputError: the image shows nothing, or is too small.
@@ -68,8 +73,6 @@ def preprocess_pixels(
     if not np.isfinite(values).all() or values.min() == values.max():
         raise InputError(where, "the image is blank within the crop", "Give another X-ray, or crop less")
     attenuation = _attenuation(values, grey_scale)
-    scale = min(size_px / max(stored.shape), 1.0)
-    size = tuple(max(round(n * scale), 1) for n in stored.shape)
     small = interpolate(torch.from_numpy(attenuation)[None, None], size=size, mode="bilinear", antialias=True)[0, 0]
     if not bool(small.max() > small.min()):
         raise InputError(where, "the image is blank within the crop", "Give another X-ray, or crop less")

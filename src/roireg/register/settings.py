@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
 
-from roireg.settings import STRICT, Count, Names, NccEpsilon, NotNegative, Positive, Probability, Refused
+from roireg.settings import STRICT_DATACLASS, Count, Names, NccEpsilon, NotNegative, Positive, Probability, Refused
 
 # What no segmenter finds: the CT's labels, projected.
 PROJECTED = "projected"
@@ -17,7 +17,7 @@ LengthSd = Annotated[float, Ge(0), Le(1000)]
 Window = Annotated[float, Gt(0), Le(100)]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class AdamSettings:
     """Adam on the twist about the isocentre; its objective is one minus the similarity, plus the ROI term.
 
@@ -71,7 +71,7 @@ class AdamSettings:
     """
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class GaussNewtonSettings:
     """Gauss-Newton (Levenberg-Marquardt) on one minus the NCC of locally normalised images, coarse to fine."""
 
@@ -102,7 +102,7 @@ class GaussNewtonSettings:
         return windows
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class PaSettings:
     """The posterior-anterior pose `T_PA`; this start has no settings."""
 
@@ -110,7 +110,7 @@ class PaSettings:
     """The posterior-anterior pose T_PA itself."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class PerturbationSettings:
     """The true pose, perturbed by normal deviates about the isocentre: a probe of the capture range, not a method."""
 
@@ -122,7 +122,7 @@ class PerturbationSettings:
     """Standard deviation of the translation along each axis."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class MultiStartSettings:
     """The best of many random poses about `T_PA`, scored at low resolution and refined: a start without a network."""
 
@@ -144,7 +144,7 @@ class MultiStartSettings:
     """Standard deviation of the Gaussian window in which images are normalised."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class SearchSettings:
     """Rounds of random poses about the stated position, each wider than the last, until the images agree.
 
@@ -155,7 +155,7 @@ class SearchSettings:
     """Rounds of random poses, each wider than the last, until the images agree; without a network."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class EncoderStartSettings:
     """The pose that a trained encoder estimates from the X-ray.
 
@@ -168,7 +168,7 @@ class EncoderStartSettings:
     """A name of `encoders`."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class DiceSettings:
     """`weight` times one minus the Dice of the ROIs in X-ray and DRR is added to the objective.
 
@@ -202,7 +202,7 @@ class DiceSettings:
     """Height and width of projected silhouettes; no larger than the X-ray."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class MaskSettings:
     """Pixels outside the ROIs of the X-ray count less in the similarity."""
 
@@ -219,7 +219,7 @@ class MaskSettings:
     """Weight of the pixels outside these ROIs; inside it is 1."""
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=STRICT_DATACLASS)
 class WeightSettings:
     """Which pixels count in the similarity. Rays that the rigid CT cannot explain can be left out."""
 

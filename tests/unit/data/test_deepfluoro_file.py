@@ -124,8 +124,8 @@ def registered_mm(path, shift: float) -> np.ndarray:
         step_mm=None,
     )
     with open_dataset(path) as file:
-        specimen = prepare_specimen(file, SPECIMENS[0], settings)
-    return np.array([one.row["mpd_mm"] for one in register_specimen(specimen, method, 0)])
+        patient, xrays = prepare_specimen(file, SPECIMENS[0], settings)
+    return np.array([one.row["mpd_mm"] for one in register_specimen(patient, xrays, method, 0)])
 
 
 def test_registration_at_plus_half_a_voxel_finds_the_stored_poses_and_at_none_or_minus_half_does_not(path):

@@ -49,9 +49,9 @@ def test_a_file_with_hyphens_serves_a_config_without(tmp_path):
     with open_dataset(path) as file:
         ct = read_ct(file, "x")
         settings = prepare_settings(crop_px=0, isocenter=("left hemipelvis", "right hemipelvis"))
-        specimen = prepare_specimen(file, "x", settings)
+        patient, _ = prepare_specimen(file, "x", settings)
     assert ct.label_names == {3: "left-hemipelvis", 7: "Right_Hemipelvis", 12: "upper  sacrum"}
-    mask = specimen.label_mask(["Left hemipelvis", "upper_sacrum"])
+    mask = patient.label_mask(["Left hemipelvis", "upper_sacrum"])
     assert torch.equal(mask, torch.from_numpy(np.isin(ct.labels, [3, 12])))
 
 

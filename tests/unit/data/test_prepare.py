@@ -191,7 +191,7 @@ def smooth_intensity(rows: int = 90, columns: int = 70) -> np.ndarray:
 def preprocessed(intensity: np.ndarray, crop_px: int, size_px: int) -> torch.Tensor:
     rows, columns = (slice(crop_px, n - crop_px) for n in intensity.shape)
     camera = carm(*intensity.shape).camera()
-    return preprocess("test", *cut_out(intensity, rows, columns, camera), RAW_INTENSITY, size_px)[0]
+    return preprocess("test", *cut_out(intensity, rows, columns, camera), RAW_INTENSITY, (size_px, size_px))[0]
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32, np.float64])

@@ -63,6 +63,7 @@ from roireg.register.settings import PaSettings
 from roireg.segment.model import Segmenter, roi_numbers
 from roireg.segment.unet import UNet, UNetSettings
 from roireg.training.drrs import DrrPool, SynthesisSettings, Synthesizer, synthesize
+from roireg.training.drrs import pool_of as pooled
 from roireg.training.loop import Checkpoint, EpochRecord, Recipe
 
 CPU = torch.device("cpu")
@@ -118,7 +119,7 @@ def xrays(specimen) -> tuple[Xray, ...]:
 
 def pool_of(patient: Patient, xrays: Sequence[Xray], synthesis: SynthesisSettings) -> DrrPool:
     drrs = list(synthesize(patient, xrays[0].camera, expected_pose(patient, xrays[0]), ROIS, synthesis, None, 0))
-    return DrrPool(*(torch.stack([getattr(drr, name) for drr in drrs]) for name in ("image", "rois", "pose")))
+    return pooled(drrs)
 
 
 @pytest.fixture(scope="module")

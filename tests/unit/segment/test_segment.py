@@ -841,7 +841,7 @@ def test_gradients_flow_through_a_loaded_segmenter(tmp_path: Path):
     assert image.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("rois", [("b", "a"), ("a",), ("a", "b", "c"), ("a", "B")], ids=str)
+@pytest.mark.parametrize("rois", [("b", "a"), ("a",), ("a", "b", "c"), ("a", "c")], ids=str)
 def test_a_segmenter_of_other_rois_is_refused(tmp_path: Path, rois):
     path = saved(tmp_path / "model.safetensors", unet())
     assert "a, b" in explained(path, rois)

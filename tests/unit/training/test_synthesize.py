@@ -103,7 +103,7 @@ def moves(
     pa = xrays[0].true_pose
     settings = replace(SETTINGS, rotation_sd_deg=rotation_sd_deg, translation_sd_mm=translation_sd_mm)
     rng = np.random.default_rng(0)
-    drawn = torch.stack([drawn_pose(pa, patient.center_mm, settings, rng) for _ in range(count)])
+    drawn = torch.stack([drawn_pose(patient, pa, settings, rng) for _ in range(count)])
     relative = (torch.linalg.inv(pa) @ drawn).numpy()
     center = (torch.linalg.inv(pa)[:3] @ torch.cat([patient.center_mm, torch.ones(1)])).numpy()
     shifts = relative[:, :3, :3] @ center + relative[:, :3, 3] - center
@@ -138,7 +138,7 @@ def test_a_spread_on_one_axis_moves_along_or_turns_about_it_alone(patient, xrays
 def test_no_spread_is_the_pa_view(patient, xrays):
     settings = replace(SETTINGS, rotation_sd_deg=NOTHING, translation_sd_mm=NOTHING)
     pa = expected_pose(patient, xrays[0])
-    pose = drawn_pose(pa, patient.center_mm, settings, np.random.default_rng(0))
+    pose = drawn_pose(patient, pa, settings, np.random.default_rng(0))
     torch.testing.assert_close(pose, pa, rtol=0, atol=1e-9)
 
 
@@ -202,7 +202,7 @@ def test_contrasts_are_drawn_from_their_range(patient, xrays):
 
 
 def test_in_the_share_that_is_asked_for_tissue_goes_on_beyond_the_ends_of_the_ct(truncated, xrays):
-    view = truncated.xrays[0].camera
+    view = xrays[0].camera
     # The grid and, before and after it, ten more slices of 6 mm; the same places in space.
     values, frame = truncated.volume.values, truncated.volume.volume_from_voxel.clone()
     frame[:3, 3] -= 10 * frame[:3, 2]
@@ -220,7 +220,7 @@ def test_in_the_share_that_is_asked_for_tissue_goes_on_beyond_the_ends_of_the_ct
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_all_or_no_drrs_are_continued(truncated, xrays, share):
-    view = truncated.xrays[0].camera
+    view = xrays[0].camera
     body = truncated.volume.continued(57.0) if share else truncated.volume
     for drr in drrs(truncated, xrays, replace(SETTINGS, bone_contrast=(1.0, 1.0), continued_fraction=share)):
         torch.testing.assert_close(drr.image, scaled(render(body, view, drr.pose[None]))[0], rtol=0, atol=1e-5)
@@ -234,7 +234,7 @@ def test_bone_beyond_the_ends_of_the_ct_has_the_same_contrast(truncated, xrays):
     assert bone[-1].any()
     denser = longer.with_values(torch.where(bone, 3 * longer.values, longer.values))
     for drr in drrs(truncated, xrays, settings):
-        expected = scaled(render(denser, truncated.xrays[0].camera, drr.pose[None]))[0]
+        expected = scaled(render(denser, xrays[0].camera, drr.pose[None]))[0]
         torch.testing.assert_close(drr.image, expected, rtol=0, atol=1e-3)
 
 

@@ -143,7 +143,8 @@ DRAWN = {"figure1", "figure4", "figure5", "segmentations", "errors", "capture_ra
 USERS = {
     "simulation/xray_formation": {"make_demo_dataset"},
     "data/deepfluoro_archive": {"download_deepfluoro"},
-    "data/prepare": {"prepare_specimen", "check_dataset"},
+    "data/prepare": {"prepare_specimen"},
+    "data/preprocess": {"prepare_specimen", "check_dataset"},
     "metrics/similarity": {"train_encoder", "register", "estimate", "check_dataset"},
     "metrics/statistics": {*ALL_TABLES, "errors", "capture_range"},
     "encode/losses": {"train_encoder", "estimate"},

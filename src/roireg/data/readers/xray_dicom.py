@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from torch import Tensor
 
-from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess
+from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess, size_within
 from roireg.data.xray import DIRECTIONS, Fact, Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
@@ -83,7 +83,8 @@ def read_dicom_xray(path: str | Path, frame: int = 0, crop_px: int = 0, size_px:
     rows, columns = (slice(one.start + crop_px, one.stop - crop_px) for one in (rows, columns))
     if rows.stop - rows.start < 2 or columns.stop - columns.start < 2:
         raise InputError(path, "the crop leaves nothing of the image", "Crop less")
-    image, small = preprocess(path, *cut_out(stored, rows, columns, camera), grey_scale, size_px)
+    part, window = cut_out(stored, rows, columns, camera)
+    image, small = preprocess(path, part, window, grey_scale, size_within(part.shape, size_px))
     facts, warnings = tuple(tags.facts), tuple(tags.warnings)
     return Xray(Path(path).name, image, small, rig_from_camera, camera, facts=facts, warnings=warnings)
 

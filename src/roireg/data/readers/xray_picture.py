@@ -12,7 +12,7 @@ from jsonschema.exceptions import best_match
 from PIL import Image, UnidentifiedImageError
 from pydicom.misc import is_dicom
 
-from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess
+from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess, size_within
 from roireg.data.readers.xray_dicom import dicom_pixels
 from roireg.data.xray import Fact, Xray
 from roireg.errors import InputError
@@ -109,7 +109,8 @@ def read_picture_xray(
         raise InputError(path, "the crop leaves nothing of the image", "Crop less")
     rows, columns = slice(crop_px, height - crop_px), slice(crop_px, width - crop_px)
     grey_scale = GreyScale(entries["bone"] == "bright", entries["intensity"] == "linear")
-    image, small = preprocess(path, *cut_out(stored, rows, columns, full), grey_scale, size_px)
+    part, window = cut_out(stored, rows, columns, full)
+    image, small = preprocess(path, part, window, grey_scale, size_within(part.shape, size_px))
     rig_from_camera, warnings = _position(entries)
     facts = tuple(Fact(key.replace("_", " "), str(value), Path(camera).name) for key, value in entries.items())
     return Xray(Path(path).name, image, small, rig_from_camera, full, facts=facts, warnings=warnings)
