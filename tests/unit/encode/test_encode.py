@@ -998,7 +998,8 @@ def data_of(
 ) -> Material:
     entry = copy.deepcopy(FULL | {key: changes[key] for key in changes if key in ENTRY})
     entry["loss"] |= {key: changes[key] for key in changes if key not in ENTRY}
-    return material(patient, xray, entry, synthesis, list(ROIS), pool, unet_segmenter(), None, RUN, CPU)
+    segmenter = Segmenter(ROIS, unet_segmenter().network.float())
+    return material(patient, xray, entry, synthesis, list(ROIS), pool, segmenter, None, RUN, CPU)
 
 
 def test_a_unit_of_output_is_a_rad_and_a_mm_where_the_config_says_so(patient, xrays, pool):

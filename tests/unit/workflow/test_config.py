@@ -418,6 +418,20 @@ def test_none_is_no_name_of_a_roi_term():
     assert error.where == "config: roi_terms.none"
 
 
+@pytest.mark.parametrize("views", [0, -1, 1.5, "two"])
+def test_views_are_counted(views):
+    assert refused(changed("methods/ours+gn/views", views)).where == "config: methods.ours+gn.views"
+
+
+def test_adam_has_one_view():
+    with pytest.raises(InputError) as raised:
+        check_references(validated(changed("methods/ours/views", 2)))
+    assert raised.value.where == "config: methods.ours.views"
+    assert "adam registers each X-ray alone" in raised.value.what
+    assert "gauss_newton" in raised.value.remedy
+    check_references(validated(changed("methods/ours+gn/views", 2)))
+
+
 def test_gauss_newton_takes_a_mask_and_no_dice_term():
     error = refused(changed("methods/ours+gn/roi", "unet"))
     assert error.where == "config: methods.ours+gn.roi"

@@ -8,6 +8,7 @@ import yaml
 from builders import write_small_dataset
 
 from roireg.errors import InputError
+from roireg.register.method import MethodSettings, method_from_config
 from roireg.workflow import plan
 from roireg.workflow.comparisons import comparison_methods, comparison_starts
 from roireg.workflow.config import merged, validated
@@ -37,6 +38,27 @@ def test_a_methods_results_depend_on_what_it_names():
     assert settings["initial_pose"] == {"type": "encoder", "encoder": "ours"}
     assert settings["optimizer"] == config["optimizers"]["adam"]
     assert plan.method_settings(config, "diffdrr")["roi_term"] is None
+
+
+def test_views_of_a_method_reach_its_settings():
+    config = expanded({"methods": {"ours+gn": {"views": 3}}})
+
+    def of(name: str) -> MethodSettings:
+        return method_from_config(name, **plan.method_settings(config, name), rois=config["rois"], step_mm=None)
+
+    assert [of(name).views for name in ("ours", "ours+gn", "multi_start+gn", "multi_start+gn+2views")] == [1, 3, 1, 2]
+    assert of("table3.ssim").views == 1
+    assert plan.labels_of(config, ["multi_start+gn+2views"]) == {
+        "multi_start+gn+2views": "Multi-start, Gauss-Newton, two views"
+    }
+    one, two = (plan.method_settings(config, name) for name in ("multi_start+gn", "multi_start+gn+2views"))
+    assert two == {**one, "method": {**one["method"], "views": 2}}
+
+
+def test_the_study_shows_two_views_and_the_default_run_does_not():
+    study = validated(merged(DEFAULT, yaml.safe_load((ROOT / "config/study.yaml").read_text())))
+    assert study["tables"]["table1"]["methods"][-2:] == ["multi_start+gn", "multi_start+gn+2views"]
+    assert "multi_start+gn+2views" not in DEFAULT["tables"]["table1"]["methods"]
 
 
 def test_one_line_takes_the_femurs_out_of_all_methods():
@@ -140,6 +162,8 @@ def test_the_pattern_of_a_kind_of_segmenter_fits_its_names_alone():
         # Table 3 takes the first X-ray alone.
         (4, "table3.ssim", 6, ["1-of-1"]),
         (1, "ours", 2, ["1-of-2", "2-of-2"]),
+        # Which X-rays are registered jointly does not depend on the jobs.
+        (1, "multi_start+gn+2views", 6, ["1-of-1"]),
     ],
 )
 def test_jobs_share_the_x_rays_of_a_specimen(per_job, method, count, names):

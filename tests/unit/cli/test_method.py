@@ -1,0 +1,102 @@
+"""`roireg register --method`: any method of the configuration on own files, and what is told where it cannot."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders import attenuation, carm, middle_mm, phantom_ct
+from own_patient import write_carm_dicom, write_volume
+from typer.testing import CliRunner
+
+from roireg.cli.app import app
+from roireg.drr import render
+from roireg.geometry.camera import Camera
+from roireg.geometry.poses import carm_pose, perturb
+from roireg.metrics.pose_errors import registration_errors
+
+SIZE = 120
+# The phantom has no femurs.
+NO_FEMURS = "weights: {coverage+femurs: {exclude: []}}\n"
+TWIST = torch.tensor([0.05, -0.04, 0.06, 6.0, -8.0, 7.0], dtype=torch.float64)
+
+
+def phantom_camera() -> Camera:
+    spacing = 300.0 / SIZE
+    middle = ((SIZE - 1) / 2, (SIZE - 1) / 2)
+    return carm(SIZE, SIZE, spacing, spacing, middle, np.eye(4)).camera()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A CT, an X-ray of it that lies turned on the table, and a configuration."""
+    folder = tmp_path_factory.mktemp("method")
+    ct, camera = phantom_ct(), phantom_camera()
+    write_volume(folder / "ct.nii.gz", ct.hu.astype(np.int16), ct.volume_from_voxel())
+    intensity = 60000 * torch.exp(-render(attenuation(ct), camera, truth()[None])[0].double())
+    write_carm_dicom(folder / "x.dcm", intensity.numpy().astype(np.uint16), camera, (0.0, 0.0))
+    (folder / "mine.yaml").write_text(NO_FEMURS)
+    return folder
+
+
+def truth() -> torch.Tensor:
+    """`volume_from_camera` of the X-ray."""
+    center = middle_mm(phantom_ct())
+    return perturb(carm_pose(center, 734.4, 0.0, 0.0), TWIST, center)
+
+
+def register(folder: Path, *args: object):
+    given = ["--ct", folder / "ct.nii.gz", "--xray", folder / "x.dcm", "--size", 64, *args]
+    return CliRunner().invoke(app, ["register", *map(str, given)])
+
+
+def told(result) -> str:
+    return " ".join((result.output + result.stderr).split())
+
+
+def test_a_method_of_the_configuration_finds_the_pose(folder):
+    done = register(folder, "--method", "multi_start+gn", "--config", folder / "mine.yaml", "-o", folder / "out")
+    assert done.exit_code == 0, told(done)
+    entries = json.loads((folder / "out" / "pose.json").read_text())
+    assert entries["method"] == "multi_start+gn"
+    pose = torch.tensor(entries["volume_from_camera"], dtype=torch.float64)
+    landmarks = torch.from_numpy(np.stack([*phantom_ct().landmarks_mm.values()]))
+    found = registration_errors(pose, truth(), phantom_camera(), landmarks, middle_mm(phantom_ct()))
+    assert found["mpd_mm"] < 1
+    # A method that searches once says nothing of rounds.
+    assert "round" not in told(done)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("no-such-method", "the configuration has no such method. Methods: diffdrr, "),
+        ("ours+gn", "it starts from an encoder, and none is given"),
+        ("wide+unet", "it starts from the true pose, which is not known here"),
+        ("perturbed", "it starts from the true pose, which is not known here"),
+        # Its labels are those of the default configuration, and the CT has none.
+        ("multi_start+gn", "the patient has no labels"),
+    ],
+)
+def test_what_a_method_lacks_is_one_line(folder, method, said):
+    done = register(folder, "--method", method, "-o", folder / "none")
+    assert done.exit_code == 1
+    assert said in told(done)
+    assert "Traceback" not in told(done)
+    assert not (folder / "none").exists()
+
+
+@pytest.mark.parametrize("term", ["unet", "medsam+unet"])
+def test_a_roi_term_without_a_segmenter_is_one_line(folder, term):
+    path = folder / "roi.yaml"
+    path.write_text(f"methods: {{mine: {{label: Mine, init: pa, roi: {term}}}}}\n")
+    done = register(folder, "--method", "mine", "--config", path, "-o", folder / "none")
+    assert done.exit_code == 1
+    assert "its ROI term needs a segmenter, and none is given" in told(done)
+
+
+def test_a_method_that_registers_each_alone_refuses_two_x_rays(folder):
+    done = register(folder, "--method", "diffdrr", "--xray", folder / "x.dcm", "-o", folder / "none")
+    assert done.exit_code == 1
+    assert "registers one X-ray alone, and there are 2" in told(done)
