@@ -39,24 +39,3 @@ rule check_dataset:
         code=code("check_dataset"),
     script:
         "../workflow_scripts/check_dataset.py"
-
-
-CHECKED = config["dataset"]["path"] is not None or config["dataset"]["source"] != "demo"
-
-
-def say_contradictions():
-    """At the end of a run: what the check found to be wrong or to be set."""
-    page = Path(rules.check_dataset.output.page)
-    if CHECKED and page.is_file():
-        lines = page.read_text().splitlines()
-        found = [one for one in lines if one.startswith(("- **wrong**", "- **set**"))]
-        if found:
-            print(f"{page} says:", *found, sep="\n", file=sys.stderr)
-
-
-onsuccess:
-    say_contradictions()
-
-
-onerror:
-    say_contradictions()
