@@ -17,6 +17,8 @@ from roireg.tables.paper import (
 )
 from roireg.tables.table import Table
 
+# A registration with a larger mpd, or none, is wrong; below it the verdict may call it trusted.
+WRONG_FROM_MM = 2.0
 # Rows whose figures stand in the paper's text only.
 PAPER_ROWS = {**PAPER_TEXT, **PAPER_TABLE1}
 
@@ -28,6 +30,7 @@ TABLE1_NOTES = (
     TEST_NOTE + " Against the row above that starts from the same poses, on the same X-rays.",
     "Start mpd: median (mean ± SD) where the optimization begins; after an encoder, the error of the encoder alone. "
     "Seconds: an encoder's reading or a search for the start, and the optimization.",
+    f"Trusted: X-rays that the verdict calls so from the images alone; wrong: mpd of {WRONG_FROM_MM:g} mm or more.",
     "PSSS-style: its authors published no network, so ours follows their description; not their figures.",
     "Paper columns: WSReg on DeepFluoro, Table 1, and for MedSAM the text of section 3.2, which gives the U-Net "
     f"{PAPER_TEXT['wsreg'].mtre} mm and {PAPER_TEXT['wsreg'].srr} from MedSAM's starts; " + COMPARABLE_NOTE,
@@ -53,9 +56,16 @@ def table1(rows: pd.DataFrame, methods: dict[str, str], seed: int) -> Table:
         tested = {"paired_p": None, "paired_p_smallest": None}
         if test is not None:
             tested = {"paired_p": test.p_value, "paired_p_smallest": test.smallest}
-        numbers.append({"method": name, **summary, **tested})
-        shown.append(_shown_row(label, summary, test, PAPER_ROWS.get(name, NOT_IN_PAPER)))
+        trust = trusted(own)
+        numbers.append({"method": name, **summary, **tested, **trust})
+        shown.append(_shown_row(label, {**summary, **trust}, test, PAPER_ROWS.get(name, NOT_IN_PAPER)))
     return Table(pd.DataFrame(numbers), pd.DataFrame(shown))
+
+
+def trusted(rows: pd.DataFrame) -> dict[str, int]:
+    """How many registrations have the verdict `trusted`, and how many of these are wrong: mpd not below 2 mm."""
+    own = rows[rows["verdict"] == "trusted"]
+    return {"trusted": len(own), "trusted_wrong": int((~(own["mpd_mm"] < WRONG_FROM_MM)).sum())}
 
 
 def _shown_row(label: str, s: dict[str, float], test: PairedTest | None, paper: PaperErrors) -> dict[str, str]:
@@ -77,6 +87,7 @@ def _shown_row(label: str, s: dict[str, float], test: PairedTest | None, paper: 
         "p95 mm": f"{s['mpd_mm_p95']:.2f}",
         "<2 / <5 / <10 mm": f"{s['srr_2mm']:.0%} / {s['srr_5mm']:.0%} / {s['srr_10mm']:.0%}",
         "start mpd mm": f"{s['init_mpd_mm_median']:.1f} ({cells.spread(s, 'init_mpd_mm', 1)})",
+        "trusted (of these wrong)": f"{s['trusted']} ({s['trusted_wrong']})",
         "s per X-ray": f"{s['seconds_median']:.1f}",
         "X-rays": cells.runs(s),
         "p (smallest possible)": "" if test is None else cells.p_value(test.p_value, test.smallest),

@@ -35,6 +35,7 @@ def registrations(method: str, specimen: str | None = None) -> pd.DataFrame:
             "rotation_deg": 0.25 * mpd,
             "translation_mm": 3 * mpd,
             "seconds": 4.0 + index,
+            "verdict": "trusted" if index < 4 else "check" if index == 4 else "failed",
         }
         for index, mpd in enumerate(MPD[method])
     ]
@@ -246,3 +247,12 @@ def test_the_first_look_is_one_line_of_a_method_on_a_specimen():
 def test_the_first_look_ranks_a_registration_without_a_result_last():
     rows = registrations("perturbed", "17-1882").replace({"mpd_mm": {0.4: np.nan}})
     assert "33% of 3 X-rays below 1 mm, median mpd 1.50 mm" in first_look(rows)
+
+
+def test_trusted_registrations_are_counted_and_those_of_them_that_are_wrong(table):
+    # The first four are trusted; 3.0 and 20, 40 and 8 mm are wrong.
+    assert cells(table, "perturbed")["trusted (of these wrong)"] == "4 (1)"
+    assert cells(table, "diffdrr")["trusted (of these wrong)"] == "4 (3)"
+    assert cells(table, "perturbed+weights")["trusted (of these wrong)"] == "4 (0)"
+    nothing = registrations("perturbed").assign(mpd_mm=float("nan"))
+    assert table1(nothing, {"perturbed": "Perturbed truth"}, seed=0).numbers["trusted_wrong"].tolist() == [4]
