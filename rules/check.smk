@@ -31,7 +31,13 @@ rule check_dataset:
         specimens=SPECIMENS,
         prepare={
             key: config["prepare"][key]
-            for key in ("ct_shift_voxels", "mu_water_per_mm", "mu_bone_per_mm")
+            for key in (
+                "ct_shift_voxels",
+                "attenuation",
+                "bone_multiplier",
+                "mu_water_per_mm",
+                "mu_bone_per_mm",
+            )
         },
         rois=config["rois"],
         xrays=8,

@@ -20,7 +20,7 @@ from roireg.check.evidence import (
 from roireg.check.hypotheses import Explanation, explain
 from roireg.data import deepfluoro
 from roireg.data.preprocess import RAW_INTENSITY, preprocess_labels, preprocess_pixels
-from roireg.data.volume import Volume, attenuation_from_hu
+from roireg.data.volume import AttenuationSettings, Volume, attenuation_settings
 from roireg.errors import InputError
 from roireg.geometry.camera import project
 from roireg.geometry.se3 import invert, transform_points
@@ -44,21 +44,19 @@ class CheckSettings:
     Attributes:
         rois: names of labels that the run needs.
         ct_shift_voxels: `prepare.ct_shift_voxels`.
-        mu_water_per_mm, mu_bone_per_mm: attenuation in 1/mm, as in `prepare`.
+        attenuation: of the DRRs, as in `prepare`.
         xrays: how many X-rays of a specimen are compared with DRRs, spread over all of them.
     """
 
     rois: tuple[str, ...]
     ct_shift_voxels: float
-    mu_water_per_mm: float
-    mu_bone_per_mm: float
+    attenuation: AttenuationSettings
     xrays: int
 
 
 def settings_from_config(prepare: Mapping[str, Any], rois: Sequence[str], xrays: int) -> CheckSettings:
     """From `prepare` and `rois` of the config."""
-    attenuation = prepare["mu_water_per_mm"], prepare["mu_bone_per_mm"]
-    return CheckSettings(tuple(rois), prepare["ct_shift_voxels"], *attenuation, xrays)
+    return CheckSettings(tuple(rois), prepare["ct_shift_voxels"], attenuation_settings(prepare), xrays)
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ def check_specimen(file: h5py.File, name: str, settings: CheckSettings) -> Speci
     ids, faults = _label_grid(file, name, ct)
     try:
         hu = torch.from_numpy(ct.pixels).float()
-        mu = attenuation_from_hu(hu, settings.mu_water_per_mm, settings.mu_bone_per_mm)
+        mu = settings.attenuation.of(hu)
     except InputError as error:
         raise InputError(f"{file.filename}:{name}/vol/pixels", error.what, error.remedy) from None
     labels = None

@@ -19,9 +19,11 @@ from roireg.check.evidence import Agreement, segmentation_dice
 from roireg.check.files import check_dataset
 from roireg.cli.app import app
 from roireg.data.deepfluoro import open_dataset, stored_parameters
+from roireg.data.volume import DIFFDRR, AttenuationSettings
 
 ROIS = ("vertebrae", "upper sacrum", "left hemipelvis", "right hemipelvis", "left femur", "right femur")
-SETTINGS = CheckSettings(ROIS, 0.0, 0.0192, 0.0384, 3)
+SETTINGS = CheckSettings(ROIS, 0.0, AttenuationSettings(), 3)
+DIFFDRRS = AttenuationSettings(attenuation=DIFFDRR, bone_multiplier=2.5)
 ONE = SPECIMENS[0]
 
 
@@ -51,8 +53,9 @@ def change(file: h5py.File, key: str, how: Callable) -> None:
     file[key] = how(value)
 
 
-def test_the_half_voxel_is_found_and_said(written):
-    found = findings(written)
+@pytest.mark.parametrize("attenuation", [AttenuationSettings(), DIFFDRRS], ids=["two slopes", "DiffDRR's"])
+def test_the_half_voxel_is_found_and_said(written, attenuation):
+    found = findings(written, replace(SETTINGS, attenuation=attenuation))
     assert not texts(found, Level.WRONG)
     (text,) = texts(found, Level.SET)
     assert text.startswith("Set prepare.ct_shift_voxels to 0.5: ")
