@@ -25,7 +25,7 @@ from roireg.seeds import generator
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEFAULT, PAPER = (yaml.safe_load((REPOSITORY / name).read_text()) for name in ("config.yaml", "config/deepfluoro.yaml"))
-ITERATIONS = 100
+ITERATIONS = 60
 UPRIGHT = torch.eye(3, dtype=torch.float64).numpy()
 
 
@@ -96,5 +96,6 @@ def test_with_diffdrrs_density_and_renderer_the_end_is_the_same_place(case):
     module = diffdrr_module(hu, xray, "trilinear")
     theirs = register(hu, xray, start, ITERATIONS, diffdrr_render(module, xray, n_points=200))
     ours = of_ours(specimen, start, ITERATIONS)
-    found = {"apart": apart_mm(specimen, theirs.poses, ours), "error": apart_mm(specimen, ours, xray.pose)}
-    print({name: values[[0, 10, 30, 60, 100]].tolist() for name, values in found.items()})
+    assert apart_mm(specimen, ours[-1], start) > 5
+    # The renderers sample rays at other points; all else is the same.
+    assert apart_mm(specimen, theirs.poses[-1], ours[-1]) < 0.3
