@@ -28,7 +28,7 @@ from roireg.seeds import generator
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEFAULT, PAPER = (yaml.safe_load((REPOSITORY / name).read_text()) for name in ("config.yaml", "config/deepfluoro.yaml"))
-ITERATIONS = 100
+ITERATIONS = 60
 UPRIGHT = torch.eye(3, dtype=torch.float64).numpy()
 
 
@@ -100,8 +100,6 @@ def test_with_diffdrrs_density_and_renderer_the_end_is_the_same_place(case):
     module = diffdrr_module(hu, xray, "trilinear")
     theirs = register(hu, xray, start, ITERATIONS, diffdrr_render(module, xray, n_points=200))
     ours = of_ours(patient, xray, start, ITERATIONS)
-    found = {
-        "apart": apart_mm(patient, xray, theirs.poses, ours),
-        "error": apart_mm(patient, xray, ours, xray.true_pose),
-    }
-    print({name: values[[0, 10, 30, 60, 100]].tolist() for name, values in found.items()})
+    assert apart_mm(patient, xray, ours[-1], start) > 5
+    # The renderers sample rays at other points; all else is the same.
+    assert apart_mm(patient, xray, theirs.poses[-1], ours[-1]) < 0.3
