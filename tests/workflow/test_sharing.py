@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-# As published: DeepFluoro's specimens and how many X-rays each has.
-XRAYS = {"17-1882": 111, "18-1109": 24, "18-0725": 104, "18-2799": 24, "18-2800": 48, "17-1905": 55}
+# DeepFluoro's specimens and how many X-rays each has, as DiffPose's notebook counts them.
+XRAYS = {"17-1882": 111, "18-1109": 104, "18-0725": 24, "18-2799": 48, "18-2800": 55, "17-1905": 24}
 PAPER = "config/deepfluoro.yaml"
 
 
@@ -54,7 +54,7 @@ def test_the_papers_366_xrays_are_shared_among_jobs(fresh, here):
     assert result.status == 0, result.output
     assert sum(XRAYS.values()) == 366
     # Eight methods; seven similarities; MedSAM on the specimen of Figure 5.
-    assert result.jobs["register"] == 8 * parts(XRAYS, 8) + parts({"17-1882": 111}, 8)
+    assert result.jobs["register"] == 8 * parts(XRAYS, 8) + parts({"18-2799": 48}, 8)
     assert result.jobs["register_pair"] == 7 * parts(XRAYS, 8)
     assert result.jobs["gather"] == (8 + 2 * 7) * 6 + 1
 
