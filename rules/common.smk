@@ -19,7 +19,7 @@ from roireg.workflow.comparisons import (
     comparison_methods,
     comparison_starts,
     seed_parts,
-    seeded,
+    with_seed,
     table3_pairs,
 )
 from roireg.workflow.config import check_comparisons, check_references, validated

@@ -22,7 +22,7 @@ def registered():
 def planned():
     """Trainings and registrations of the run, with their settings and how many jobs and X-rays there are."""
     curves = [
-        seeded(name, seed)
+        with_seed(name, seed)
         for name in LEARNING_CURVES["encoders"]
         for seed in LEARNING_CURVES["seeds"]
     ]

@@ -284,7 +284,7 @@ rule learning_curves:
         histories=expand(
             rules.train_encoder.output.history,
             encoder=[
-                seeded(encoder, seed)
+                with_seed(encoder, seed)
                 for encoder in LEARNING_CURVES["encoders"]
                 for seed in LEARNING_CURVES["seeds"]
             ],

@@ -9,7 +9,7 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
     from roireg.data.records import read_specimen
     from roireg.data.results import read_estimates
     from roireg.files import write_csv
-    from roireg.register.first_look import first_look
+    from roireg.register.log_summary import log_summary
     from roireg.register.method import method_from_config, with_estimates, with_segmenters
     from roireg.register.run import Placement, register_specimen, write_traces
     from roireg.segment.model import load_segmenter
@@ -39,6 +39,6 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
         results = list(progress(found, len(xrays), "registered X-ray"))
         results.sort(key=lambda result: result.row["projection"])
         rows = pd.DataFrame([result.row for result in results])
-        logger.info("%s", first_look(rows))
+        logger.info("%s", log_summary(rows))
         write_csv(registrations, rows)
         write_traces(traces, results)

@@ -7,7 +7,7 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
     from roireg.data.volume import attenuation_settings
     from roireg.encode.history import write_history
     from roireg.encode.model import save_encoder
-    from roireg.encode.settings import checkpoint_beside, encoder_settings, material
+    from roireg.encode.settings import checkpoint_beside, encoder_settings, training_data
     from roireg.encode.train import Run, train_encoder
     from roireg.segment.model import load_segmenter
     from roireg.training.drrs import read_pool, settings_from_config
@@ -23,7 +23,7 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu):
     run = Run(params.seed, params.encoder, patient.name)
     settings = encoder_settings(**params.settings)
     entry, step_mm = params.settings["encoder"], params.render["step_mm"]
-    data = material(patient, xrays[0], entry, synthesis, params.rois, pool, segmenter, step_mm, run, device)
+    data = training_data(patient, xrays[0], entry, synthesis, params.rois, pool, segmenter, step_mm, run, device)
     checkpoint = checkpoint_beside(output.model, params.settings, params.code, run, pool, data.validation)
     encoder, history = train_encoder(data, settings, run, checkpoint, device)
     save_encoder(output.model, encoder, settings.network)

@@ -13,10 +13,10 @@ def scaled(image: Float[Tensor, "B H W"], weight: Float[Tensor, "B H W"] | None 
     if weight is None:
         low, high = image.amin(dim=(-2, -1), keepdim=True), image.amax(dim=(-2, -1), keepdim=True)
     else:
-        counted = weight > 0
-        low = image.masked_fill(~counted, torch.inf).amin(dim=(-2, -1), keepdim=True)
-        high = image.masked_fill(~counted, -torch.inf).amax(dim=(-2, -1), keepdim=True)
-        nothing = ~counted.any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)
+        used = weight > 0
+        low = image.masked_fill(~used, torch.inf).amin(dim=(-2, -1), keepdim=True)
+        high = image.masked_fill(~used, -torch.inf).amax(dim=(-2, -1), keepdim=True)
+        nothing = ~used.any(dim=-1, keepdim=True).any(dim=-2, keepdim=True)
         low, high = low.masked_fill(nothing, 0), high.masked_fill(nothing, 1)
     return (image - low) / (high - low).clamp_min(MIN_CONTRAST)
 

@@ -11,7 +11,7 @@ from torch.nn.functional import grid_sample
 
 from roireg.geometry.camera import Camera
 from roireg.geometry.se3 import se3_exp
-from roireg.training.loop import seeded
+from roireg.training.loop import torch_seeded
 
 BLUR_SIZE_PX = 5
 MIN_LIGHT = 0.01
@@ -22,7 +22,7 @@ ROD_WIDTH_SHARE = (0.01, 0.04)
 
 
 @dataclass(frozen=True)
-class AugmentSettings:
+class EncoderAugmentation:
     """Ranges; images are in [0, 1].
 
     Attributes:
@@ -44,7 +44,7 @@ class AugmentSettings:
     rods: int
 
 
-def image_changes(settings: AugmentSettings) -> nn.Module:
+def image_changes(settings: EncoderAugmentation) -> nn.Module:
     """Random changes of `(B, 1, H, W)` images, by kornia."""
     share = settings.probability
     return nn.Sequential(
@@ -56,7 +56,7 @@ def image_changes(settings: AugmentSettings) -> nn.Module:
 
 
 def with_rods(
-    images: Float[Tensor, "B H W"], settings: AugmentSettings, rng: np.random.Generator
+    images: Float[Tensor, "B H W"], settings: EncoderAugmentation, rng: np.random.Generator
 ) -> Float[Tensor, "B H W"]:
     """Images with up to `rods` straight pieces of metal, such as screws and wires, anywhere and at any angle."""
     height, width = images.shape[1:]
@@ -78,10 +78,10 @@ def with_rods(
 
 
 def changed(
-    images: Float[Tensor, "B H W"], settings: AugmentSettings, changes: nn.Module, rng: np.random.Generator
+    images: Float[Tensor, "B H W"], settings: EncoderAugmentation, changes: nn.Module, rng: np.random.Generator
 ) -> Float[Tensor, "B H W"]:
     """Images after random changes, the `image_changes` of the settings and rods, that depend on `rng` only."""
-    with seeded(rng):
+    with torch_seeded(rng):
         return with_rods(changes(images[:, None].clamp(0, 1))[:, 0], settings, rng)
 
 
@@ -115,6 +115,6 @@ def turned(
     return out, poses @ old_from_new
 
 
-def drawn_turns(settings: AugmentSettings, count: int, rng: np.random.Generator) -> Float[Tensor, "B 3"]:
+def sample_turns(settings: EncoderAugmentation, count: int, rng: np.random.Generator) -> Float[Tensor, "B 3"]:
     """Normal rotation vectors of the camera, rad."""
     return torch.from_numpy(rng.normal(size=(count, 3)) * np.deg2rad(settings.turn_sd_deg))

@@ -12,7 +12,7 @@ from roireg.data.images import scaled
 from roireg.data.volume import Volume
 from roireg.drr import render
 from roireg.drr.rois import roi_channels
-from roireg.encode.network import Reading, standardized
+from roireg.encode.network import EncoderOutput, robustly_scaled
 from roireg.geometry.camera import Camera
 from roireg.geometry.se3 import invert, se3_log, translation
 from roireg.metrics.similarity import EPS as EPS_OF_NCC
@@ -26,7 +26,7 @@ OF_CT, DRAWN = "ct", "drawn"
 
 
 @dataclass(frozen=True)
-class LossSettings:
+class EncoderLoss:
     """Weights of the terms, and how images are compared.
 
     Attributes:
@@ -108,7 +108,7 @@ class ImageTerms:
         self,
         truth: Float[Tensor, "B 4 4"],
         estimate: Float[Tensor, "B 4 4"],
-        settings: LossSettings,
+        settings: EncoderLoss,
         gains: Float[Tensor, "B"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
         """`similarity` and `dice` of the DRRs at both poses, means over the batch, where the settings ask for them.
@@ -138,7 +138,7 @@ class ImageTerms:
         return scaled(integrals)
 
 
-def total(terms: dict[str, Float[Tensor, ""]], settings: LossSettings) -> Float[Tensor, ""]:
+def total(terms: dict[str, Float[Tensor, ""]], settings: EncoderLoss) -> Float[Tensor, ""]:
     r"""$\beta_1\,\mathrm{GEO} + \beta_2 (1 - \mathrm{Dice}) + (1 - \mathrm{NCC})$, and the autoencoder's terms."""
     loss = settings.geodesic * terms["geodesic"]
     if "similarity" in terms:
@@ -150,12 +150,12 @@ def total(terms: dict[str, Float[Tensor, ""]], settings: LossSettings) -> Float[
     return loss
 
 
-def reconstruction_terms(reading: Reading, clean: Float[Tensor, "B H W"]) -> dict[str, Float[Tensor, ""]]:
+def reconstruction_terms(output: EncoderOutput, clean: Float[Tensor, "B H W"]) -> dict[str, Float[Tensor, ""]]:
     """Squared error of the decoder's images against the clean ones, and mean square of the tokens, if there are any."""
-    if reading.reconstruction is None:
+    if output.reconstruction is None:
         return {}
-    target = standardized(clean, reading.reconstruction.shape[-1])
+    target = robustly_scaled(clean, output.reconstruction.shape[-1])
     return {
-        "reconstruction": mse_loss(reading.reconstruction, target),
-        "latent": reading.latent.square().mean(),
+        "reconstruction": mse_loss(output.reconstruction, target),
+        "latent": output.latent.square().mean(),
     }

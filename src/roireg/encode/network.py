@@ -28,7 +28,7 @@ class ResNetSettings:
         image_size_px: height and width to which images are resampled.
         layers: basic blocks of each stage.
         widths: channels of each stage.
-        input: `robust`, centred on the median (`standardized`), or `fixed`, DiffPose's fixed statistics.
+        input: `robust`, centred on the median (`robustly_scaled`), or `fixed`, DiffPose's fixed statistics.
         pooling: what the heads see of the last feature map: `none`, all of it, or its `average` over the pixels.
     """
 
@@ -60,7 +60,7 @@ NETWORK_TYPES: dict[str, type] = {"resnet": ResNetSettings, "attention_autoencod
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class EncoderOutput:
     """What a network makes of images.
 
     Attributes:
@@ -74,7 +74,7 @@ class Reading:
     latent: Float[Tensor, "B N C"] | None = None
 
 
-def standardized(images: Float[Tensor, "B H W"], size_px: int) -> Float[Tensor, "B S S"]:
+def robustly_scaled(images: Float[Tensor, "B H W"], size_px: int) -> Float[Tensor, "B S S"]:
     r"""Images as networks take them: at their size, on a scale that neither metal nor air beyond the CT sets.
 
     $$\ell \tanh\frac{I - m}{1.48\,\ell\,\mathrm{median}|I - m|}, \quad m = \mathrm{median}(I), \ell = 2.5$$
@@ -100,7 +100,7 @@ def group_norm(channels: int, **factory: object) -> nn.GroupNorm:
 
 
 # By `input` of a ResNet in the config.
-INPUTS: dict[str, Callable[[Tensor, int], Tensor]] = {ROBUST: standardized, FIXED: with_fixed_statistics}
+INPUTS: dict[str, Callable[[Tensor, int], Tensor]] = {ROBUST: robustly_scaled, FIXED: with_fixed_statistics}
 
 
 class Heads(nn.Module):
@@ -139,9 +139,9 @@ class ResNetEncoder(nn.Module):
             features = self.trunk(torch.zeros(1, 1, size, size)).numel()
         self.heads = Heads(features)
 
-    def forward(self, images: Float[Tensor, "B H W"]) -> Reading:
+    def forward(self, images: Float[Tensor, "B H W"]) -> EncoderOutput:
         taken = INPUTS[self.settings.input](images, self.settings.image_size_px)
-        return Reading(self.heads(self.trunk(taken[:, None]).flatten(1)))
+        return EncoderOutput(self.heads(self.trunk(taken[:, None]).flatten(1)))
 
 
 class AttentionAutoencoder(nn.Module):
@@ -170,11 +170,11 @@ class AttentionAutoencoder(nn.Module):
         self.heads = Heads(side * side * token)
         self.side = side
 
-    def forward(self, images: Float[Tensor, "B H W"]) -> Reading:
-        features = self.encode(standardized(images, self.settings.image_size_px)[:, None])
+    def forward(self, images: Float[Tensor, "B H W"]) -> EncoderOutput:
+        features = self.encode(robustly_scaled(images, self.settings.image_size_px)[:, None])
         tokens = self.attend(features.flatten(2).transpose(1, 2) + self.position)
         grid = tokens.transpose(1, 2).unflatten(2, (self.side, self.side))
-        return Reading(self.heads(tokens.flatten(1)), self.decode(grid)[:, 0], tokens)
+        return EncoderOutput(self.heads(tokens.flatten(1)), self.decode(grid)[:, 0], tokens)
 
 
 def _down(inputs: int, outputs: int) -> nn.Sequential:
@@ -192,5 +192,5 @@ NETWORKS: dict[type, type[nn.Module]] = {
 
 
 def build_network(settings: NetworkSettings) -> nn.Module:
-    """The network that the settings describe, with random weights; from `(B, H, W)` images to a `Reading`."""
+    """The network that the settings describe, with random weights; from `(B, H, W)` images to a `EncoderOutput`."""
     return NETWORKS[type(settings)](settings)

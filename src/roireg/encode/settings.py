@@ -9,11 +9,11 @@ from torch import Tensor
 
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray, expected_pose
-from roireg.encode.augment import AugmentSettings
-from roireg.encode.losses import DRAWN, NO_SIMILARITY, ImageTerms, LossSettings
+from roireg.encode.augment import EncoderAugmentation
+from roireg.encode.losses import DRAWN, NO_SIMILARITY, EncoderLoss, ImageTerms
 from roireg.encode.model import PoseFrame, network_settings
 from roireg.encode.samples import DrrSet, at_size, draw_from_pool, draw_online, rendered
-from roireg.encode.train import EncoderSettings, Material, Run
+from roireg.encode.train import EncoderSettings, Run, TrainingData
 from roireg.segment.model import Segmenter
 from roireg.training.drrs import DrrPool, SynthesisSettings, Synthesizer
 from roireg.training.loop import Checkpoint, Length, Recipe, fingerprint
@@ -27,14 +27,14 @@ def encoder_settings(encoder: dict[str, Any], recipe: dict[str, Any], augmentati
     ranges = {key: tuple(value) if isinstance(value, list) else value for key, value in augmentation.items()}
     return EncoderSettings(
         network=network_settings(encoder["network"]),
-        loss=LossSettings(**encoder["loss"]),
+        loss=EncoderLoss(**encoder["loss"]),
         recipe=Recipe(**recipe),
         length=Length(encoder["epochs"], encoder["batches_per_epoch"]),
-        augment=AugmentSettings(**ranges),
+        augment=EncoderAugmentation(**ranges),
     )
 
 
-def material(
+def training_data(
     patient: Patient,
     xray: Xray,
     entry: dict[str, Any],
@@ -45,7 +45,7 @@ def material(
     step_mm: float | None,
     run: Run,
     device: torch.device,
-) -> Material:
+) -> TrainingData:
     """What an encoder of this entry is trained with.
 
     Args:
@@ -61,7 +61,7 @@ def material(
         device: where networks and rendered images are.
     """
     settings = network_settings(entry["network"])
-    loss = LossSettings(**entry["loss"])
+    loss = EncoderLoss(**entry["loss"])
     size, batch_size = settings.image_size_px, entry["batch_size"]
     full, pa = xray.camera, expected_pose(patient, xray)
     camera = full.resized(size, size)
@@ -80,7 +80,7 @@ def material(
         volume = volume.to(device)
         bone = synthesis.bone_of(volume) if loss.bone_contrast == DRAWN else None
         images = ImageTerms(volume, compared, step_mm, segmenter, bone)
-    return Material(
+    return TrainingData(
         error_points_mm=patient.error_points_mm,
         isocenter_mm=patient.center_mm,
         frame=PoseFrame(pa, synthesis.center_mm(patient), unit, camera),

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.encode.augment import AugmentSettings, changed, drawn_turns, image_changes, turned
-from roireg.encode.losses import ImageTerms, LossSettings, geodesic_loss, reconstruction_terms, total
+from roireg.encode.augment import EncoderAugmentation, changed, image_changes, sample_turns, turned
+from roireg.encode.losses import EncoderLoss, ImageTerms, geodesic_loss, reconstruction_terms, total
 from roireg.encode.model import PoseEncoder, PoseFrame
 from roireg.encode.network import NetworkSettings, build_network
 from roireg.encode.samples import Draw, DrrSet
 from roireg.metrics.pose_errors import projection_distances_mm
 from roireg.seeds import generator
-from roireg.training.loop import Checkpoint, EpochRecord, Length, Recipe, fit, seeded
+from roireg.training.loop import Checkpoint, EpochRecord, Length, Recipe, fit, torch_seeded
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class EncoderSettings:
     """How an encoder is trained."""
 
     network: NetworkSettings
-    loss: LossSettings
+    loss: EncoderLoss
     recipe: Recipe
     length: Length
-    augment: AugmentSettings
+    augment: EncoderAugmentation
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class TrainingData:
     """What an encoder is trained with.
 
     Attributes:
@@ -67,7 +67,7 @@ class Material:
 
 
 def train_encoder(
-    material: Material, settings: EncoderSettings, run: Run, checkpoint: Checkpoint, device: torch.device
+    training_data: TrainingData, settings: EncoderSettings, run: Run, checkpoint: Checkpoint, device: torch.device
 ) -> tuple[PoseEncoder, list[EpochRecord]]:
     """An encoder from random weights.
 
@@ -78,40 +78,40 @@ def train_encoder(
         The encoder, and its learning curve, whose `measures` are the means of the loss's terms over the epoch and the
         median mpd (mm) of the encoder and of T_PA on the validation DRRs.
     """
-    with seeded(run.generator("weights")):
+    with torch_seeded(run.generator("weights")):
         # Channels last is a third faster for so small a network on a CPU.
         network = build_network(settings.network).to(device, memory_format=torch.channels_last)
-    frame = material.frame.to(device)
+    frame = training_data.frame.to(device)
     encoder = PoseEncoder(network, frame)
     changes = image_changes(settings.augment)
     sums: dict[str, float] = defaultdict(float)
     focal_mm = frame.camera.source_to_detector_mm
-    isocenter_mm = material.isocenter_mm.to(device)
+    isocenter_mm = training_data.isocenter_mm.to(device)
 
     def loss_of_batch(number: int) -> Float[Tensor, ""]:
         rng = run.generator("batch", str(number))
         epoch = number // settings.length.batches_per_epoch
-        drrs = material.draw(epoch, rng)
-        turns_rad = drawn_turns(settings.augment, len(drrs.poses), rng)
-        clean, truth = turned(drrs.images, drrs.poses, material.frame.camera, turns_rad)
-        reading = network(changed(clean, settings.augment, changes, rng).to(device))
-        truth, estimate = truth.to(device), frame.poses(reading.twist)
+        drrs = training_data.draw(epoch, rng)
+        turns_rad = sample_turns(settings.augment, len(drrs.poses), rng)
+        clean, truth = turned(drrs.images, drrs.poses, training_data.frame.camera, turns_rad)
+        output = network(changed(clean, settings.augment, changes, rng).to(device))
+        truth, estimate = truth.to(device), frame.poses(output.twist)
         terms = {"geodesic": geodesic_loss(truth, estimate, isocenter_mm, focal_mm).mean()}
-        terms |= reconstruction_terms(reading, clean.to(device))
-        if material.images is not None and epoch >= settings.loss.images_from * settings.length.epochs:
+        terms |= reconstruction_terms(output, clean.to(device))
+        if training_data.images is not None and epoch >= settings.loss.images_from * settings.length.epochs:
             count = settings.loss.rendered_per_batch
-            gains = material.gain(drrs.bone_contrasts[:count])
-            terms |= material.images(truth[:count], estimate[:count], settings.loss, gains)
+            gains = training_data.gain(drrs.bone_contrasts[:count])
+            terms |= training_data.images(truth[:count], estimate[:count], settings.loss, gains)
         for name, value in terms.items():
             sums[name] += float(value.detach()) / settings.length.batches_per_epoch
         return total(terms, settings.loss)
 
-    drrs, points_mm = material.validation, material.error_points_mm
-    pa_mm = projection_distances_mm(material.frame.pa_pose, drrs.poses, material.frame.camera, points_mm)
+    drrs, points_mm = training_data.validation, training_data.error_points_mm
+    pa_mm = projection_distances_mm(training_data.frame.pa_pose, drrs.poses, training_data.frame.camera, points_mm)
 
     def measure(epoch: int) -> dict[str, float]:
         means = {name: sums.pop(name) for name in list(sums)}
-        found = {"validation_mpd_mm": float(validation_errors_mm(encoder, material).median())}
+        found = {"validation_mpd_mm": float(validation_errors_mm(encoder, training_data).median())}
         return {**means, **found, "pa_validation_mpd_mm": float(pa_mm.median())}
 
     history = fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint, measure)
@@ -119,10 +119,10 @@ def train_encoder(
 
 
 @torch.no_grad()
-def validation_errors_mm(encoder: PoseEncoder, material: Material) -> Float[Tensor, "N"]:
+def validation_errors_mm(encoder: PoseEncoder, training_data: TrainingData) -> Float[Tensor, "N"]:
     """Errors (mpd, mm) of the encoder's poses on the validation DRRs."""
     encoder.network.eval()
-    drrs, frame = material.validation, material.frame
+    drrs, frame = training_data.validation, training_data.frame
     poses = encoder.frame.poses(encoder.network(drrs.images.to(encoder.frame.pa_pose.device)).twist).cpu()
     encoder.network.train()
-    return projection_distances_mm(poses, drrs.poses, frame.camera, material.error_points_mm)
+    return projection_distances_mm(poses, drrs.poses, frame.camera, training_data.error_points_mm)

@@ -12,7 +12,7 @@ import torch
 from roireg.data.patient import Patient
 from roireg.data.results import Estimate
 from roireg.data.xray import Xray, expected_pose
-from roireg.encode.settings import encoder_settings, material
+from roireg.encode.settings import encoder_settings, training_data
 from roireg.encode.train import Run, train_encoder
 from roireg.register.method import method_from_config, with_estimates, with_segmenters
 from roireg.register.registry import OPTIMIZERS
@@ -83,7 +83,7 @@ def encoder_step(
     entry = {**settings["encoder"], "epochs": 2, "batches_per_epoch": 1, "samples": "online", "stages": 1}
     entry["loss"] = {**entry["loss"], "images_from": 0.0}
     run = Run(0, "estimate", patient.name)
-    data = material(patient, xray, entry, synthesis, rois, None, segmenter, None, run, device)
+    data = training_data(patient, xray, entry, synthesis, rois, None, segmenter, None, run, device)
     how = encoder_settings(entry, settings["recipe"], settings["augmentation"])
     seconds: list[float] = []
 

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from roireg.geometry.poses import perturb
 from roireg.register.levels import Level, Problem, level
-from roireg.register.quadratic import Jet, Pixels, Quadratic, image_jet, pixels_at, quadratic, without_outliers
+from roireg.register.quadratic import (
+    ImageAndJacobian,
+    Pixels,
+    Quadratic,
+    drr_and_jacobian,
+    pixels_at,
+    quadratic,
+    without_outliers,
+)
 from roireg.register.settings import GaussNewtonSettings
 from roireg.register.trace import Trace
 
@@ -20,8 +28,8 @@ SMALLEST_CURVATURE = 1e-12
 SMALLEST_OBJECTIVE = 1e-4
 
 # What becomes of the pixels' weights, given the DRR at the start of a pass.
-Reweighting = Callable[[Level, Pixels, Jet], Pixels]
-REWEIGHTINGS: dict[str, Reweighting] = {"none": lambda level, pixels, jet: pixels, "tukey": without_outliers}
+Reweighting = Callable[[Level, Pixels, ImageAndJacobian], Pixels]
+REWEIGHTINGS: dict[str, Reweighting] = {"none": lambda level, pixels, rendered: pixels, "tukey": without_outliers}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +37,7 @@ class State:
     """B descents: where they are, the DRRs there with their derivatives, the objective's model, the damping."""
 
     poses: Float[Tensor, "B 4 4"]
-    jets: tuple[Jet, ...]
+    renders: tuple[ImageAndJacobian, ...]
     model: Quadratic
     damping: Float[Tensor, "B"]
 
@@ -64,18 +72,18 @@ def descend(
         tolerance: rad and mm; the descent ends when no entry of any step exceeds it.
         reweighting: how the pixels' weights follow from the residual at the start of a pass.
     """
-    jets = _jets(levels, poses, center_mm)
+    renders = _renders(levels, poses, center_mm)
     damping = torch.full((len(poses),), FIRST_DAMPING, dtype=torch.float64)
     path: list[tuple[Tensor, Tensor]] = []
     ended = False
     while not ended and len(path) <= iterations:
         pixels = [
-            reweighting(level, pixels_at(level, poses @ level.rig_from_camera), jet)
-            for level, jet in zip(levels, jets, strict=True)
+            reweighting(level, pixels_at(level, poses @ level.rig_from_camera), rendered)
+            for level, rendered in zip(levels, renders, strict=True)
         ]
-        parts = [quadratic(*part) for part in zip(levels, pixels, jets, strict=True)]
+        parts = [quadratic(*part) for part in zip(levels, pixels, renders, strict=True)]
         shares = view_shares([part.objective for part in parts])
-        state = State(poses, jets, _mean(parts, shares), damping)
+        state = State(poses, renders, _mean(parts, shares), damping)
         path = path or [(state.poses, state.model.objective)]
         for _ in range(min(STEPS_PER_PASS, iterations + 1 - len(path))):
             step = damped_step(state.model, state.damping)
@@ -84,12 +92,14 @@ def descend(
             ended = bool((step.abs() < tolerance).all())
             if ended:
                 break
-        poses, jets, damping = state.poses, state.jets, state.damping
+        poses, renders, damping = state.poses, state.renders, state.damping
     return Path(torch.stack([p for p, _ in path]), torch.stack([o for _, o in path]))
 
 
-def _jets(levels: Sequence[Level], poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> tuple[Jet, ...]:
-    return tuple(image_jet(level, poses @ level.rig_from_camera, center_mm) for level in levels)
+def _renders(
+    levels: Sequence[Level], poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]
+) -> tuple[ImageAndJacobian, ...]:
+    return tuple(drr_and_jacobian(level, poses @ level.rig_from_camera, center_mm) for level in levels)
 
 
 def view_shares(objectives: Sequence[Float[Tensor, "B"]]) -> Float[Tensor, "V B"]:
@@ -127,8 +137,8 @@ def _step(
 ) -> State:
     """Take the steps that lower the objective; the others stay, and will be damped more."""
     poses = perturb(state.poses, step, center_mm)
-    jets = _jets(levels, poses, center_mm)
-    model = _mean([quadratic(*part) for part in zip(levels, pixels, jets, strict=True)], shares)
+    renders = _renders(levels, poses, center_mm)
+    model = _mean([quadratic(*part) for part in zip(levels, pixels, renders, strict=True)], shares)
     better = model.objective < state.model.objective
 
     def chosen(new: Tensor, old: Tensor) -> Tensor:
@@ -136,7 +146,7 @@ def _step(
 
     return State(
         chosen(poses, state.poses),
-        tuple(chosen(*pair) for pair in zip(jets, state.jets, strict=True)),
+        tuple(chosen(*pair) for pair in zip(renders, state.renders, strict=True)),
         Quadratic(
             chosen(model.objective, state.model.objective),
             chosen(model.gradient, state.model.gradient),

@@ -115,7 +115,7 @@ def _of_one(
     turned = rotmat_to_rotvec(pose[:3, :3] @ expected[:3, :3].T).norm()
     evidence = Evidence(
         ncc=fit.ncc,
-        counted=fit.counted,
+        coverage=fit.coverage,
         projection_sd_mm=predicted.projection_mm,
         converged=projection_shift_mm(before, pose, xray.camera, shown) < SETTLED_MM,
         from_expected_mm=float(moved.norm()),

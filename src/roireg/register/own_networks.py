@@ -15,7 +15,7 @@ from roireg.data.xray import Xray, expected_pose
 from roireg.drr.rois import project_rois, roi_channels, roi_volumes
 from roireg.encode.model import load_encoder, save_encoder
 from roireg.encode.settings import checkpoint_beside as encoder_checkpoint
-from roireg.encode.settings import encoder_settings, material
+from roireg.encode.settings import encoder_settings, training_data
 from roireg.encode.train import Run, train_encoder
 from roireg.errors import InputError
 from roireg.metrics.overlap import dice_of_each
@@ -39,7 +39,7 @@ def synthesis_settings(config: dict[str, Any], drrs: int, rois: Sequence[str]) -
     return replace(settings, count=drrs, min_roi_fraction=settings.min_roi_fraction if rois else 0.0)
 
 
-def drawn_pool(
+def sample_pool(
     patient: Patient,
     xray: Xray,
     rois: Sequence[str],
@@ -94,14 +94,14 @@ def train_own_encoder(
             raise InputError(f"config: encoders.{name}.loss.roi", "the loss needs a segmenter", remedy)
         network = load_segmenter(segmenter, rois, CPU)
     synthesis = synthesis_settings(config, drrs, rois)
-    pool = drawn_pool(patient, xray, rois, synthesis, seed, progress)
+    pool = sample_pool(patient, xray, rois, synthesis, seed, progress)
     settings = {
         "encoder": entry,
         "recipe": config["recipes"][entry["recipe"]],
         "augmentation": config["encoder_augmentation"],
     }
     run = Run(seed, name, patient.name)
-    data = material(patient, xray, entry, synthesis, list(rois), pool, network, None, run, CPU)
+    data = training_data(patient, xray, entry, synthesis, list(rois), pool, network, None, run, CPU)
     checkpoint = encoder_checkpoint(path, settings, "roireg", run, pool, data.validation)
     built = encoder_settings(**settings)
     encoder, history = train_encoder(data, built, run, checkpoint, CPU)
@@ -144,7 +144,7 @@ def train_own_segmenter(
     for patient in patients:
         patient.label_mask(rois, f"{patient.name}: --roi")
     synthesis = synthesis_settings(config, drrs, rois)
-    pools = [drawn_pool(patient, xray, rois, synthesis, seed, progress) for patient in patients]
+    pools = [sample_pool(patient, xray, rois, synthesis, seed, progress) for patient in patients]
     sources = [drr_examples(pools)]
     settings = {
         "segmenter": entry,

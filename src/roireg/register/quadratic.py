@@ -33,7 +33,7 @@ MAD_OF_NORMAL = 0.6745
 TINY = 1e-12
 
 # An image, followed by its derivatives to the six parameters where they are wanted.
-Jet = Float[Tensor, "B C H W"]
+ImageAndJacobian = Float[Tensor, "B C H W"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,46 +64,50 @@ class Quadratic:
     hessian: Float[Tensor, "B 6 6"]
 
 
-def _mean(images: Jet, share: Tensor) -> Float[Tensor, "B C 1 1"]:
+def _mean(images: ImageAndJacobian, share: Tensor) -> Float[Tensor, "B C 1 1"]:
     """Weighted mean of each channel."""
     return (images.flatten(2) @ share.flatten(2).transpose(1, 2))[..., None]
 
 
-def _window_sum(images: Jet, level: Level) -> Jet:
+def _window_sum(images: ImageAndJacobian, level: Level) -> ImageAndJacobian:
     rows, columns = level.windows
     return rows @ images @ columns
 
 
-def _locally_normalised(jet: Jet, weight: Tensor, share: Tensor, mass: Tensor, level: Level) -> Jet:
+def _locally_normalised(
+    rendered: ImageAndJacobian, weight: Tensor, share: Tensor, mass: Tensor, level: Level
+) -> ImageAndJacobian:
     """Mean 0 and standard deviation about 1 in each window, and the derivatives of that; 0 where the weight is."""
-    jet = torch.where(weight > 0, jet, 0)
-    centred_image = jet[:, :1] - _mean(jet[:, :1], share)
+    rendered = torch.where(weight > 0, rendered, 0)
+    centred_image = rendered[:, :1] - _mean(rendered[:, :1], share)
     # The square of a centred image: less is lost to rounding.
-    jet = torch.cat([centred_image, jet[:, 1:]], dim=1)
-    means, squares = (_window_sum(weight * torch.cat([jet, jet[:, :1] * jet], dim=1), level) / mass).split(
-        jet.shape[1], dim=1
-    )
+    rendered = torch.cat([centred_image, rendered[:, 1:]], dim=1)
+    means, squares = (
+        _window_sum(weight * torch.cat([rendered, rendered[:, :1] * rendered], dim=1), level) / mass
+    ).split(rendered.shape[1], dim=1)
     # Of the first channel the variance, of the others half its derivative.
     variances = squares - means[:, :1] * means
     variances = variances + CONTRAST_FLOOR**2 * _mean(variances, share)
     sd = variances[:, :1].clamp_min(TINY).sqrt()
-    jet = (jet - means) / sd
-    out = torch.cat([jet[:, :1], jet[:, 1:] - jet[:, :1] * variances[:, 1:] / sd.square()], dim=1)
+    rendered = (rendered - means) / sd
+    out = torch.cat([rendered[:, :1], rendered[:, 1:] - rendered[:, :1] * variances[:, 1:] / sd.square()], dim=1)
     return torch.where(weight > 0, out, 0)
 
 
-def _standardised(jet: Jet, share: Tensor) -> Jet:
+def _standardised(rendered: ImageAndJacobian, share: Tensor) -> ImageAndJacobian:
     """Weighted mean 0 and variance 1, and the derivatives of that."""
-    jet = jet - _mean(jet, share)
-    variances = _mean(jet[:, :1] * jet, share)
+    rendered = rendered - _mean(rendered, share)
+    variances = _mean(rendered[:, :1] * rendered, share)
     variance = variances[:, :1].clamp_min(TINY)
-    out = torch.cat([jet[:, :1], jet[:, 1:] - jet[:, :1] * variances[:, 1:] / variance], dim=1)
+    out = torch.cat([rendered[:, :1], rendered[:, 1:] - rendered[:, :1] * variances[:, 1:] / variance], dim=1)
     return out / variance.sqrt()
 
 
-def normalised(jet: Jet, weight: Tensor, share: Tensor, mass: Tensor, level: Level) -> Jet:
-    """A jet after local and global normalisation."""
-    return _standardised(_locally_normalised(jet, weight, share, mass, level), share)
+def normalised(
+    rendered: ImageAndJacobian, weight: Tensor, share: Tensor, mass: Tensor, level: Level
+) -> ImageAndJacobian:
+    """A rendered after local and global normalisation."""
+    return _standardised(_locally_normalised(rendered, weight, share, mass, level), share)
 
 
 def _pixels(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Float[Tensor, "B"]) -> Pixels:
@@ -120,9 +124,9 @@ def pixels_at(level: Level, poses: Float[Tensor, "B 4 4"]) -> Pixels:
     return _pixels(level, weight, coverage_penalty.double())
 
 
-def without_outliers(level: Level, pixels: Pixels, jet: Jet) -> Pixels:
+def without_outliers(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -> Pixels:
     """The pixels less those that differ far more than most (Tukey's biweight): instruments, the collimator's edge."""
-    image = normalised(jet[:, :1], pixels.weight, pixels.share, pixels.mass, level)
+    image = normalised(rendered[:, :1], pixels.weight, pixels.share, pixels.mass, level)
     residual = image - pixels.fixed
     hidden = pixels.weight <= 0
     magnitude = residual.abs().masked_fill(hidden, torch.nan).flatten(1)
@@ -140,7 +144,7 @@ def objective(level: Level, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B"]
     return _mean(residual.square(), pixels.share)[:, 0, 0, 0].double() / 2 + pixels.coverage_penalty
 
 
-def image_jet(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> Jet:
+def drr_and_jacobian(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> ImageAndJacobian:
     """The DRR and its derivative to the twist of `perturb` about `center_mm`.
 
     The patient may move along a ray without changing its integral. The derivative of the renderer's sum has a part
@@ -156,12 +160,12 @@ def image_jet(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Float[Tens
     return torch.cat([image[:, None], jacobian.permute(0, 3, 1, 2)], dim=1)
 
 
-def quadratic(level: Level, pixels: Pixels, jet: Jet) -> Quadratic:
+def quadratic(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -> Quadratic:
     """The objective on given pixels, and its model."""
-    jet = normalised(jet, pixels.weight, pixels.share, pixels.mass, level)
-    residual = (jet[:, :1] - pixels.fixed).flatten(2)
+    rendered = normalised(rendered, pixels.weight, pixels.share, pixels.mass, level)
+    residual = (rendered[:, :1] - pixels.fixed).flatten(2)
     share = pixels.share.flatten(2)
-    columns = jet[:, 1:].flatten(2)
+    columns = rendered[:, 1:].flatten(2)
     weighted = columns * share
     return Quadratic(
         objective=0.5 * (share * residual.square()).sum(dim=(1, 2)).double() + pixels.coverage_penalty,

@@ -198,7 +198,7 @@ def _result(
         "objective": float(trace.objective[trace.best]),
         "verdict": str(judged.verdict.grade),
         "ncc": judged.evidence.ncc,
-        "coverage": judged.evidence.counted,
+        "coverage": judged.evidence.coverage,
         "projection_sd_mm": spread.projection_mm,
         "across_sd_mm": spread.across_mm,
         "down_sd_mm": spread.down_mm,

@@ -123,7 +123,7 @@ def images_agree(judged: Judgement) -> bool:
     return all(
         one.evidence.ncc >= THRESHOLDS.trusted_ncc
         and one.evidence.projection_sd_mm <= THRESHOLDS.trusted_sd_mm
-        and one.evidence.counted >= THRESHOLDS.least_counted
+        and one.evidence.coverage >= THRESHOLDS.least_coverage
         for one in judged.xrays
     )
 
@@ -131,7 +131,7 @@ def images_agree(judged: Judgement) -> bool:
 def _rank(judged: Judgement) -> float:
     """Larger is better: the agreement of the worst X-ray, on enough of the image."""
     seen = [one.evidence for one in judged.xrays]
-    return min(one.ncc if one.counted >= THRESHOLDS.least_counted else -1.0 for one in seen)
+    return min(one.ncc if one.coverage >= THRESHOLDS.least_coverage else -1.0 for one in seen)
 
 
 def _also_mirrored(

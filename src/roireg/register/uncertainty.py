@@ -23,7 +23,14 @@ from roireg.geometry.camera import Camera, project
 from roireg.geometry.poses import perturb
 from roireg.register.gauss_newton import view_shares
 from roireg.register.levels import Level
-from roireg.register.quadratic import Jet, Pixels, image_jet, normalised, pixels_at, without_outliers
+from roireg.register.quadratic import (
+    ImageAndJacobian,
+    Pixels,
+    drr_and_jacobian,
+    normalised,
+    pixels_at,
+    without_outliers,
+)
 
 # A window of the local normalisation is about as large: within it, residuals go together.
 BLOCK_PX = 16
@@ -39,14 +46,14 @@ class Fit:
 
     Attributes:
         ncc: of the locally normalised images, on the pixels that count.
-        counted: share of the image that counts, by coverage and excluded bones.
+        coverage: fraction of the image that counts, by coverage and excluded bones.
         residual: what is minimised at the pose: half the mean squared residual, outliers taken away.
         information: `(6, 6)` H, per rad and mm, rotations about the patient's centre, along the volume's axes.
         scatter: `(6, 6)` of the gradient.
     """
 
     ncc: float
-    counted: float
+    coverage: float
     residual: float
     information: Float[Tensor, "6 6"]
     scatter: Float[Tensor, "6 6"]
@@ -55,25 +62,27 @@ class Fit:
 def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"]) -> Fit:
     """The fit of one X-ray at a pose `volume_from_rig` (mm)."""
     pose = (rig_pose @ level.rig_from_camera)[None]
-    jet = image_jet(level, pose, center_mm)
+    rendered = drr_and_jacobian(level, pose, center_mm)
     seen = pixels_at(level, pose)
-    kept = without_outliers(level, seen, jet)
-    plain = _residuals(level, seen, jet)[0]
-    residual, columns = _residuals(level, kept, jet)
+    kept = without_outliers(level, seen, rendered)
+    plain = _residuals(level, seen, rendered)[0]
+    residual, columns = _residuals(level, kept, rendered)
     share = kept.share[0, 0]
     gradient = _block_sums(share * residual * columns)
     weighted = (share * columns).flatten(1)
     return Fit(
         ncc=float(1 - 0.5 * (seen.share[0, 0] * plain.square()).sum()),
-        counted=float(seen.weight.mean()),
+        coverage=float(seen.weight.mean()),
         residual=float(0.5 * (share * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
         scatter=(gradient @ gradient.T).double(),
     )
 
 
-def _residuals(level: Level, pixels: Pixels, jet: Jet) -> tuple[Float[Tensor, "H W"], Float[Tensor, "6 H W"]]:
-    own = normalised(jet, pixels.weight, pixels.share, pixels.mass, level)
+def _residuals(
+    level: Level, pixels: Pixels, rendered: ImageAndJacobian
+) -> tuple[Float[Tensor, "H W"], Float[Tensor, "6 H W"]]:
+    own = normalised(rendered, pixels.weight, pixels.share, pixels.mass, level)
     return own[0, 0] - pixels.fixed[0, 0], own[0, 1:]
 
 

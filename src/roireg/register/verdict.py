@@ -18,7 +18,7 @@ class Evidence:
 
     Attributes:
         ncc: of the locally normalised X-ray and DRR, on the pixels that count.
-        counted: share of the image that the CT can explain.
+        coverage: fraction of the image that the CT can explain.
         projection_sd_mm: predicted standard deviation of bone's shadows on the detector.
         converged: whether the last steps were within the tolerance.
         from_expected_mm: how far the patient's centre was moved from where he was expected.
@@ -30,7 +30,7 @@ class Evidence:
     """
 
     ncc: float
-    counted: float
+    coverage: float
     projection_sd_mm: float
     converged: bool
     from_expected_mm: float
@@ -55,7 +55,7 @@ class Thresholds:
     Attributes:
         trusted_ncc, failed_ncc: from, and below.
         trusted_sd_mm, failed_sd_mm: up to, and beyond.
-        least_counted: share of the image.
+        least_coverage: share of the image.
         far_mm, far_deg: from where the C-arm's tags put the patient.
         mirrored_margin: NCC by which the mirrored image fits better.
         between_views_mm: by which views may contradict each other.
@@ -66,7 +66,7 @@ class Thresholds:
     failed_ncc: float = 0.4
     trusted_sd_mm: float = 0.5
     failed_sd_mm: float = 1.2
-    least_counted: float = 0.3
+    least_coverage: float = 0.3
     far_mm: float = 150.0
     far_deg: float = 40.0
     mirrored_margin: float = 0.1
@@ -83,8 +83,8 @@ def judge(evidence: Evidence, limits: Thresholds) -> Verdict:
             f"flipped left to right, the X-ray fits better (NCC {evidence.mirrored_ncc:.2f} against "
             f"{evidence.ncc:.2f}): the X-ray or the CT is mirrored; give --mirror, or correct the file that is wrong"
         )
-    if evidence.counted < limits.least_counted:
-        failed.append(f"the CT explains {evidence.counted:.0%} of the image, less than {limits.least_counted:.0%}")
+    if evidence.coverage < limits.least_coverage:
+        failed.append(f"the CT explains {evidence.coverage:.0%} of the image, less than {limits.least_coverage:.0%}")
     if evidence.ncc < limits.failed_ncc:
         failed.append(f"the X-ray does not look like this CT from there (NCC {evidence.ncc:.2f})")
     elif evidence.ncc < limits.trusted_ncc:

@@ -28,7 +28,7 @@ OTHER_SIDE = {"left": "right", "right": "left"}
 
 
 @dataclass(frozen=True)
-class AugmentSettings:
+class SegmenterAugmentation:
     """Ranges of the augmentation; images are in [0, 1].
 
     Attributes:
@@ -59,7 +59,7 @@ def inverted(image: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
     return 1 - image
 
 
-def augmentation(settings: AugmentSettings, size_px: int) -> Compose:
+def augmentation(settings: SegmenterAugmentation, size_px: int) -> Compose:
     """Transforms of `{"image": (1, H, W), "rois": (1, H, W)}`, square images of `size_px`.
 
     What the affine map draws in from outside the image is background and dark, as behind a collimator's edge.

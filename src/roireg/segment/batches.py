@@ -9,13 +9,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from roireg.seeds import generator
-from roireg.segment.augment import AugmentSettings, augmentation, augmented, mirrored, mirrored_numbers
+from roireg.segment.augment import SegmenterAugmentation, augmentation, augmented, mirrored, mirrored_numbers
 from roireg.segment.examples import Examples, drawn
 from roireg.training.loop import Length, Recipe
 
 
 @dataclass(frozen=True)
-class LossSettings:
+class SegmenterLoss:
     """What a U-Net minimises: one minus the mean Dice of background and ROIs, plus cross-entropy.
 
     Attributes:
@@ -34,8 +34,8 @@ class TrainingSettings:
     recipe: Recipe
     length: Length
     batch_size: int
-    augment: AugmentSettings
-    loss: LossSettings = LossSettings()
+    augment: SegmenterAugmentation
+    loss: SegmenterLoss = SegmenterLoss()
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from roireg.data.records import read_specimen
-from roireg.segment.augment import AugmentSettings
-from roireg.segment.batches import Fold, LossSettings, TrainingSettings
+from roireg.segment.augment import SegmenterAugmentation
+from roireg.segment.batches import Fold, SegmenterLoss, TrainingSettings
 from roireg.segment.examples import Examples, drr_examples, xray_examples
 from roireg.training.drrs import read_pool
 from roireg.training.loop import Checkpoint, Length, Recipe, fingerprint
@@ -34,9 +34,9 @@ def training_settings(
         recipe=Recipe(**recipe),
         length=Length(segmenter["epochs"], segmenter["batches_per_epoch"]),
         batch_size=segmenter["batch_size"],
-        augment=AugmentSettings(**{**augmentation, "gamma": tuple(augmentation["gamma"])}),
+        augment=SegmenterAugmentation(**{**augmentation, "gamma": tuple(augmentation["gamma"])}),
         # MedSAM's is fixed.
-        loss=LossSettings(**segmenter.get("loss", {})),
+        loss=SegmenterLoss(**segmenter.get("loss", {})),
     )
 
 

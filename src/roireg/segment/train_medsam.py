@@ -11,7 +11,7 @@ from roireg.drr.rois import roi_boxes_px, roi_channels
 from roireg.segment.batches import Fold, TrainingSettings, batches
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSam, MedSamSettings, build_medsam, jittered
-from roireg.training.loop import Checkpoint, EpochRecord, fit, seeded
+from roireg.training.loop import Checkpoint, EpochRecord, fit, torch_seeded
 
 MEDSAM_GRID_PX = 1024
 
@@ -41,7 +41,7 @@ def train_medsam(
     Raises:
         InputError: the pretrained weights are not what they should be.
     """
-    with seeded(fold.generator("weights")):
+    with torch_seeded(fold.generator("weights")):
         network = build_medsam(architecture).to(device)
     loss = DiceCELoss(sigmoid=True)
     batch = batches(sources, rois, settings, fold, device)

@@ -8,10 +8,10 @@ from monai.losses import DiceCELoss
 from monai.networks.blocks import Convolution, ResidualUnit, UpSample
 from torch import Tensor
 
-from roireg.segment.batches import Fold, LossSettings, TrainingSettings, batches
+from roireg.segment.batches import Fold, SegmenterLoss, TrainingSettings, batches
 from roireg.segment.examples import Examples, at_size
 from roireg.segment.unet import DOWN_SIZE, KERNEL_SIZE, NEGATIVE_SLOPE, Blocks, UNet, UNetSettings
-from roireg.training.loop import Checkpoint, EpochRecord, fit, seeded
+from roireg.training.loop import Checkpoint, EpochRecord, fit, torch_seeded
 
 ACTIVATION = ("LEAKYRELU", {"negative_slope": NEGATIVE_SLOPE})
 NORM = "INSTANCE"
@@ -27,7 +27,7 @@ MONAI_BLOCKS = Blocks(
 )
 
 
-def unet_loss(settings: LossSettings) -> DiceCELoss:
+def unet_loss(settings: SegmenterLoss) -> DiceCELoss:
     """One minus the mean Dice of background and ROIs plus cross-entropy, of logits and ROI numbers `(B, 1, H, W)`."""
     return DiceCELoss(
         to_onehot_y=True, softmax=True, squared_pred=settings.squared_dice, lambda_ce=settings.cross_entropy
@@ -54,7 +54,7 @@ def train_unet(
         checkpoint: from which to resume.
         device: on which to train.
     """
-    with seeded(fold.generator("weights")):
+    with torch_seeded(fold.generator("weights")):
         network = UNet(architecture, len(rois), MONAI_BLOCKS).to(device)
     loss = unet_loss(settings.loss)
     at_network_size = [at_size(source, architecture.image_size_px) for source in sources]

@@ -123,7 +123,7 @@ def settings_from_config(synthesize: dict, attenuation: AttenuationSettings) -> 
     )
 
 
-def drawn_pose(
+def sample_pose(
     patient: Patient, pa: Float[Tensor, "4 4"], settings: SynthesisSettings, rng: np.random.Generator
 ) -> Float[Tensor, "4 4"]:
     """`Exp([r, t]) T_PA` with normal r and t (paper, 2.1), about the settings' centre; `pa` is T_PA, mm."""
@@ -187,7 +187,7 @@ class Synthesizer:
 
     def _view(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
         for _ in range(TRIES):
-            pose = drawn_pose(self.patient, self.pa, self.settings, rng)
+            pose = sample_pose(self.patient, self.pa, self.settings, rng)
             numbers = project_rois(self._masks, self.camera, pose[None])[0]
             if (numbers > 0).float().mean() >= self.settings.min_roi_fraction:
                 return pose, numbers

@@ -147,8 +147,8 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
 
 
 @contextmanager
-def seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Torch's global generator, from which modules draw, seeded by `rng` and put back afterwards."""
+def torch_seeded(rng: np.random.Generator) -> Iterator[None]:
+    """Torch's global generator, from which modules draw, torch_seeded by `rng` and put back afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(SEED_LIMIT)))
         yield

@@ -8,13 +8,13 @@ from roireg.tables.comparison import Cell, Pair
 from roireg.workflow.schema.methods import BUILTIN, NO_ROI
 
 
-def seeded(name: str, added: int) -> str:
+def with_seed(name: str, added: int) -> str:
     """A name, or name@n for the same with n added to the seed."""
     return f"{name}@{added}" if added else name
 
 
 def seed_parts(name: str) -> tuple[str, int]:
-    """Name and added seed: the reverse of `seeded`."""
+    """Name and added seed: the reverse of `with_seed`."""
     plain, _, added = name.partition("@")
     return plain, int(added or 0)
 
@@ -24,8 +24,8 @@ def table3_pairs(config: Mapping[str, Any]) -> dict[str, Pair]:
     table = config["tables"]["table3"]
     return {
         name: Pair(
-            tuple(seeded(f"table3.{name}", n) for n in table["seeds"]),
-            tuple(seeded(f"table3.{name}+{table['roi']}", n) for n in table["seeds"]),
+            tuple(with_seed(f"table3.{name}", n) for n in table["seeds"]),
+            tuple(with_seed(f"table3.{name}+{table['roi']}", n) for n in table["seeds"]),
         )
         for name in table["similarities"]
     }
@@ -56,7 +56,7 @@ def _rois_of(config: Mapping[str, Any], optimizer: str) -> list[str]:
 
 def _cell_names(config: Mapping[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...]:
     name = f"ablation.{optimizer}.{weights}.{roi}"
-    return tuple(seeded(name, n) for n in config["tables"]["ablation"]["seeds"])
+    return tuple(with_seed(name, n) for n in config["tables"]["ablation"]["seeds"])
 
 
 def _reference(config: Mapping[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...] | None:
@@ -79,7 +79,7 @@ def comparison_methods(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for similarity, pair in table3_pairs(config).items():
         for names, roi in ((pair.without, NO_ROI), (pair.changed, table["roi"])):
             for name, seed in zip(names, table["seeds"], strict=True):
-                start = seeded(table["init"], seed)
+                start = with_seed(table["init"], seed)
                 methods[name] = {"label": name, "init": start, "similarity": similarity, "roi": roi, **shared}
     table = config["tables"]["ablation"]
     for cell in ablation_cells(config):
@@ -87,7 +87,7 @@ def comparison_methods(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         for name, seed in zip(cell.methods, table["seeds"], strict=True):
             methods[name] = {
                 "label": name,
-                "init": seeded(table["init"], seed),
+                "init": with_seed(table["init"], seed),
                 "similarity": BUILTIN if builtin else table["similarity"],
                 "roi": cell.roi,
                 "optimizer": cell.optimizer,
@@ -104,6 +104,6 @@ def comparison_starts(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         entry = config["initial_poses"].get(table["init"])
         for seed in table["seeds"]:
             if seed and entry:
-                changed = {"encoder": seeded(entry["encoder"], seed)} if "encoder" in entry else {}
-                starts[seeded(table["init"], seed)] = {**entry, **changed}
+                changed = {"encoder": with_seed(entry["encoder"], seed)} if "encoder" in entry else {}
+                starts[with_seed(table["init"], seed)] = {**entry, **changed}
     return starts

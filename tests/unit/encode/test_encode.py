@@ -32,24 +32,24 @@ from roireg.data.volume import Volume
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render
 from roireg.drr.rois import roi_channels
-from roireg.encode.augment import AugmentSettings, changed, drawn_turns, image_changes, turned, with_rods
+from roireg.encode.augment import EncoderAugmentation, changed, image_changes, sample_turns, turned, with_rods
 from roireg.encode.estimates import estimate_rows
 from roireg.encode.history import read_histories, write_history
-from roireg.encode.losses import EPS, ImageTerms, LossSettings, geodesic_loss, reconstruction_terms, total
+from roireg.encode.losses import EPS, EncoderLoss, ImageTerms, geodesic_loss, reconstruction_terms, total
 from roireg.encode.model import PoseEncoder, PoseFrame, load_encoder, network_settings, save_encoder, seen_by
 from roireg.encode.network import (
     AttentionAutoencoderSettings,
+    EncoderOutput,
     NetworkSettings,
-    Reading,
     ResNetSettings,
     build_network,
     group_norm,
-    standardized,
+    robustly_scaled,
     with_fixed_statistics,
 )
 from roireg.encode.samples import DrrSet, at_size, draw_from_pool, draw_online
-from roireg.encode.settings import VALIDATION_DRRS, checkpoint_beside, encoder_settings, material
-from roireg.encode.train import Material, Run, train_encoder, validation_errors_mm
+from roireg.encode.settings import VALIDATION_DRRS, checkpoint_beside, encoder_settings, training_data
+from roireg.encode.train import Run, TrainingData, train_encoder, validation_errors_mm
 from roireg.errors import InputError
 from roireg.files import write_csv
 from roireg.geometry.camera import Camera, project
@@ -77,11 +77,11 @@ BOTH = pytest.mark.parametrize("architecture", [RESNET, AUTOENCODER], ids=["resn
 SYNTHESIS = SynthesisSettings(
     24, (6.0, 8.0, 7.0), (14.0, 15.0, 16.0), (1.0, 2.0), 0.03, 0.01, continued_fraction=0.0, continued_mm=0.0
 )
-NO_CHANGES = AugmentSettings(
+NO_CHANGES = EncoderAugmentation(
     (0.0, 0.0, 0.0), probability=0.0, gamma=(0.5, 2.0), light=0.3, blur_sigma_px=(0.3, 1.5), noise_sd=0.03, rods=3
 )
 CHANGES = replace(NO_CHANGES, turn_sd_deg=(1.0, 1.0, 4.0), probability=0.5)
-GEODESIC = LossSettings(
+GEODESIC = EncoderLoss(
     1e-2, 0.0, "none", SIZE_PX, rendered_per_batch=2, images_from=0.0, reconstruction=0.0, latent=0.0
 )
 RUN = Run(0, "ours", "P01")
@@ -183,8 +183,8 @@ def test_neither_metal_nor_air_sets_the_scale_of_what_networks_see():
     other = image.where(image < 2, 1000.0).where(image > -1, -50.0)
     body = (image > 0) & (image < 1)
     assert body.float().mean() > 0.9
-    torch.testing.assert_close(standardized(other, SIZE_PX)[body], standardized(image, SIZE_PX)[body])
-    assert standardized(other, SIZE_PX).abs().max() < 3
+    torch.testing.assert_close(robustly_scaled(other, SIZE_PX)[body], robustly_scaled(image, SIZE_PX)[body])
+    assert robustly_scaled(other, SIZE_PX).abs().max() < 3
 
 
 @BOTH
@@ -338,7 +338,7 @@ def unet_segmenter() -> Segmenter:
 
 
 def gradient_to_a_twist(
-    terms: ImageTerms, name: str, loss: LossSettings, truth: Tensor, estimate: Tensor
+    terms: ImageTerms, name: str, loss: EncoderLoss, truth: Tensor, estimate: Tensor
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """The gradient of a term to a twist of the estimate in units of 0.05 rad and 10 mm, and the term as a function."""
     units = torch.tensor([0.05] * 3 + [10.0] * 3, **DOUBLE)
@@ -409,15 +409,15 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
 
 def test_a_reconstruction_is_compared_with_the_clean_image_as_networks_see_it():
     clean = images(2, 48, 40)
-    target = standardized(clean, SIZE_PX)
-    perfect = Reading(torch.zeros(2, 6), target, torch.tensor([[[1.0, -2.0]], [[3.0, 0.0]]]))
+    target = robustly_scaled(clean, SIZE_PX)
+    perfect = EncoderOutput(torch.zeros(2, 6), target, torch.tensor([[[1.0, -2.0]], [[3.0, 0.0]]]))
     for picture in (clean, 5 * clean + 2):
         found = reconstruction_terms(perfect, picture)
         assert float(found["reconstruction"]) == pytest.approx(0, abs=1e-10)
         assert float(found["latent"]) == pytest.approx(3.5)
     worse = reconstruction_terms(replace(perfect, reconstruction=target + 0.5), clean)
     assert float(worse["reconstruction"]) == pytest.approx(0.25, rel=1e-4)
-    assert reconstruction_terms(Reading(torch.zeros(2, 6)), clean) == {}
+    assert reconstruction_terms(EncoderOutput(torch.zeros(2, 6)), clean) == {}
 
 
 # Augmentation
@@ -457,14 +457,14 @@ def test_a_turned_image_is_the_drr_at_the_turned_pose(turn):
 
 def test_turns_have_the_spread_asked_for_on_each_axis():
     spread = (1.0, 2.0, 6.0)
-    turns = drawn_turns(replace(NO_CHANGES, turn_sd_deg=spread), 2000, np.random.default_rng(0)).rad2deg().numpy()
+    turns = sample_turns(replace(NO_CHANGES, turn_sd_deg=spread), 2000, np.random.default_rng(0)).rad2deg().numpy()
     # Five standard errors.
     np.testing.assert_allclose(turns.std(0), spread, rtol=5 / np.sqrt(4000))
     assert (np.abs(turns.mean(0)) < 5 * np.array(spread) / np.sqrt(2000)).all()
-    assert (drawn_turns(NO_CHANGES, 3, np.random.default_rng(0)) == 0).all()
+    assert (sample_turns(NO_CHANGES, 3, np.random.default_rng(0)) == 0).all()
 
 
-def altered(picture: Tensor, settings: AugmentSettings, seed: int = 0) -> Tensor:
+def altered(picture: Tensor, settings: EncoderAugmentation, seed: int = 0) -> Tensor:
     return changed(picture, settings, image_changes(settings), np.random.default_rng(seed))
 
 
@@ -629,7 +629,7 @@ def test_an_encoder_from_a_file_gives_the_same_poses_bit_by_bit(tmp_path: Path, 
 def test_an_image_that_is_mostly_one_value_keeps_its_contrast():
     picture = images(1)
     picture[0, :20] = 0.0
-    seen = standardized(picture, SIZE_PX)[0, 20:]
+    seen = robustly_scaled(picture, SIZE_PX)[0, 20:]
     assert (
         cosine_similarity((seen - seen.mean()).flatten(), (picture[0, 20:] - picture[0, 20:].mean()).flatten(), 0) > 0.9
     )
@@ -743,16 +743,16 @@ ENTRIES = {"ours": FULL, "psss": PSSS, "geodesic": ENTRY}
 
 
 @pytest.fixture(scope="module")
-def materials(patient, xrays, pool) -> dict[str, Material]:
+def materials(patient, xrays, pool) -> dict[str, TrainingData]:
     segmenter = Segmenter(ROIS, unet_segmenter().network.float())
     return {
-        name: material(patient, xrays[0], entry, SYNTHESIS, list(ROIS), pool, segmenter, None, RUN, CPU)
+        name: training_data(patient, xrays[0], entry, SYNTHESIS, list(ROIS), pool, segmenter, None, RUN, CPU)
         for name, entry in ENTRIES.items()
     }
 
 
 def trained(
-    data: Material, entry: dict, folder: Path, run: Run = RUN, changes=CHANGES, recipe=RECIPE
+    data: TrainingData, entry: dict, folder: Path, run: Run = RUN, changes=CHANGES, recipe=RECIPE
 ) -> tuple[PoseEncoder, list[EpochRecord]]:
     checkpoint = Checkpoint(folder / "checkpoint.pt", "data", every_seconds=0.0)
     return train_encoder(data, encoder_settings(entry, recipe, asdict(changes)), run, checkpoint, CPU)
@@ -813,7 +813,7 @@ MEASURES = {"ours": {"similarity", "dice"}, "psss": {"reconstruction", "latent"}
 def test_a_learning_curve_has_the_terms_of_the_loss_and_the_validation_error(tmp_path: Path, materials, name):
     data, entry = materials[name], ENTRIES[name]
     encoder, history = trained(data, entry, tmp_path)
-    loss, names = LossSettings(**entry["loss"]), MEASURES[name] | {"geodesic"}
+    loss, names = EncoderLoss(**entry["loss"]), MEASURES[name] | {"geodesic"}
     for record in history:
         assert record.measures.keys() == names | {"validation_mpd_mm", "pa_validation_mpd_mm"}
         assert all(np.isfinite(value) for value in record.measures.values())
@@ -849,7 +849,7 @@ def test_every_batch_is_drawn_anew_and_its_poses_turn_with_its_images(tmp_path: 
         drawn.append(drrs.poses)
         return drrs
 
-    def compare(truth: Tensor, estimate: Tensor, loss: LossSettings, gains: Tensor) -> dict[str, Tensor]:
+    def compare(truth: Tensor, estimate: Tensor, loss: EncoderLoss, gains: Tensor) -> dict[str, Tensor]:
         compared.append(truth)
         return {"similarity": 0 * estimate.sum()}
 
@@ -878,7 +878,7 @@ def test_an_encoder_learns_to_read_poses_that_it_was_not_trained_on(tmp_path: Pa
     entry = ENTRIES[name] | {"loss": asdict(GEODESIC), "epochs": 3, "batches_per_epoch": 20, "batch_size": 8}
     if name == "ours":
         entry["network"] = entry["network"] | {"widths": [8, 16, 32, 64]}
-    data = material(
+    data = training_data(
         patient, xrays[0], entry, synthesis, list(ROIS), pool_of(patient, xrays, synthesis), None, None, RUN, CPU
     )
     recipe = RECIPE | {"learning_rate": 1e-2, "max_gradient_ratio": None}
@@ -995,11 +995,11 @@ def test_a_stored_network_without_the_newer_settings_is_as_it_was():
 
 def data_of(
     patient: Patient, xray: Xray, pool: DrrPool, synthesis: SynthesisSettings = SYNTHESIS, **changes
-) -> Material:
+) -> TrainingData:
     entry = copy.deepcopy(FULL | {key: changes[key] for key in changes if key in ENTRY})
     entry["loss"] |= {key: changes[key] for key in changes if key not in ENTRY}
     segmenter = Segmenter(ROIS, unet_segmenter().network.float())
-    return material(patient, xray, entry, synthesis, list(ROIS), pool, segmenter, None, RUN, CPU)
+    return training_data(patient, xray, entry, synthesis, list(ROIS), pool, segmenter, None, RUN, CPU)
 
 
 def test_a_unit_of_output_is_a_rad_and_a_mm_where_the_config_says_so(patient, xrays, pool):
@@ -1030,7 +1030,7 @@ def test_both_compared_drrs_have_the_contrast_that_was_drawn(patient, xrays, poo
     stronger = patient.volume.with_values(patient.volume.values + gain * bone.values)
     by_hand = replace(data.images, volume=stronger, bone=None)
     truth, estimate = pool.poses[:2].double(), pool.poses[2:4].double()
-    loss = LossSettings(**FULL["loss"])
+    loss = EncoderLoss(**FULL["loss"])
     with torch.no_grad():
         found = data.images(truth, estimate, loss, torch.full((2,), gain))
         expected = by_hand(truth, estimate, loss)
@@ -1044,7 +1044,7 @@ def test_both_compared_drrs_have_the_contrast_that_was_drawn(patient, xrays, poo
 def test_the_contrast_of_a_batch_reaches_the_compared_drrs(tmp_path: Path, patient, xrays, pool):
     data, seen = data_of(patient, xrays[0], pool, bone_contrast="drawn"), []
 
-    def compare(truth: Tensor, estimate: Tensor, loss: LossSettings, gains: Tensor) -> dict[str, Tensor]:
+    def compare(truth: Tensor, estimate: Tensor, loss: EncoderLoss, gains: Tensor) -> dict[str, Tensor]:
         seen.append(gains)
         return {"similarity": 0 * estimate.sum()}
 

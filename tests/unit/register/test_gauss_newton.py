@@ -17,7 +17,14 @@ from roireg.geometry.se3 import invert
 from roireg.metrics.pose_errors import registration_errors
 from roireg.register.gauss_newton import REWEIGHTINGS, descend, register_gauss_newton, view_shares
 from roireg.register.levels import Level, Problem, level
-from roireg.register.quadratic import image_jet, normalised, objective, pixels_at, quadratic, without_outliers
+from roireg.register.quadratic import (
+    drr_and_jacobian,
+    normalised,
+    objective,
+    pixels_at,
+    quadratic,
+    without_outliers,
+)
 from roireg.register.settings import GaussNewtonSettings
 from roireg.register.trace import Trace
 
@@ -74,13 +81,13 @@ def registered(patient: Patient, xrays: Sequence[Xray], settings: GaussNewtonSet
 def test_the_derivative_goes_through_both_normalisations(weights):
     lev, pose, center = exact_level(weights)
     pixels = pixels_at(lev, pose)
-    jet = image_jet(lev, pose, center)
+    rendered = drr_and_jacobian(lev, pose, center)
 
     def normal(images: torch.Tensor) -> torch.Tensor:
         return normalised(images, pixels.weight, pixels.share, pixels.mass, lev)[0]
 
-    for column, raw, step in zip(normal(jet)[1:], jet[0, 1:], STEPS.diagonal(), strict=True):
-        difference = (normal(jet[:, :1] + step * raw) - normal(jet[:, :1] - step * raw))[0] / (2 * step)
+    for column, raw, step in zip(normal(rendered)[1:], rendered[0, 1:], STEPS.diagonal(), strict=True):
+        difference = (normal(rendered[:, :1] + step * raw) - normal(rendered[:, :1] - step * raw))[0] / (2 * step)
         assert relative_error(column, difference) < 1e-6
 
 
@@ -90,9 +97,9 @@ def test_the_gradient_is_that_of_the_objective_and_the_curvature_close_to_it():
     pixels = pixels_at(lev, pose)
 
     def value(twist: torch.Tensor) -> torch.Tensor:
-        return quadratic(lev, pixels, image_jet(lev, perturb(pose, twist, center), center)).objective[0]
+        return quadratic(lev, pixels, drr_and_jacobian(lev, perturb(pose, twist, center), center)).objective[0]
 
-    model = quadratic(lev, pixels, image_jet(lev, pose, center))
+    model = quadratic(lev, pixels, drr_and_jacobian(lev, pose, center))
     assert float(model.objective) == pytest.approx(float(objective(lev, pose)))
     differences = torch.stack([(value(s) - value(-s)) / (2 * s.sum()) for s in STEPS])
     assert relative_error(model.gradient[0, :3], differences[:3]) < 0.02
@@ -101,22 +108,22 @@ def test_the_gradient_is_that_of_the_objective_and_the_curvature_close_to_it():
 
 def test_without_the_part_along_the_ray_the_derivative_is_nearer_to_that_of_the_integral():
     lev, pose, center = exact_level()
-    fine = image_jet(replace(lev, step_mm=0.1), pose, center)
+    fine = drr_and_jacobian(replace(lev, step_mm=0.1), pose, center)
     coarse = replace(lev, step_mm=4.0)
     raw = render_with_jacobian(coarse.volume, coarse.camera, pose, center, 4.0)[1].permute(0, 3, 1, 2)
     depth = pose[0, :3, 2]
 
-    def along(jet: torch.Tensor) -> torch.Tensor:
-        return torch.einsum("c,bchw->bhw", depth, jet[:, -3:])
+    def along(rendered: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("c,bchw->bhw", depth, rendered[:, -3:])
 
-    corrected = relative_error(along(image_jet(coarse, pose, center)), along(fine))
+    corrected = relative_error(along(drr_and_jacobian(coarse, pose, center)), along(fine))
     assert corrected < 0.5 * relative_error(along(raw), along(fine))
 
 
 def test_brightness_and_contrast_of_the_xray_change_nothing():
     lev, pose, center = exact_level(half_weights)
     other = replace(lev, fixed=7.0 * lev.fixed - 3.0)
-    models = [quadratic(x, pixels_at(x, pose), image_jet(x, pose, center)) for x in (lev, other)]
+    models = [quadratic(x, pixels_at(x, pose), drr_and_jacobian(x, pose, center)) for x in (lev, other)]
     for name in ("objective", "gradient", "hessian"):
         assert torch.allclose(getattr(models[0], name), getattr(models[1], name), rtol=1e-6, atol=1e-12)
 
@@ -125,7 +132,7 @@ def test_what_a_weight_of_zero_hides_has_no_influence():
     lev, pose, center = exact_level(half_weights)
     hidden = half_weights(lev.camera, pose)[0] == 0
     other = replace(lev, fixed=lev.fixed.masked_fill(hidden, torch.nan))
-    models = [quadratic(x, pixels_at(x, pose), image_jet(x, pose, center)) for x in (lev, other)]
+    models = [quadratic(x, pixels_at(x, pose), drr_and_jacobian(x, pose, center)) for x in (lev, other)]
     for name in ("objective", "gradient", "hessian"):
         assert torch.equal(getattr(models[0], name), getattr(models[1], name))
     seen = replace(lev, fixed=lev.fixed.masked_fill(~hidden & (lev.fixed > lev.fixed.mean()), 0.0))
@@ -222,7 +229,7 @@ def test_outliers_lose_their_weight_and_no_longer_mislead():
     lev = level(problem(patient, xrays, step_mm=None, xray=image), 40, 5.0)
     pose = xrays[0].true_pose[None]
     pixels = pixels_at(lev, pose)
-    weight = without_outliers(lev, pixels, image_jet(lev, pose, patient.center_mm)).weight[0, 0]
+    weight = without_outliers(lev, pixels, drr_and_jacobian(lev, pose, patient.center_mm)).weight[0, 0]
     assert float(weight[rod].mean()) < 0.2
     assert float(weight[~rod].mean()) > 0.7
 

@@ -102,13 +102,19 @@ def test_where_nothing_counts_the_spread_is_infinite(patient, xrays):
     hidden = problem(patient, xrays, None, step_mm=None, weights=nothing)
     fit = fit_at(level(hidden, SIZE, SIGMA), xrays[0].true_pose, patient.center_mm)
     told = spread(covariance([fit]), xrays[0].true_pose, xrays[0].camera, patient.center_mm, patient.landmarks_mm)
-    assert fit.counted == 0
-    evidence = replace(GOOD, counted=fit.counted, ncc=fit.ncc, projection_sd_mm=told.projection_mm)
+    assert fit.coverage == 0
+    evidence = replace(GOOD, coverage=fit.coverage, ncc=fit.ncc, projection_sd_mm=told.projection_mm)
     assert judge(evidence, LIMITS).grade is Grade.FAILED
 
 
 GOOD = Evidence(
-    ncc=0.95, counted=0.8, projection_sd_mm=0.1, converged=True, from_expected_mm=20.0, turned_deg=5.0, mirrored_ncc=0.3
+    ncc=0.95,
+    coverage=0.8,
+    projection_sd_mm=0.1,
+    converged=True,
+    from_expected_mm=20.0,
+    turned_deg=5.0,
+    mirrored_ncc=0.3,
 )
 LIMITS = Thresholds()
 
@@ -125,7 +131,7 @@ def test_good_evidence_is_trusted_and_says_why():
         ({"ncc": 0.5}, Grade.CHECK, "roughly"),
         ({"ncc": 0.2}, Grade.FAILED, "does not look like"),
         ({"ncc": 0.2, "mirrored_ncc": 0.9}, Grade.FAILED, "--mirror"),
-        ({"counted": 0.1}, Grade.FAILED, "explains 10%"),
+        ({"coverage": 0.1}, Grade.FAILED, "explains 10%"),
         ({"projection_sd_mm": 0.8}, Grade.CHECK, "uncertain"),
         ({"projection_sd_mm": math.inf}, Grade.FAILED, "hardly says"),
         ({"converged": False}, Grade.CHECK, "rest"),

@@ -160,7 +160,7 @@ def test_the_workflow_and_the_library_end_at_the_same_pose():
         assert result.row["verdict"] == str(own.verdict.grade)
         for column, value in (
             ("ncc", one.evidence.ncc),
-            ("coverage", one.evidence.counted),
+            ("coverage", one.evidence.coverage),
             ("projection_sd_mm", one.spread.projection_mm),
             ("depth_sd_mm", one.spread.depth_mm),
         ):

@@ -31,9 +31,9 @@ from roireg.figures.segmentation_cases import typical_and_worst
 from roireg.files import write_csv
 from roireg.geometry.poses import perturb
 from roireg.metrics.similarity import dice
-from roireg.segment.augment import AugmentSettings, augmentation, augmented, mirrored, mirrored_numbers
+from roireg.segment.augment import SegmenterAugmentation, augmentation, augmented, mirrored, mirrored_numbers
 from roireg.segment.batches import Fold, TrainingSettings, batches
-from roireg.segment.batches import LossSettings as UNetLoss
+from roireg.segment.batches import SegmenterLoss as UNetLoss
 from roireg.segment.evaluate import (
     DRR,
     XRAY,
@@ -53,7 +53,7 @@ from roireg.segment.train_medsam import train_medsam
 from roireg.segment.train_unet import MONAI_BLOCKS, train_unet, unet_loss
 from roireg.segment.unet import TORCH_BLOCKS, Blocks, UNet, UNetSettings
 from roireg.training.drrs import SynthesisSettings, read_pool, synthesize, write_pool
-from roireg.training.loop import Checkpoint, Length, Recipe, seeded
+from roireg.training.loop import Checkpoint, Length, Recipe, torch_seeded
 
 CPU = torch.device("cpu")
 DOUBLE = {"dtype": torch.float64}
@@ -61,7 +61,7 @@ SIZE_PX = 64
 ARCHITECTURE = UNetSettings(SIZE_PX, (4, 6, 8, 10, 12, 14))
 ROIS = tuple(LABEL_NAMES.values())
 TINY = MedSamSettings("tiny", None, None, "segment.medsam.checkpoint")
-STILL = AugmentSettings(
+STILL = SegmenterAugmentation(
     probability=0.0,
     invert_probability=0.0,
     mirror_probability=0.0,
@@ -322,7 +322,7 @@ def squares(count: int, size_px: int = SIZE_PX) -> tuple[Tensor, Tensor]:
     return rois.float(), rois
 
 
-def changed(settings: AugmentSettings, picture: Tensor, rois: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+def changed(settings: SegmenterAugmentation, picture: Tensor, rois: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
     return augmented(augmentation(settings, picture.shape[-1]), picture, rois, np.random.default_rng(seed))
 
 
@@ -759,7 +759,7 @@ def test_medsam_is_trained_but_for_its_prompt_encoder_and_goes_on_after_a_kill(t
     trained, history = train("undisturbed")
     assert all(np.isfinite(record.loss) for record in history)
     assert weights(trained).isfinite().all()
-    with seeded(FOLD.generator("weights")):
+    with torch_seeded(FOLD.generator("weights")):
         start = build_medsam(TINY).state_dict()
     changed = {
         name.split(".")[0] for name, value in trained.state_dict().items() if not torch.equal(value, start[name])
@@ -783,7 +783,7 @@ def test_images_without_any_roi_teach_medsam_nothing(tmp_path: Path):
     empty.rois[:] = 0
     settings = replace(SETTINGS, length=Length(1, 1), recipe=replace(RECIPE, optimizer="sgd", momentum=0.9))
     trained, history = train_medsam(TINY, ("disc",), [empty], settings, 10.0, FOLD, beside(tmp_path), CPU)
-    with seeded(FOLD.generator("weights")):
+    with torch_seeded(FOLD.generator("weights")):
         start = build_medsam(TINY)
     assert history[0].loss == 0
     assert torch.equal(weights(trained), weights(start))

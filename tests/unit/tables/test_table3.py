@@ -8,7 +8,7 @@ from roireg.metrics.statistics import paired_change
 from roireg.tables.comparison import Pair
 from roireg.tables.paper import PAPER_TABLE3
 from roireg.tables.table3 import TABLE3_NOTES, table3
-from roireg.workflow.comparisons import comparison_methods, comparison_starts, seed_parts, seeded, table3_pairs
+from roireg.workflow.comparisons import comparison_methods, comparison_starts, seed_parts, table3_pairs, with_seed
 
 WITHOUT_MM = {("P01", "000"): 5.0, ("P01", "001"): 0.5, ("P02", "000"): 8.0, ("P02", "001"): 3.0}
 WITH_MM = {("P01", "000"): 0.8, ("P01", "001"): 0.55, ("P02", "000"): 9.0, ("P02", "001"): 0.9}
@@ -132,7 +132,7 @@ def test_a_seed_is_another_training_of_the_encoder_or_other_random_numbers():
     config["tables"]["table3"] = {**TABLE3, "init": "perturbed"}
     assert comparison_starts(config) == {"perturbed@2": STARTS["perturbed"]}
     assert seed_parts("ours@2") == ("ours", 2)
-    assert seed_parts(seeded("ours", 0)) == ("ours", 0)
+    assert seed_parts(with_seed("ours", 0)) == ("ours", 0)
 
 
 def test_seeds_of_a_start_are_paired_by_the_start():

@@ -9,7 +9,7 @@ import pytest
 from roireg.data.results import read_registrations
 from roireg.files import write_csv
 from roireg.metrics.statistics import paired_test
-from roireg.register.first_look import first_look
+from roireg.register.log_summary import log_summary
 from roireg.tables.table import Table, write_table
 from roireg.tables.table1 import TABLE1_NOTES, table1
 
@@ -238,7 +238,7 @@ def test_no_name_is_read_as_missing(tmp_path, name):
 
 
 def test_the_first_look_is_one_line_of_a_method_on_a_specimen():
-    line = first_look(registrations("perturbed", "17-1882"))
+    line = log_summary(registrations("perturbed", "17-1882"))
     assert line == (
         "perturbed on 17-1882: 67% of 3 X-rays below 1 mm, median mpd 0.90 mm, at the start 26.0 mm, 5.0 s per X-ray"
     )
@@ -246,7 +246,7 @@ def test_the_first_look_is_one_line_of_a_method_on_a_specimen():
 
 def test_the_first_look_ranks_a_registration_without_a_result_last():
     rows = registrations("perturbed", "17-1882").replace({"mpd_mm": {0.4: np.nan}})
-    assert "33% of 3 X-rays below 1 mm, median mpd 1.50 mm" in first_look(rows)
+    assert "33% of 3 X-rays below 1 mm, median mpd 1.50 mm" in log_summary(rows)
 
 
 def test_trusted_registrations_are_counted_and_those_of_them_that_are_wrong(table):

@@ -25,8 +25,8 @@ from roireg.training.drrs import (
     Drr,
     SynthesisSettings,
     Synthesizer,
-    drawn_pose,
     read_pool,
+    sample_pose,
     settings_from_config,
     synthesize,
     write_pool,
@@ -103,7 +103,7 @@ def moves(
     pa = xrays[0].true_pose
     settings = replace(SETTINGS, rotation_sd_deg=rotation_sd_deg, translation_sd_mm=translation_sd_mm)
     rng = np.random.default_rng(0)
-    drawn = torch.stack([drawn_pose(patient, pa, settings, rng) for _ in range(count)])
+    drawn = torch.stack([sample_pose(patient, pa, settings, rng) for _ in range(count)])
     relative = (torch.linalg.inv(pa) @ drawn).numpy()
     center = (torch.linalg.inv(pa)[:3] @ torch.cat([patient.center_mm, torch.ones(1)])).numpy()
     shifts = relative[:, :3, :3] @ center + relative[:, :3, 3] - center
@@ -138,7 +138,7 @@ def test_a_spread_on_one_axis_moves_along_or_turns_about_it_alone(patient, xrays
 def test_no_spread_is_the_pa_view(patient, xrays):
     settings = replace(SETTINGS, rotation_sd_deg=NOTHING, translation_sd_mm=NOTHING)
     pa = expected_pose(patient, xrays[0])
-    pose = drawn_pose(patient, pa, settings, np.random.default_rng(0))
+    pose = sample_pose(patient, pa, settings, np.random.default_rng(0))
     torch.testing.assert_close(pose, pa, rtol=0, atol=1e-9)
 
 
@@ -371,7 +371,7 @@ def test_poses_turn_about_the_corner_of_the_ct_where_they_are_told_to(patient, x
     pa = expected_pose(patient, xrays[0])
     for center in ("isocenter", "ct_corner"):
         settings = replace(SETTINGS, translation_sd_mm=NOTHING, rotation_center=center)
-        pose = drawn_pose(patient, pa, settings, np.random.default_rng(3))
+        pose = sample_pose(patient, pa, settings, np.random.default_rng(3))
         for name, point in (("isocenter", patient.center_mm), ("ct_corner", patient.volume.corner_mm)):
             seen = [transform_points(invert(view), point[None]) for view in (pose, pa)]
             assert (float((seen[0] - seen[1]).norm()) < 1e-9) == (name == center)

@@ -7,7 +7,7 @@ import pandas as pd
 SUCCESS_MM = 1.0
 
 
-def first_look(table: pd.DataFrame) -> str:
+def log_summary(table: pd.DataFrame) -> str:
     """One line on the registrations of one method on one specimen, long before its table is made."""
     first = table.iloc[0]
     return (
