@@ -55,6 +55,7 @@ lint: $(READY) ## Linters and formatters, without changing a file
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/mypy
 	$(BIN)/python -m roireg.workflow.config_files --check
 	$(SNAKEMAKE) --lint
 

@@ -25,6 +25,18 @@ class Refused(ValueError):
 
 
 T = TypeVar("T", bound=Hashable)
+Kind = TypeVar("Kind")
+
+
+def of_kind(settings: object, kind: type[Kind]) -> Kind:
+    """Settings that have to be of one kind.
+
+    Raises:
+        TypeError: they are of another one.
+    """
+    if not isinstance(settings, kind):
+        raise TypeError(f"{type(settings).__name__} where {kind.__name__} is needed")
+    return settings
 
 
 def _without_repetition(values: Sequence[T]) -> Sequence[T]:

@@ -155,7 +155,8 @@ def check_specimen(file: h5py.File, name: str, settings: CheckSettings) -> Speci
     rows = tuple(_view_row(file, name, key, parameters, scan) for key in keys)
     chosen = spread([row.name for row in rows if row.rigid], settings.xrays)
     views = tuple(_stored_view(file, name, key, parameters) for key in chosen)
-    explanation, stored = None, ()
+    explanation: Explanation | None = None
+    stored: tuple[Agreement, ...] = ()
     if views:
         few = [_coarse(view) for view in views if view.name in spread(chosen, EXPLAINED_VIEWS)]
         found, explanation = explain(_coarse_scan(scan), few)
@@ -282,7 +283,7 @@ def _coarse(view: StoredView) -> StoredView:
 
 
 def _coarse_scan(scan: Scan) -> Scan:
-    factors = tuple(max(1, int(COARSE_VOXEL_MM // spacing)) for spacing in scan.volume.spacing_mm.tolist())
+    factors = scan.volume.voxels_of(COARSE_VOXEL_MM)
     labels = scan.labels
     if labels is not None:
         x, y, z = factors

@@ -7,11 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from roireg.check.conclusions import Finding, conclusions
 from roireg.check.dataset import SHIFTS_VOXELS, CheckSettings, SpecimenCheck, check_specimen
-from roireg.check.evidence import StoredView, is_camera, shadows
+from roireg.check.evidence import Agreement, StoredView, is_camera, shadows
 from roireg.check.hypotheses import mean_agreement
 from roireg.data.deepfluoro import specimen_names, stored_parameters
 from roireg.data.label_names import normalized
@@ -25,6 +26,7 @@ logger = logging.getLogger("roireg")
 
 DPI = 120
 PAGE, TABLE = "check.md", "check.csv"
+NOT_COMPARED = (None,) * len(SHIFTS_VOXELS)
 
 
 def check_dataset(
@@ -90,11 +92,11 @@ def check_page(checks: Sequence[SpecimenCheck], findings: Sequence[Finding], set
     for one in checks:
         row = {"specimen": one.name, "X-rays": len(one.views), "compared": len(one.shifts) or len(one.stored)}
         row["landmarks (px)"] = f"{pd.Series([view.landmarks_px for view in one.views]).mean():.2f}"
-        by_shift = [mean_agreement(column) for column in zip(*one.shifts.values(), strict=True)]
+        by_shift: list[Agreement | None] = [mean_agreement(column) for column in zip(*one.shifts.values(), strict=True)]
         if not by_shift and one.stored:
             by_shift = [None, mean_agreement(one.stored), None]
         for key in ("dice", "ncc"):
-            for shift, found in zip(shifts, by_shift or [None] * 3, strict=True):
+            for shift, found in zip(shifts, by_shift or NOT_COMPARED, strict=True):
                 row[f"{key} {shift}"] = "" if found is None else f"{getattr(found, key):.4f}"
         table.append(row)
     lines += [pd.DataFrame(table).to_markdown(index=False), "", "## Grids", ""]
@@ -132,7 +134,7 @@ def check_figure(check: SpecimenCheck) -> Figure:
     return figure
 
 
-def _line(line, check: SpecimenCheck, view: StoredView) -> None:
+def _line(line: Sequence[Axes], check: SpecimenCheck, view: StoredView) -> None:
     panel(line[0], view.image)
     line[0].set_title(f"X-ray {view.name}, as it is stored")
     panel(line[2], view.image)

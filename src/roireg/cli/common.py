@@ -76,7 +76,7 @@ def load_xrays(
     """The X-rays, each with its camera file if there is one."""
     from roireg.data.readers.xray import read_xray
 
-    given: list[Path | None] = list(cameras or [None])
+    given: list[Path | None] = [*cameras] if cameras else [None]
     if len(given) == 1:
         given *= len(xrays)
     if len(given) != len(xrays):
@@ -115,7 +115,7 @@ def default_config(overlay: Path | None) -> dict[str, Any]:
     """
     from roireg.workflow.config import check_references, merged, validated
 
-    above = {}
+    above: dict[str, Any] = {}
     if overlay is not None:
         try:
             above = yaml.safe_load(overlay.read_text()) or {}

@@ -55,6 +55,17 @@ class Patient:
         """Points at which errors are taken: the landmarks, or the points of bone where there are no landmarks."""
         return self.landmarks_mm if len(self.landmarks_mm) else self.bone_points_mm
 
+    @property
+    def known_labels(self) -> UInt8[Tensor, "D H W"]:
+        """The labels.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.labels is None:
+            raise InputError(f"patient {self.name}", "there are no labels", "Give them with --labels")
+        return self.labels
+
     def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
         """Voxels of any of the named labels, compared by `label_names.normalized`; `key` says who asked for them.
 

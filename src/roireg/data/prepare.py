@@ -132,8 +132,7 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> t
 
 
 def _bone_points_mm(hu: Float[Tensor, "D H W"], volume: Volume) -> Float[Tensor, "N 3"]:
-    factors = tuple(int(max(BONE_GRID_MM // spacing, 1)) for spacing in volume.spacing_mm.tolist())
-    return find_bone_points_mm(volume.with_values(hu).block_means(factors))
+    return find_bone_points_mm(volume.with_values(hu).block_means(volume.voxels_of(BONE_GRID_MM)))
 
 
 def _isocenter(volume: Volume, ct: deepfluoro.Ct, labels: Tensor, settings: PrepareSettings) -> Float[Tensor, "3"]:

@@ -23,7 +23,7 @@ def write_specimen(path: str | Path, patient: Patient, xrays: Sequence[Xray]) ->
         volume = file.create_group("volume")
         volume.create_dataset("mu_per_mm", data=patient.volume.values.numpy(), **COMPRESSION)
         volume["volume_from_voxel"] = patient.volume.volume_from_voxel.numpy()
-        volume.create_dataset("labels", data=patient.labels.numpy(), **COMPRESSION)
+        volume.create_dataset("labels", data=patient.known_labels.numpy(), **COMPRESSION)
         for label, name in patient.label_names.items():
             volume[f"label_names/{label}"] = name
         landmarks = file.create_group("landmarks", track_order=True)
@@ -36,7 +36,7 @@ def write_specimen(path: str | Path, patient: Patient, xrays: Sequence[Xray]) ->
             group.create_dataset("image", data=xray.image.numpy(), **COMPRESSION)
             if xray.labels is not None:
                 group.create_dataset("labels", data=xray.labels.numpy(), **COMPRESSION)
-            group["true_pose"] = xray.true_pose.numpy()
+            group["true_pose"] = xray.known_pose.numpy()
             group["rig_from_camera"] = xray.rig_from_camera.numpy()
             group["intrinsics_px"] = xray.camera.intrinsics_px.numpy()
             group["pixel_spacing_mm"] = xray.camera.pixel_spacing_mm
@@ -64,11 +64,12 @@ def read_specimen(path: str | Path) -> tuple[Patient, tuple[Xray, ...]]:
 
 def _read_xray(name: str, group: h5py.Group) -> Xray:
     image = torch.from_numpy(group["image"][()])
-    spacing = tuple(float(x) for x in group["pixel_spacing_mm"][()])
+    height, width = image.shape
+    across_mm, down_mm = (float(x) for x in group["pixel_spacing_mm"][()])
     return Xray(
         name=name,
         image=image,
-        camera=Camera(torch.from_numpy(group["intrinsics_px"][()]), *image.shape, spacing),
+        camera=Camera(torch.from_numpy(group["intrinsics_px"][()]), height, width, (across_mm, down_mm)),
         rig_from_camera=torch.from_numpy(group["rig_from_camera"][()]),
         labels=torch.from_numpy(group["labels"][()]) if "labels" in group else None,
         true_pose=torch.from_numpy(group["true_pose"][()]),

@@ -1,8 +1,9 @@
 """Reading results: rows of registrations and of Dice, estimated poses, and traces."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -51,7 +52,7 @@ def read_dice(paths: Iterable[str | Path]) -> pd.DataFrame:
     )
 
 
-def pose_of_row(row) -> Float[Tensor, "4 4"]:
+def pose_of_row(row: Mapping[str, Any] | pd.Series) -> Float[Tensor, "4 4"]:
     """`volume_from_camera` from the columns `pose_00` to `pose_23` of a result row."""
     upper = torch.tensor([[float(row[f"pose_{r}{c}"]) for c in range(4)] for r in range(3)], dtype=torch.float64)
     return torch.cat([upper, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)])

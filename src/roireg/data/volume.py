@@ -117,6 +117,11 @@ class Volume:
         """The means of blocks of `factor` voxels a side, made once; blocks at the far ends may be partial."""
         return self.block_means((factor, factor, factor))
 
+    def voxels_of(self, size_mm: float) -> tuple[int, int, int]:
+        """How many whole voxels a cube of so large a side holds along x, y, z, at least one."""
+        x, y, z = (int(max(size_mm // spacing, 1)) for spacing in self.spacing_mm.tolist())
+        return x, y, z
+
     def block_means(self, factors: tuple[int, int, int]) -> "Volume":
         """The means of blocks of so many voxels along x, y, z, made once; blocks at the far ends may be partial."""
         if factors == (1, 1, 1):

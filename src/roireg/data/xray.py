@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from roireg.data.patient import Patient, expected_rig_pose
+from roireg.errors import InputError
 from roireg.geometry.camera import Camera
 
 # Directions of the patient (DICOM PS3.3, C.7.6.1.1.1), volume frame.
@@ -49,6 +50,28 @@ class Xray:
     true_pose: Float[Tensor, "4 4"] | None = None
     facts: tuple[Fact, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def known_pose(self) -> Float[Tensor, "4 4"]:
+        """The true pose.
+
+        Raises:
+            InputError: it is not known.
+        """
+        if self.true_pose is None:
+            raise InputError(f"X-ray {self.name}", "its true pose is not known", "Give one whose pose is known")
+        return self.true_pose
+
+    @property
+    def known_labels(self) -> UInt8[Tensor, "H W"]:
+        """The labels drawn in the image.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self.labels is None:
+            raise InputError(f"X-ray {self.name}", "it has no segmentation", "Give one that has")
+        return self.labels
 
     def upside_down(self) -> "Xray":
         """The same picture, taken with the C-arm turned by half a turn about its central ray."""

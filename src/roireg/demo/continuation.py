@@ -110,10 +110,16 @@ def extend(anatomy: Anatomy, superior_mm: float, inferior_mm: float) -> Anatomy:
     background = soft_background(anatomy.hu[0], bones)
     backgrounds = background, blurred_background(background)
     slices = [_inferior_slice(anatomy, backgrounds, k * step, below * step) for k in range(below, 0, -1)]
-    parts = []
-    for k, array in enumerate((anatomy.hu, anatomy.labels, anatomy.metal)):
-        low = np.stack([one[k] for one in slices]) if slices else array[:0]
-        parts.append(np.concatenate([low, np.pad(array, [(0, above), (0, 0), (0, 0)], mode="reflect")]))
+
+    def extended(array: np.ndarray, lower: list[np.ndarray]) -> np.ndarray:
+        low = np.stack(lower) if lower else array[:0]
+        return np.concatenate([low, np.pad(array, [(0, above), (0, 0), (0, 0)], mode="reflect")])
+
     frame = anatomy.volume_from_voxel.copy()
     frame[2, 3] -= below * step
-    return Anatomy(*parts, frame)
+    return Anatomy(
+        hu=extended(anatomy.hu, [hu for hu, _, _ in slices]),
+        labels=extended(anatomy.labels, [labels for _, labels, _ in slices]),
+        metal=extended(anatomy.metal, [metal for _, _, metal in slices]),
+        volume_from_voxel=frame,
+    )

@@ -56,7 +56,8 @@ class ExposureSettings:
 
 def exposure_settings(entry: dict[str, Any]) -> ExposureSettings:
     """Settings from the config's `demo.views`."""
-    return ExposureSettings(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return ExposureSettings(**values)
 
 
 @dataclass(frozen=True, eq=False)

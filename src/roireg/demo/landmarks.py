@@ -90,11 +90,11 @@ def _sciatic_notch(hip: np.ndarray, head_mm: np.ndarray, volume_from_voxel: np.n
     heights = points[:, 2] - head_mm[2]
     points = points[(heights > NOTCH_ABOVE_HEAD_MM[0]) & (heights < NOTCH_ABOVE_HEAD_MM[1])]
     levels = np.unique(points[:, 2])
-    border = []
+    rearmost = []
     for level in levels:
         at_level = points[points[:, 2] == level]
-        border.append(at_level[at_level[:, 1] == at_level[:, 1].max()].mean(axis=0))
-    border = np.array(border)
+        rearmost.append(at_level[at_level[:, 1] == at_level[:, 1].max()].mean(axis=0))
+    border = np.array(rearmost)
     deepest = border[border[:, 1].argmin()]
     below_roof = border[np.abs(border[:, 2] - deepest[2]) < NOTCH_ROOF_MM]
     return below_roof[(below_roof[:, 2] - below_roof[:, 1]).argmax()]
@@ -152,7 +152,7 @@ def find_landmarks(anatomy: Anatomy) -> dict[str, np.ndarray]:
         InputError: the labels do not show what a landmark needs.
     """
     frame = anatomy.volume_from_voxel
-    out = {}
+    out: dict[str, np.ndarray] = {}
     for side, (hip_label, femur_label, other_label) in SIDES.items():
         hip, femur, other = (anatomy.labels == label for label in (hip_label, femur_label, other_label))
         head, _ = femoral_head(femur, frame)

@@ -115,7 +115,10 @@ def read_members(archive: Archive, path: Path) -> list[bytes]:
                 entry = by_name.get(member.name)
                 if entry is None or entry.size > MAX_MEMBER_BYTES:
                     raise InputError(path, f"it holds no usable {member.name}", "Download it again")
-                data = tar.extractfile(entry).read()
+                stream = tar.extractfile(entry)
+                if stream is None:
+                    raise InputError(path, f"its {member.name} is no file", "Download it again")
+                data = stream.read()
                 check_sha256(data, member.sha256, f"{path}:{member.name}")
                 out.append(data)
     except (tarfile.TarError, EOFError, OSError) as error:

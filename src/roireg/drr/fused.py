@@ -1,6 +1,7 @@
 """CPU backend: the fused marcher as a torch operation, differentiable in the pose, and with its per-ray Jacobian."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,7 +49,7 @@ def pack(values: Float[Tensor, "D H W"]) -> Packed:
         return Packed(padded.ravel(), np.float64(1), padded.shape, occupancy)
     if padded.min() < 0:
         raise ValueError("the fused renderer takes densities that are not negative, or float64 values")
-    scale = np.float32(max(float(padded.max()), np.finfo(np.float32).tiny) / _march.PAIR_LEVELS)
+    scale = np.float32(max(float(padded.max()), float(np.finfo(np.float32).tiny)) / _march.PAIR_LEVELS)
     levels = np.rint(padded.ravel() / scale).clip(0, _march.PAIR_LEVELS).astype(np.uint32)
     return Packed(levels | (np.append(levels[1:], np.uint32(0)) << 16), scale, padded.shape, occupancy)
 
@@ -82,7 +83,9 @@ class _FusedRender(torch.autograd.Function):
     """Line integrals with `x = R (t q) + T`, so that dI/dT = sum grad V and dI/dR = (sum t grad V) q^T."""
 
     @staticmethod
-    def forward(ctx, pose, volume, camera, step_mm):
+    def forward(
+        ctx: Any, pose: Float[Tensor, "B 4 4"], volume: Volume, camera: Camera, step_mm: float
+    ) -> Float[Tensor, "B H W"]:
         arguments = march_arguments(volume, camera, pose, step_mm)
         lengths = camera.ray_lengths_mm
         if not ctx.needs_input_grad[0]:
@@ -94,7 +97,7 @@ class _FusedRender(torch.autograd.Function):
         return image * lengths.to(image.dtype)
 
     @staticmethod
-    def backward(ctx, grad_image):
+    def backward(ctx: Any, grad_image: Float[Tensor, "B H W"]) -> tuple[Float[Tensor, "B 4 4"], None, None, None]:
         moments, pose = ctx.saved_tensors
         real = moments.dtype
         n_poses = moments.shape[0]

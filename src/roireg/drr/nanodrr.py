@@ -1,6 +1,7 @@
 """The GPU backend: nanodrr's ray marcher (fused Triton kernel on CUDA, plain PyTorch elsewhere)."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from roireg.geometry.camera import Camera
 from roireg.geometry.conversions import to_nanodrr_intrinsics
 
 
-def as_subject(volume: Volume):
+def as_subject(volume: Volume) -> Any:
     """The volume as a `nanodrr.data.Subject` without labels."""
     if "nanodrr" in volume.derived:
         return volume.derived["nanodrr"]

@@ -26,7 +26,7 @@ def estimate_rows(
             "specimen": patient.name,
             "projection": xray.name,
             "encoder": name,
-            **registration_errors(pose, xray.true_pose, xray.camera, patient.error_points_mm, patient.center_mm),
+            **registration_errors(pose, xray.known_pose, xray.camera, patient.error_points_mm, patient.center_mm),
             "seconds": seconds,
             **{f"pose_{r}{c}": float(pose[r, c]) for r in range(3) for c in range(4)},
         }

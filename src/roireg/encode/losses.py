@@ -125,6 +125,8 @@ class ImageTerms:
             measure = similarity(settings.similarity, settings.ncc_epsilon)
             terms["similarity"] = measure(fixed[:, None], moving[:, None]).mean()
         if settings.roi > 0:
+            if self.segmenter is None:
+                raise ValueError("the loss has a ROI term, and there is no segmenter")
             with torch.no_grad():
                 masks = roi_channels(roi_numbers(self.segmenter.probabilities(fixed)), len(self.segmenter.rois))
             terms["dice"] = dice(masks, self.segmenter.probabilities(moving)).mean()
@@ -152,7 +154,7 @@ def total(terms: dict[str, Float[Tensor, ""]], settings: EncoderLoss) -> Float[T
 
 def reconstruction_terms(output: EncoderOutput, clean: Float[Tensor, "B H W"]) -> dict[str, Float[Tensor, ""]]:
     """Squared error of the decoder's images against the clean ones, and mean square of the tokens, if there are any."""
-    if output.reconstruction is None:
+    if output.reconstruction is None or output.latent is None:
         return {}
     target = robustly_scaled(clean, output.reconstruction.shape[-1])
     return {

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,8 +17,7 @@ from roireg.encode.network import NETWORK_TYPES, NetworkSettings, build_network
 from roireg.errors import InputError
 from roireg.files import atomic_path
 from roireg.geometry.camera import Camera
-from roireg.geometry.poses import perturb
-from roireg.training.drrs import camera_twist
+from roireg.geometry.poses import camera_twist, perturb
 
 DESCRIPTION = "roireg_encoder"
 MIN_SHARED_FIELD = 0.5
@@ -150,7 +150,7 @@ def load_encoder(path: str | Path, device: torch.device) -> PoseEncoder:
     return PoseEncoder(network.to(device).eval().requires_grad_(False), frame.to(device))
 
 
-def network_settings(entry: dict) -> NetworkSettings:
+def network_settings(entry: dict[str, Any]) -> NetworkSettings:
     """Settings from an encoder's `network` in the config."""
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items() if key != "type"}
     return NETWORK_TYPES[entry["type"]](**values)

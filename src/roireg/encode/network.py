@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -93,7 +94,7 @@ def with_fixed_statistics(images: Float[Tensor, "B H W"], size_px: int) -> Float
     return (resized(scaled(images)[:, None], size_px)[:, 0] - FIXED_MEAN) / FIXED_SD
 
 
-def group_norm(channels: int, **factory: object) -> nn.GroupNorm:
+def group_norm(channels: int, **factory: Any) -> nn.GroupNorm:
     """Group normalisation as timm asks for a norm layer; a group has two channels at least, for images of one pixel."""
     groups = max(count for count in range(1, GROUPS + 1) if channels % count == 0 and 2 * count <= max(2, channels))
     return nn.GroupNorm(groups, channels, **factory)
@@ -126,7 +127,7 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.trunk = ResNet(
-            BasicBlock,
+            BasicBlock,  # type: ignore[arg-type]  # timm annotates the class as an instance of it
             settings.layers,
             num_classes=0,
             in_chans=1,

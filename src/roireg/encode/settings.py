@@ -24,7 +24,9 @@ SPREAD, RAD_AND_MM = "spread", "rad_and_mm"
 
 def encoder_settings(encoder: dict[str, Any], recipe: dict[str, Any], augmentation: dict[str, Any]) -> EncoderSettings:
     """Settings from an encoder's entry in the config, its recipe's, and the augmentation."""
-    ranges = {key: tuple(value) if isinstance(value, list) else value for key, value in augmentation.items()}
+    ranges: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in augmentation.items()
+    }
     return EncoderSettings(
         network=network_settings(encoder["network"]),
         loss=EncoderLoss(**encoder["loss"]),

@@ -80,7 +80,7 @@ def train_encoder(
     """
     with torch_seeded(run.generator("weights")):
         # Channels last is a third faster for so small a network on a CPU.
-        network = build_network(settings.network).to(device, memory_format=torch.channels_last)
+        network = build_network(settings.network).to(device).to(memory_format=torch.channels_last)
     frame = training_data.frame.to(device)
     encoder = PoseEncoder(network, frame)
     changes = image_changes(settings.augment)

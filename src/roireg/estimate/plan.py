@@ -47,8 +47,8 @@ def run_costs(
         logger.info("measuring a batch of the encoder %s", name)
         entry = part["settings"]["encoder"]
         segmenter = segmenters[part["segmenter"]] if entry["loss"]["roi"] > 0 else None
-        step = encoder_step(part["settings"], synthesis, rois, patient, xray, segmenter, device)
-        costs.append(_training("train_encoder", name, part, "encoder", step, settings))
+        encoder = encoder_step(part["settings"], synthesis, rois, patient, xray, segmenter, device)
+        costs.append(_training("train_encoder", name, part, "encoder", encoder, settings))
     measured: dict[str, float] = {}
     for name, part in plan["methods"].items():
         method, optimizer = part["settings"]["method"], part["settings"]["optimizer"]
@@ -77,7 +77,9 @@ def run_costs(
     return costs
 
 
-def _training(rule: str, name: str, part: Mapping[str, Any], key: str, step: Step, settings: Mapping[str, Any]) -> Cost:
+def _training(
+    rule: str, name: str, part: Mapping[str, Any], key: str, step: Step[Any], settings: Mapping[str, Any]
+) -> Cost:
     entry = part["settings"][key]
     weights = sum(tensor.numel() * tensor.element_size() for tensor in step.network.state_dict().values())
     return Cost(

@@ -5,13 +5,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
 
 from roireg.data.patient import Patient
 from roireg.data.results import Estimate
 from roireg.data.xray import Xray, expected_pose
+from roireg.encode.samples import DrrSet
 from roireg.encode.settings import encoder_settings, training_data
 from roireg.encode.train import Run, train_encoder
 from roireg.register.method import method_from_config, with_estimates, with_segmenters
@@ -22,6 +24,7 @@ from roireg.segment.batches import Fold
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSamSettings
 from roireg.segment.model import Segmenter
+from roireg.segment.network import SegmentationNetwork
 from roireg.segment.settings import training_settings
 from roireg.segment.train_medsam import train_medsam
 from roireg.segment.train_unet import train_unet
@@ -34,19 +37,24 @@ ITERATIONS = 2
 GFLOP_SIZE, GFLOP_REPEATS = 1024, 8
 
 
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+
 @dataclass(frozen=True, eq=False)
-class Step:
-    """Seconds of a step, and the network that took it, if one did."""
+class Step(Generic[Network]):
+    """Seconds of a batch of training, and the network that was trained."""
 
     seconds: float
-    network: torch.nn.Module | None = None
+    network: Network
 
 
 def _nowhere(folder: str) -> Checkpoint:
     return Checkpoint(Path(folder) / "checkpoint.pt", "", every_seconds=float("inf"))
 
 
-def segmenter_step(settings: dict[str, Any], rois: Sequence[str], xray: Xray, device: torch.device) -> Step:
+def segmenter_step(
+    settings: dict[str, Any], rois: Sequence[str], xray: Xray, device: torch.device
+) -> Step[SegmentationNetwork]:
     """A batch of a segmenter's training, after a first one that loads what it needs.
 
     Args:
@@ -57,16 +65,16 @@ def segmenter_step(settings: dict[str, Any], rois: Sequence[str], xray: Xray, de
     """
     entry = settings["segmenter"]
     how = replace(training_settings(**settings), length=Length(2, 1))
-    sources = [Examples(xray.image[None], xray.labels[None])]
+    sources = [Examples(xray.image[None], xray.known_labels[None])]
     fold = Fold(0, "estimate", xray.name)
     with tempfile.TemporaryDirectory() as folder:
+        network: SegmentationNetwork
         if entry["type"] == "unet":
-            architecture = UNetSettings(entry["image_size_px"], tuple(entry["widths"]))
-            network, history = train_unet(architecture, rois, sources, how, fold, _nowhere(folder), device)
+            unet = UNetSettings(entry["image_size_px"], tuple(entry["widths"]))
+            network, history = train_unet(unet, rois, sources, how, fold, _nowhere(folder), device)
         else:
-            architecture = MedSamSettings(entry["variant"], None, None, "")
-            jitter_px = entry["box_jitter_px"]
-            network, history = train_medsam(architecture, rois, sources, how, jitter_px, fold, _nowhere(folder), device)
+            medsam, jitter_px = MedSamSettings(entry["variant"], None, None, ""), entry["box_jitter_px"]
+            network, history = train_medsam(medsam, rois, sources, how, jitter_px, fold, _nowhere(folder), device)
     return Step(history[1].seconds - history[0].seconds, network)
 
 
@@ -78,7 +86,7 @@ def encoder_step(
     xray: Xray,
     segmenter: Segmenter | None,
     device: torch.device,
-) -> Step:
+) -> Step[torch.nn.Module]:
     """A batch of an encoder's training with all terms of its loss, its DRRs included, whatever its `samples`."""
     entry = {**settings["encoder"], "epochs": 2, "batches_per_epoch": 1, "samples": "online", "stages": 1}
     entry["loss"] = {**entry["loss"], "images_from": 0.0}
@@ -87,7 +95,7 @@ def encoder_step(
     how = encoder_settings(entry, settings["recipe"], settings["augmentation"])
     seconds: list[float] = []
 
-    def timed(epoch, rng):
+    def timed(epoch: int, rng: np.random.Generator) -> DrrSet:
         seconds.append(time.perf_counter())
         return draw(epoch, rng)
 
@@ -124,7 +132,7 @@ def registration_step(
     if by_iteration:
         method = replace(method, search=replace(method.search, iterations=ITERATIONS))
     (result,) = register_specimen(patient, [xray] * method.views, method, 0, Placement(device, 1))
-    return result.row["seconds"] / (len(result.trace.poses) if by_iteration else 1)
+    return float(result.row["seconds"]) / (len(result.trace.poses) if by_iteration else 1)
 
 
 def gflops() -> float:

@@ -15,7 +15,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch
-from matplotlib.patheffects import withStroke
+from matplotlib.patheffects import AbstractPathEffect, withStroke
 from skimage.measure import marching_cubes
 from torch import Tensor
 from vtkmodules.vtkCommonCore import vtkLogger
@@ -33,7 +33,7 @@ LANDMARK_COLOUR = "#3B0764"
 LANDMARK_RADIUS_MM = 4.0
 HIDDEN_OPACITY = 0.7
 FILL_OPACITY = 0.5
-HALO = [withStroke(linewidth=1.8, foreground="black")]
+HALO: list[AbstractPathEffect] = [withStroke(linewidth=1.8, foreground="black")]
 SURFACE_DETAIL_MM = 1.5
 SMOOTHING_STEPS = 20
 MARGIN_MM = 20.0
@@ -131,7 +131,7 @@ def view_axes(xray: Xray) -> Float[np.ndarray, "3 3"]:
 
     With `fx < 0` the image is seen from behind the detector, so the viewer stands there and not at the source.
     """
-    rotation = xray.true_pose[:3, :3].numpy()
+    rotation = xray.known_pose[:3, :3].numpy()
     right = np.sign(float(xray.camera.intrinsics_px[0, 0])) * rotation[:, 0]
     return np.stack([right, -rotation[:, 1], np.cross(right, -rotation[:, 1])])
 
@@ -160,7 +160,7 @@ def _screenshot(scene: Scene) -> UInt8[np.ndarray, "H W 3"]:
     lower, upper = scene.box_mm()
     size, middle = (upper - lower)[:2], scene.axes.T @ ((lower + upper) / 2)
     plotter = pyvista.Plotter(off_screen=True, window_size=np.round(SCREENSHOT_PX / size.max() * size).astype(int))
-    plotter.set_background("white")
+    plotter.set_background("white")  # type: ignore[arg-type]  # pyvista's wrapper hides that it is a method
     for surface, colour in zip(scene.surfaces, roi_colours(len(scene.surfaces)), strict=True):
         if surface.n_points:
             plotter.add_mesh(surface, color=colour, smooth_shading=True, ambient=0.2, diffuse=0.85)
@@ -171,23 +171,23 @@ def _screenshot(scene: Scene) -> UInt8[np.ndarray, "H W 3"]:
     plotter.camera.parallel_scale = size[1] / 2
     plotter.reset_camera_clipping_range()
     with closing(plotter):
-        return plotter.screenshot(return_img=True)
+        return np.asarray(plotter.screenshot(return_img=True))
 
 
 def _paint(axes: Axes, scene: Scene) -> None:
     """The surfaces by matplotlib, from the farthest face to the nearest one."""
-    corners, colours = [], []
+    corners, shades = [], []
     for surface, colour in zip(scene.surfaces, roi_colours(len(scene.surfaces)), strict=True):
         faces = (surface.points @ scene.axes.T)[surface.regular_faces.reshape(-1, 3)]
         normals = np.cross(faces[:, 1] - faces[:, 0], faces[:, 2] - faces[:, 0])
         facing = np.abs(normals[:, 2:]) / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
         corners.append(faces)
-        colours.append((0.35 + 0.65 * facing) * to_rgb(colour))
-    faces, colours = np.concatenate(corners), np.concatenate(colours)
-    order = np.argsort(faces[..., 2].mean(axis=1))
+        shades.append((0.35 + 0.65 * facing) * to_rgb(colour))
+    triangles, colours = np.concatenate(corners), np.concatenate(shades)
+    order = np.argsort(triangles[..., 2].mean(axis=1))
     # Edges of the faces' own colours close the seams between them.
-    triangles = PolyCollection(faces[order, :, :2], facecolors=colours[order], edgecolors=colours[order])
-    axes.add_collection(triangles).set(linewidths=0.2, rasterized=True)
+    drawn = PolyCollection([*triangles[order, :, :2]], facecolors=colours[order], edgecolors=colours[order])
+    axes.add_collection(drawn).set(linewidths=0.2, rasterized=True)
 
 
 def _scene_panel(axes: Axes, scene: Scene) -> None:
@@ -239,7 +239,7 @@ def figure1(patient: Patient, xray: Xray, rois: Sequence[str]) -> Figure:
         InputError: the patient has no label of a ROI's name.
     """
     if xray.labels is None:
-        numbers, source = project_rois(roi_volumes(patient, rois), xray.camera, xray.true_pose[None])[0], "CT labels"
+        numbers, source = project_rois(roi_volumes(patient, rois), xray.camera, xray.known_pose[None])[0], "CT labels"
     else:
         numbers, source = roi_map(xray.labels, patient.label_names, rois), "mask"
     scene = make_scene(patient, xray, rois)
@@ -250,7 +250,7 @@ def figure1(patient: Patient, xray: Xray, rois: Sequence[str]) -> Figure:
     panel(right, xray.image)
     right.set_title(f"X-ray {xray.name}: {source} and projected landmarks")
     _fill(right, numbers, len(rois))
-    pixels = project(patient.landmarks_mm, xray.camera, xray.true_pose).numpy()
+    pixels = project(patient.landmarks_mm, xray.camera, xray.known_pose).numpy()
     inside = ((pixels > -0.5) & (pixels < np.array(numbers.shape[::-1]) - 0.5)).all(axis=1)
     (marks,) = right.plot(*pixels[inside].T, "o", color=LANDMARK_COLOUR, ms=4, mec="white", mew=0.5, label="landmark")
     scale_bar(left, BAR_MM, f"{BAR_MM} mm", "black")

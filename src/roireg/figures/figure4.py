@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -33,12 +34,12 @@ def pelvis_shadow(patient: Patient, xray: Xray, pose: torch.Tensor) -> Bool[Tens
     return project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0] > 0
 
 
-def _outline(axes, shadow: Bool[Tensor, "H W"], color: str) -> None:
+def _outline(axes: Axes, shadow: Bool[Tensor, "H W"], color: str) -> None:
     if bool(shadow.any()) and not bool(shadow.all()):
         axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
 
 
-def _landmarks(axes, patient: Patient, xray: Xray, pose: torch.Tensor, marker: str, color: str) -> None:
+def _landmarks(axes: Axes, patient: Patient, xray: Xray, pose: torch.Tensor, marker: str, color: str) -> None:
     columns, rows = project(patient.landmarks_mm, xray.camera, pose).numpy().T
     axes.plot(columns, rows, marker, color=color, markersize=4, markeredgewidth=1.0, fillstyle="none")
 
@@ -62,7 +63,7 @@ def figure4(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rows: pd.DataFr
         ranked = own[own["method"] == last].sort_values("mpd_mm")
         projection = ranked.iloc[(len(ranked) - 1) // 2]["projection"]
         xray = next(x for x in xrays if x.name == projection)
-        truth = pelvis_shadow(patient, xray, xray.true_pose)
+        truth = pelvis_shadow(patient, xray, xray.known_pose)
         for axes, (method, label) in zip(line, labels.items(), strict=True):
             row = own[(own["method"] == method) & (own["projection"] == projection)].iloc[0]
             estimate = pose_of_row(row)
@@ -72,7 +73,7 @@ def figure4(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rows: pd.DataFr
             axes.imshow(both, cmap=ListedColormap([OVERLAP]), alpha=0.35, interpolation="nearest")
             _outline(axes, truth, TRUTH)
             _outline(axes, shadow, ESTIMATE)
-            _landmarks(axes, patient, xray, xray.true_pose, "o", TRUTH)
+            _landmarks(axes, patient, xray, xray.known_pose, "o", TRUTH)
             _landmarks(axes, patient, xray, estimate, "x", ESTIMATE)
             where = f"{patient.name}/{projection}: mpd {row['mpd_mm']:.2f} mm"
             axes.set_title(f"{label}\n{where}\noverlap {float(dice_of_each(shadow, truth).nan_to_num()):.2f}")

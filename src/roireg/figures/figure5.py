@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
@@ -43,7 +44,7 @@ def case_study(
         methods: label by method.
     """
     figure = Figure(figsize=(PANEL_INCH * 4.6, PANEL_INCH * len(methods) + 0.6), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.5, 3))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.5, 3))[0]
     _draw_dice(left.subplots(), dice[dice["image"] == XRAY], segmenters)
     first = rows[rows["method"] == next(iter(methods))].sort_values("mpd_mm")
     projection = first.iloc[(len(first) - 1) // 2]["projection"]
@@ -72,7 +73,7 @@ def landmarks_under(
 
     Their distances are the row's `tre_mm`.
     """
-    truth = next(xray.true_pose for xray in xrays if xray.name == projection)
+    truth = next(xray.known_pose for xray in xrays if xray.name == projection)
     moved = transform_points(truth, transform_points(invert(pose_of_row(row)), patient.landmarks_mm))
     return patient.landmarks_mm.numpy(), moved.numpy()
 
@@ -86,7 +87,7 @@ def discs(
     return (np.hypot(x, y) <= RADIUS_MM).any(axis=-1)
 
 
-def _draw_plane(axes, truth_mm: Float[np.ndarray, "N 2"], estimate_mm: Float[np.ndarray, "N 2"]) -> None:
+def _draw_plane(axes: Axes, truth_mm: Float[np.ndarray, "N 2"], estimate_mm: Float[np.ndarray, "N 2"]) -> None:
     low = truth_mm.min(axis=0) - 3 * RADIUS_MM
     high = truth_mm.max(axis=0) + 3 * RADIUS_MM
     right_mm, up_mm = (np.arange(a, b, PIXEL_MM) for a, b in zip(low, high, strict=True))
@@ -98,7 +99,7 @@ def _draw_plane(axes, truth_mm: Float[np.ndarray, "N 2"], estimate_mm: Float[np.
     axes.set_ylim(low[1], high[1])
 
 
-def _draw_dice(axes, dice: pd.DataFrame, segmenters: dict[str, str]) -> None:
+def _draw_dice(axes: Axes, dice: pd.DataFrame, segmenters: dict[str, str]) -> None:
     rois = list(dict.fromkeys(dice["roi"]))
     shift = 0.8 / len(segmenters)
     for index, (segmenter, label) in enumerate(segmenters.items()):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
@@ -90,7 +91,7 @@ def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], tit
     return figure
 
 
-def _sides(axes, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
+def _sides(axes: Axes, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
     """Letters at the borders that say to which side of the patient the image runs there."""
     center = pose[:3, 3] + xray.camera.source_to_detector_mm * 0.7 * pose[:3, 2]
     middle = project(center[None], xray.camera, pose)[0]
@@ -105,11 +106,11 @@ def _sides(axes, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
         ((0.5, 0.03), (0, 1)),
     ):
         along = {name: float(end @ end.new_tensor(direction)) for name, end in ends.items()}
-        letter = axes.text(x, y, max(along, key=along.get), transform=axes.transAxes, color="white", fontsize=9)
+        letter = axes.text(x, y, max(along, key=along.__getitem__), transform=axes.transAxes, color="white", fontsize=9)
         letter.set(ha="center", va="center", path_effects=HALO)
 
 
-def _labels(axes, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
+def _labels(axes: Axes, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
     if patient.labels is None:
         return
     step_mm = 0.5 * float(patient.volume.spacing_mm.min())

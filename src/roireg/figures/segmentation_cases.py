@@ -1,6 +1,7 @@
 """Which of a segmenter's results a figure shows: the typical one and the worst."""
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 
 from roireg.figures.anatomy import SegmentationCase, SegmentedImage
 from roireg.segment.evaluate import DRR, XRAY, Segmented
@@ -19,16 +20,14 @@ def typical_and_worst(results: Mapping[str, Sequence[Segmented]], label: str) ->
         for projection in dict.fromkeys(one.projection for one in found)
     ]
     judged_by = XRAY if any(_mean_dice(pair[XRAY]) is not None for _, pair in pairs) else DRR
-    ranked = sorted(
-        (pair for pair in pairs if _mean_dice(pair[1][judged_by]) is not None),
-        key=lambda pair: _mean_dice(pair[1][judged_by]),
-    )
+    judged = [(_mean_dice(pair[judged_by]), specimen, pair) for specimen, pair in pairs]
+    ranked = sorted(((dice, specimen, pair) for dice, specimen, pair in judged if dice is not None), key=itemgetter(0))
     chosen = {"typical": ranked[len(ranked) // 2], "worst": ranked[0]}
     return [
         SegmentationCase(
             f"{label}, {rank}", specimen, pair[XRAY].projection, _segmented(pair[XRAY]), _segmented(pair[DRR])
         )
-        for rank, (specimen, pair) in chosen.items()
+        for rank, (_, specimen, pair) in chosen.items()
     ]
 
 

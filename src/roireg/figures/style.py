@@ -32,7 +32,7 @@ def scale_bar(axes: Axes, length: float, text: str, color: str = "white") -> Non
     axes.annotate(text, (end, level), (4, 0), textcoords="offset points", color=color, fontsize=7, va="center")
 
 
-def panel(axes, image: torch.Tensor) -> None:
+def panel(axes: Axes, image: torch.Tensor) -> None:
     """An image without axes; its grey range leaves out rays beyond the CT and the brightest metal."""
     seen = image[image > image.min()]
     low, high = torch.quantile(seen, torch.tensor([0.01, 0.99])).tolist() if len(seen) else (0.0, 1.0)

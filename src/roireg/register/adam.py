@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from jaxtyping import Float
@@ -38,14 +39,15 @@ def register_adam(
     twist = chart.start.clone()
     rates = twist.new_tensor([settings.learning_rate_rotation_rad] * 3 + [settings.learning_rate_translation_mm] * 3)
     mean, square = torch.zeros_like(twist), torch.zeros_like(twist)
-    poses, values = [], []
+    poses: list[Tensor] = []
+    values: list[Tensor] = []
     parts: dict[str, list[Tensor]] = defaultdict(list)
     progress = Progress(settings, len(twist))
     for iteration in range(settings.iterations + 1):
         twist.requires_grad_()
         pose = chart.pose(twist)
         terms = objective(pose)
-        value = sum(terms.values())
+        value = reduce(torch.add, terms.values())
         poses.append(pose.detach())
         values.append(value.detach())
         for name, term in terms.items():

@@ -178,7 +178,7 @@ def register_gauss_newton(
     sizes_px = [min(size, largest) for size in settings.levels_px]
     rotation, translation = settings.tolerance_rotation_rad, settings.tolerance_translation_mm
     tolerance = initial_pose.new_tensor([rotation] * 3 + [translation] * 3)
-    paths = []
+    paths: list[Path] = []
     poses = initial_pose[None]
     for size_px, sigma_px in zip(sizes_px, settings.local_sigma_px, strict=True):
         path = descend(

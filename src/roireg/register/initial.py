@@ -16,4 +16,4 @@ def perturbed_start(
 ) -> Float[Tensor, "4 4"]:
     """The TRUTH, perturbed about the isocentre by normal deviates: a probe of the capture range, not a method."""
     twist = rng.normal(size=6) * np.repeat([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm], 3)
-    return perturb(xray.true_pose, torch.from_numpy(twist), patient.center_mm)
+    return perturb(xray.known_pose, torch.from_numpy(twist), patient.center_mm)

@@ -56,7 +56,8 @@ class Level:
     @cached_property
     def windows(self) -> tuple[Float[Tensor, "H H"], Float[Tensor, "W W"]]:
         """The filters of rows and columns that sum an image in Gaussian windows; nothing lies beyond its borders."""
-        return tuple(gaussian_band(n, self.sigma_px, self.fixed) for n in self.fixed.shape)
+        height, width = self.fixed.shape
+        return gaussian_band(height, self.sigma_px, self.fixed), gaussian_band(width, self.sigma_px, self.fixed)
 
     def weight(self, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B 1 H W"]:
         """Weights at the poses."""

@@ -21,6 +21,7 @@ from roireg.register.settings import (
     PerturbationSettings,
     SearchSettings,
 )
+from roireg.settings import of_kind
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,12 +82,12 @@ def _adam(
     from roireg.register.objective import image_objective
     from roireg.register.roi import roi_term
 
-    rois = None
+    search, rois = of_kind(method.search, AdamSettings), None
     if method.regions is not None and method.regions.acts_on == "objective":
         rois = roi_term(patient, xrays, initial, method.regions)
     problems = [replace(problem, xray=xray.image) for xray in xrays]
-    objective = image_objective(problems, similarity(method.similarity, method.search.ncc_epsilon), rois)
-    return register_adam(objective, _chart(patient, initial, problem, method.search), method.search)
+    objective = image_objective(problems, similarity(method.similarity, search.ncc_epsilon), rois)
+    return register_adam(objective, _chart(patient, initial, problem, search), search)
 
 
 def _chart(patient: Patient, initial: Float[Tensor, "B 4 4"], problem: Problem, search: AdamSettings) -> Chart:
@@ -103,8 +104,9 @@ def _gauss_newton(
 ) -> list[Trace]:
     from roireg.register.gauss_newton import register_gauss_newton
 
+    search = of_kind(method.search, GaussNewtonSettings)
     return [
-        register_gauss_newton([replace(problem, xray=xray.image)], pose, patient.center_mm, method.search)
+        register_gauss_newton([replace(problem, xray=xray.image)], pose, patient.center_mm, search)
         for xray, pose in zip(xrays, initial, strict=True)
     ]
 
@@ -114,7 +116,7 @@ def _gauss_newton_jointly(
 ) -> Trace:
     from roireg.register.gauss_newton import register_gauss_newton
 
-    return register_gauss_newton(problems, start, patient.center_mm, method.search)
+    return register_gauss_newton(problems, start, patient.center_mm, of_kind(method.search, GaussNewtonSettings))
 
 
 OPTIMIZERS = {

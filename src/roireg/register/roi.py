@@ -20,9 +20,10 @@ from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volume
 from roireg.geometry.camera import Camera
 from roireg.metrics.similarity import dice
 from roireg.register.registry import ROI_TERMS
-from roireg.register.settings import PROJECTED, RoiTermSettings, segmenter_names
+from roireg.register.settings import PROJECTED, DiceSettings, MaskSettings, RoiTermSettings, segmenter_names
 from roireg.register.weights import WeightMap
 from roireg.segment.model import Segmenter, roi_numbers
+from roireg.settings import of_kind
 
 # Bone of this length along a ray makes 1 - 1/e of a projected label; a bone is thicker but at its rim.
 RIM_MM = 5.0
@@ -89,7 +90,8 @@ class RoiTerm:
     ) -> Float[Tensor, "B"]:
         """Soft Dice of each X-ray at its pose, on the pixels that count; gradients flow to the poses."""
         if pixels is not None:
-            pixels = _at_size(pixels[:, None], self.fixed.shape[-2:])
+            height, width = self.fixed.shape[-2:]
+            pixels = _at_size(pixels[:, None], (height, width))
         return dice(self.fixed, self.moving(drr, pose), pixels)
 
 
@@ -101,16 +103,17 @@ def roi_term(
     Raises:
         InputError: the patient lacks a ROI.
     """
+    settings = of_kind(regions.settings, DiceSettings)
     boxes = _boxes_px(patient, xrays, initial_poses, regions)
     fixed = _fixed_maps(xrays, initial_poses.device, regions, boxes)
-    if regions.settings.moving == PROJECTED:
+    if settings.moving == PROJECTED:
         camera, size = xrays[0].camera, xrays[0].image.shape
-        scale = min(regions.settings.size_px / max(size), 1)
+        scale = min(settings.size_px / max(size), 1)
         camera = camera.resized(*(round(n * scale) for n in size))
         maps = ProjectedMaps(patient, regions.used, camera, initial_poses.device)
-        return RoiTerm(_at_size(fixed, (camera.height, camera.width)), maps, regions.settings.weight)
-    segmenter, channels = regions.segmenters[regions.settings.moving], regions.channels
-    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, boxes)[:, channels], regions.settings.weight)
+        return RoiTerm(_at_size(fixed, (camera.height, camera.width)), maps, settings.weight)
+    segmenter, channels = regions.segmenters[settings.moving], regions.channels
+    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, boxes)[:, channels], settings.weight)
 
 
 def roi_weights(
@@ -120,10 +123,11 @@ def roi_weights(
 
     The map takes a pose for each of the X-rays, or any number of poses of one X-ray.
     """
+    outside = of_kind(regions.settings, MaskSettings).outside
     boxes = _boxes_px(patient, xrays, initial_poses, regions)
     maps = _fixed_maps(xrays, initial_poses.device, regions, boxes)
     inside = maps.amax(dim=1)
-    weights = inside + (1 - inside) * regions.settings.outside
+    weights = inside + (1 - inside) * outside
 
     def at(camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B H W"]:
         return _at_size(weights[:, None], (camera.height, camera.width))[:, 0].expand(len(pose), -1, -1)

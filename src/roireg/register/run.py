@@ -114,7 +114,7 @@ def _batch(
 
 def batches(xrays: Sequence[Xray], largest: int) -> list[list[Xray]]:
     """X-rays in groups of one camera, of at most so many."""
-    by_camera: dict[tuple, list[Xray]] = {}
+    by_camera: dict[tuple[float, ...], list[Xray]] = {}
     for xray in xrays:
         camera = (*xray.camera.intrinsics_px.flatten().tolist(), *xray.camera.pixel_spacing_mm, *xray.image.shape)
         by_camera.setdefault(camera, []).append(xray)
@@ -140,8 +140,8 @@ def view_groups(xrays: Sequence[Xray], views: int) -> list[list[Xray]]:
     for first in range(count):
         members = [xrays[(first + k * count) % len(xrays)] for k in range(views)]
         lead = members[0]
-        rig_from_volume = lead.rig_from_camera @ invert(lead.true_pose)
-        groups.append([replace(one, rig_from_camera=rig_from_volume @ one.true_pose) for one in members])
+        rig_from_volume = lead.rig_from_camera @ invert(lead.known_pose)
+        groups.append([replace(one, rig_from_camera=rig_from_volume @ one.known_pose) for one in members])
     return groups
 
 
@@ -176,11 +176,11 @@ def _result(
     xray = judged.xray
 
     def errors(pose: Float[Tensor, "4 4"]) -> dict[str, float]:
-        return registration_errors(pose, xray.true_pose, xray.camera, patient.error_points_mm, patient.center_mm)
+        return registration_errors(pose, xray.known_pose, xray.camera, patient.error_points_mm, patient.center_mm)
 
     mpd_mm = np.array([errors(pose)["mpd_mm"] for pose in trace.poses])
     final, spread = trace.poses[trace.best], judged.spread
-    row = {
+    row: dict[str, str | float | int] = {
         "specimen": patient.name,
         "projection": xray.name,
         "method": method.name,

@@ -73,21 +73,26 @@ def search(
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
     optimized(patient, xrays, problems, expected_rig_pose(patient), once(method))
     began = time.perf_counter()
-    best: Registration | None = None
-    rounds: list[Round | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
-    for number, one in enumerate(rounds, start=1):
-        posed = [xray.upside_down() if one is not None and one.upside_down else xray for xray in xrays]
-        if one is None:
-            report(f"round {number}: the given start")
-            found = _from(patient, posed, method, weights, initial)
-        else:
+
+    def tried(number: int, one: Round | Tensor) -> Registration:
+        if isinstance(one, Round):
             report(f"round {number}: {one}")
+            posed = [xray.upside_down() if one.upside_down else xray for xray in xrays]
             found = _searched(patient, posed, method, weights, one, generator(seed, "own patient", str(one)))
+        else:
+            report(f"round {number}: the given start")
+            found = _from(patient, xrays, method, weights, one)
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
-        if best is None or _rank(found.judged) > _rank(best.judged):
-            best = replace(found, rounds=number)
+        return replace(found, rounds=number)
+
+    attempts: list[Round | Tensor] = [*ROUNDS] if initial is None else [initial, *ROUNDS]
+    best = tried(1, attempts[0])
+    for number, one in enumerate(attempts[1:], start=2):
         if images_agree(best.judged):
             break
+        found = tried(number, one)
+        if _rank(found.judged) > _rank(best.judged):
+            best = found
     if not images_agree(best.judged):
         report("not trusted: trying the X-ray flipped left to right")
         best = _also_mirrored(patient, best, method, weights, seed)

@@ -145,6 +145,7 @@ def spread(
 
     jacobian = torch.autograd.functional.jacobian(shadows, torch.zeros(6, dtype=torch.float64))
     shift = (jacobian @ covariance @ jacobian.T).diagonal().clamp_min(0)
-    rotation = tuple(math.degrees(float(angle)) for angle in sd[:3])
+    across_mm, down_mm, depth_mm = sd[3:].tolist()
+    about_x, about_y, about_z = (math.degrees(angle) for angle in sd[:3].tolist())
     projection_mm = math.sqrt(2 * float(shift.mean())) if bool(shift.isfinite().all()) else math.inf
-    return Spread(*sd[3:].tolist(), rotation, projection_mm)
+    return Spread(across_mm, down_mm, depth_mm, (about_x, about_y, about_z), projection_mm)

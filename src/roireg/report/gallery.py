@@ -48,7 +48,7 @@ class Gallery:
     entries: list[Entry] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
 
-    def as_json(self) -> dict:
+    def as_json(self) -> dict[str, Any]:
         """For the page's script."""
         return {"entries": [asdict(entry) for entry in self.entries], "images": self.images}
 
@@ -128,6 +128,6 @@ def add_specimen(
                     xray=name,
                     start=drr(f"{name}/start/{row['init']}", xray.camera, start),
                     end=drr(f"{name}/end/{method}", xray.camera, pose_of_row(row)),
-                    truth=drr(f"{name}/truth", xray.camera, xray.true_pose),
+                    truth=drr(f"{name}/truth", xray.camera, xray.known_pose),
                 )
             )

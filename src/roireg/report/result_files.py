@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from roireg import __version__
 from roireg.data.patient import Patient
@@ -26,12 +27,12 @@ UNCERTAINTY = (
 )
 
 
-def result_entries(patient: Patient, result: Registration, one: XrayResult) -> dict:
+def result_entries(patient: Patient, result: Registration, one: XrayResult) -> dict[str, Any]:
     """What `pose.json` holds of one view."""
-    predicted = asdict(one.spread)
+    predicted, stored = asdict(one.spread), one.xray.stored_camera
     return {
         **pose_entries(one.pose, one.xray.camera),
-        "camera_of_the_stored_image": camera_entries(one.xray.stored_camera),
+        "camera_of_the_stored_image": None if stored is None else camera_entries(stored),
         "roireg": __version__,
         "method": result.method,
         "ct": patient.name,
@@ -54,7 +55,7 @@ def result_entries(patient: Patient, result: Registration, one: XrayResult) -> d
     }
 
 
-def finite(value):
+def finite(value: Any) -> Any:
     """JSON knows neither NaN nor infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         return None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -55,8 +56,8 @@ def segment_specimen(
     count = len(segmenter.rois)
     volumes = roi_volumes(patient, segmenter.rois)
     for xray in xrays:
-        projected = project_rois(volumes, xray.camera, xray.true_pose[None])[0]
-        drr = scaled(render(patient.volume, xray.camera, xray.true_pose[None], step_mm))[0].float()
+        projected = project_rois(volumes, xray.camera, xray.known_pose[None])[0]
+        drr = scaled(render(patient.volume, xray.camera, xray.known_pose[None], step_mm))[0].float()
         truth = None if xray.labels is None else roi_map(xray.labels, patient.label_names, segmenter.rois)
         for kind, image, numbers in ((XRAY, xray.image, truth), (DRR, drr, projected)):
             boxes = roi_boxes_px((projected if numbers is None else numbers)[None], count)
@@ -67,7 +68,7 @@ def segment_specimen(
             yield Segmented(xray.name, kind, image, numbers, found, dice)
 
 
-def dice_rows(results: list[Segmented], specimen: str, segmenter: str, rois: tuple[str, ...]) -> list[dict]:
+def dice_rows(results: list[Segmented], specimen: str, segmenter: str, rois: tuple[str, ...]) -> list[dict[str, Any]]:
     """Rows `specimen, segmenter, projection, image, roi, dice`; those without truth or ROI have an empty `dice`."""
     return [
         {

@@ -40,7 +40,7 @@ def xray_examples(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rois: Seq
         )
     return Examples(
         torch.stack([xray.image for _, xray in found]),
-        torch.stack([roi_map(xray.labels, patient.label_names, rois) for patient, xray in found]),
+        torch.stack([roi_map(xray.known_labels, patient.label_names, rois) for patient, xray in found]),
     )
 
 
@@ -61,7 +61,7 @@ def drawn(
 ) -> tuple[Float[Tensor, "B H W"], UInt8[Tensor, "B H W"]]:
     """A batch with equal shares of every kind of image: few X-rays weigh as much as many DRRs."""
     kinds = np.arange(size) % len(sources)
-    picks = [(sources[kind], int(rng.integers(len(sources[kind].images)))) for kind in kinds]
+    picks = [(sources[kind], int(rng.integers(len(sources[kind].images)))) for kind in kinds.tolist()]
     return (
         torch.stack([source.images[index] for source, index in picks]),
         torch.stack([source.rois[index] for source, index in picks]),

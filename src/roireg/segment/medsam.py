@@ -9,6 +9,7 @@ Communications 2024; section 3.1 of Cui, Meng and Min, "WSReg", MICCAI 2025 (box
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch.utils.checkpoint import checkpoint
 
 from roireg.data.images import resized, scaled
 from roireg.errors import InputError
+from roireg.segment.network import SegmentationNetwork
 
 Image = Float[Tensor, "B H W"]
 Boxes = Float[Tensor, "B R 4"]
@@ -110,8 +112,10 @@ class MedSamSettings:
     key: str
 
 
-class MedSam(nn.Module):
+class MedSam(SegmentationNetwork):
     """From images and boxes to masks, by the image encoder, prompt encoder (frozen) and mask decoder of SAM."""
+
+    prompted = True
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -132,7 +136,8 @@ class MedSam(nn.Module):
         """
         if image.ndim != 3 or boxes_px.ndim != 3 or boxes_px.shape[-1] != 4 or len(image) != len(boxes_px):
             raise ValueError(f"expected B H W and B R 4, got {tuple(image.shape)} and {tuple(boxes_px.shape)}")
-        size = image.shape[-2:]
+        height, width = image.shape[-2:]
+        size = (height, width)
         embedding = self._embedding(image)
         present = ~boxes_px.isnan().any(-1)
         logits = embedding.new_full((*present.shape, *size), ABSENT_LOGIT)
@@ -145,8 +150,14 @@ class MedSam(nn.Module):
         logits[present] = masks[:, 0]
         return logits
 
-    def probabilities(self, image: Image, boxes_px: Boxes) -> Masks:
-        """Sigmoid of the logits, exactly 0 for an absent ROI; gradients flow to the image."""
+    def probabilities(self, image: Image, boxes_px: Boxes | None = None) -> Masks:
+        """Sigmoid of the logits, exactly 0 for an absent ROI; gradients flow to the image.
+
+        Raises:
+            ValueError: there are no boxes.
+        """
+        if boxes_px is None:
+            raise ValueError("MedSAM segments what a box surrounds, and there are no boxes")
         return self(image, boxes_px).sigmoid()
 
     def _embedding(self, image: Image) -> Float[Tensor, "B C h w"]:
@@ -263,7 +274,7 @@ def jittered(boxes_px: Float[Tensor, "*N 4"], limit_px: float, rng: np.random.Ge
 class _PromptEncoder(PromptEncoder):
     """SAM's, always in float32: it computes positions in float32 whatever its parameters, and would fail otherwise."""
 
-    def _apply(self, fn, recurse: bool = True) -> "_PromptEncoder":
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "_PromptEncoder":
         return super()._apply(lambda tensor: fn(tensor).float(), recurse)
 
 

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor
 
 from roireg.data.label_names import normalized
 from roireg.errors import InputError
+from roireg.segment.network import SegmentationNetwork
 from roireg.segment.save import DESCRIPTION
 from roireg.segment.unet import UNet, UNetSettings
 
@@ -24,12 +25,12 @@ class Segmenter:
     """A network and the ROIs that its channels mean."""
 
     rois: tuple[str, ...]
-    network: nn.Module
+    network: SegmentationNetwork
 
     @property
     def prompted(self) -> bool:
         """Whether it needs boxes: MedSAM does, the U-Net does not."""
-        return not isinstance(self.network, UNet)
+        return self.network.prompted
 
     def probabilities(
         self, image: Float[Tensor, "B H W"], boxes_px: Float[Tensor, "B R 4"] | None = None
@@ -40,7 +41,7 @@ class Segmenter:
             image: log attenuation; its scale does not matter.
             boxes_px: `(left, top, right, bottom)` of each ROI, NaN where it is absent; for a prompted segmenter.
         """
-        return self.network.probabilities(image, boxes_px) if self.prompted else self.network.probabilities(image)
+        return self.network.probabilities(image, boxes_px)
 
 
 def roi_numbers(probabilities: Float[Tensor, "B R H W"]) -> UInt8[Tensor, "B H W"]:
@@ -75,7 +76,7 @@ def load_segmenter(path: str | Path, rois: Sequence[str], device: torch.device) 
     return Segmenter(tuple(rois), network.to(device).eval().requires_grad_(False))
 
 
-def _network(kind: str, architecture: dict[str, Any], rois: int) -> nn.Module:
+def _network(kind: str, architecture: dict[str, Any], rois: int) -> SegmentationNetwork:
     if kind == "unet":
         return UNet(UNetSettings(architecture["image_size_px"], tuple(architecture["widths"])), rois)
     if kind != "medsam":

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from roireg.data.images import MIN_CONTRAST, resized
+from roireg.segment.network import SegmentationNetwork
 
 KERNEL_SIZE = 3
 DOWN_SIZE = 2
@@ -73,7 +74,7 @@ TORCH_BLOCKS = Blocks(
 )
 
 
-class UNet(nn.Module):
+class UNet(SegmentationNetwork):
     """From images to logits of background and ROIs."""
 
     def __init__(self, settings: UNetSettings, rois: int, blocks: Blocks = TORCH_BLOCKS) -> None:
@@ -98,8 +99,10 @@ class UNet(nn.Module):
             x = decode(torch.cat([skipped.pop(), up(x)], dim=1))
         return interpolate(self.head(x), size=image.shape[-2:], mode="bilinear", align_corners=False)
 
-    def probabilities(self, image: Float[Tensor, "B H W"]) -> Float[Tensor, "B R H W"]:
-        """Softmax over background and ROIs, without the background; gradients flow to the image."""
+    def probabilities(
+        self, image: Float[Tensor, "B H W"], boxes_px: Float[Tensor, "B R 4"] | None = None
+    ) -> Float[Tensor, "B R H W"]:
+        """Softmax over background and ROIs, without the background; gradients flow to the image. Boxes are ignored."""
         return self(image).softmax(dim=1)[:, 1:]
 
 

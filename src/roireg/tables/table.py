@@ -9,7 +9,7 @@ import pandas as pd
 from roireg.files import atomic_path, write_csv
 
 # Characters that LaTeX's text fonts lack or show as others.
-LATEX_SYMBOLS = {"±": r"$\pm$", "×": r"$\times$", "–": "--", "°": r"$^\circ$", "<": "$<$", ">": "$>$"}
+LATEX_SYMBOLS = str.maketrans({"±": r"$\pm$", "×": r"$\times$", "–": "--", "°": r"$^\circ$", "<": "$<$", ">": "$>$"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def _markdown(cell: object) -> str:
 
 def _latex(escaped: object) -> str:
     """A cell after pandas escaped what LaTeX reads as commands."""
-    return str(escaped).translate(str.maketrans(LATEX_SYMBOLS))
+    return str(escaped).translate(LATEX_SYMBOLS)
 
 
 def write_table(table: Table, csv: str | Path, markdown: str | Path, latex: str | Path, notes: Iterable[str]) -> None:

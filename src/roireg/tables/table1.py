@@ -53,7 +53,7 @@ def table1(rows: pd.DataFrame, methods: dict[str, str], seed: int) -> Table:
         test = paired_test(own, previous[init], seed) if init in previous else None
         previous[init] = own
         summary = summarize(own, seed)
-        tested = {"paired_p": None, "paired_p_smallest": None}
+        tested: dict[str, float | None] = {"paired_p": None, "paired_p_smallest": None}
         if test is not None:
             tested = {"paired_p": test.p_value, "paired_p_smallest": test.smallest}
         trust = trusted(own)

@@ -1,6 +1,7 @@
 """Table 2 of the paper: Dice of segmenters on X-rays and on DRRs rendered at the same true poses."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ def image_dice(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(["specimen", "projection"], sort=True)["dice"].mean().dropna().reset_index()
 
 
-def table2(rows: pd.DataFrame, segmenters: dict[str, dict], seed: int) -> Table:
+def table2(rows: pd.DataFrame, segmenters: dict[str, dict[str, Any]], seed: int) -> Table:
     """Table 2.
 
     Args:
@@ -66,7 +67,7 @@ def _summary(rows: pd.DataFrame, seed: int) -> dict[str, float]:
     }
 
 
-def _shown_row(entry: dict, image: str, s: dict[str, float], by_roi: pd.Series, paper: str) -> dict[str, str]:
+def _shown_row(entry: dict[str, Any], image: str, s: dict[str, float], by_roi: pd.Series, paper: str) -> dict[str, str]:
     def cell(*keys: str) -> list[str]:
         return [f"{s[key]:.2f}" if math.isfinite(s.get(key, math.nan)) else "–" for key in keys]
 

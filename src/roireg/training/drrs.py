@@ -1,8 +1,9 @@
 """DRRs of a specimen at random poses about T_PA, with ROI maps: training data without annotation (paper, 2.1)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -27,6 +28,7 @@ CPU = torch.device("cpu")
 OF_ATTENUATION, OF_HU = "attenuation", "hu"
 EACH_DRR, EACH_BATCH = "drr", "batch"
 ISOCENTER, CT_CORNER = "isocenter", "ct_corner"
+Factor = TypeVar("Factor", float, Tensor)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class SynthesisSettings:
         offset = 0.0 if self.contrast_scales == OF_ATTENUATION else self.mu_water_per_mm
         return volume.with_values((volume.values - offset).where(volume.values > self.bone_above_per_mm, 0))
 
-    def bone_gain(self, factor: float) -> float:
+    def bone_gain(self, factor: Factor) -> Factor:
         """How much of `bone_of` a factor on bone adds."""
         return (factor if self.contrast_scales == OF_ATTENUATION else factor / self.bone_multiplier) - 1
 
@@ -99,11 +101,15 @@ class DrrPool:
 
 def pool_of(drrs: Sequence[Drr]) -> DrrPool:
     """DRRs as a pool."""
-    stacked = (torch.stack([getattr(drr, key) for drr in drrs]) for key in ("image", "rois", "pose"))
-    return DrrPool(*stacked, torch.tensor([drr.bone_contrast for drr in drrs], dtype=torch.float64))
+    return DrrPool(
+        images=torch.stack([drr.image for drr in drrs]),
+        rois=torch.stack([drr.rois for drr in drrs]),
+        poses=torch.stack([drr.pose for drr in drrs]),
+        bone_contrasts=torch.tensor([drr.bone_contrast for drr in drrs], dtype=torch.float64),
+    )
 
 
-def settings_from_config(synthesize: dict, attenuation: AttenuationSettings) -> SynthesisSettings:
+def settings_from_config(synthesize: Mapping[str, Any], attenuation: AttenuationSettings) -> SynthesisSettings:
     """Settings from the config's `synthesize`, and how `prepare` made attenuation of Hounsfield units."""
     bone_hu = torch.tensor([float(synthesize["bone_above_hu"])])
     return SynthesisSettings(

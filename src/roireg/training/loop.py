@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from roireg.errors import InputError
 from roireg.files import atomic_path
 
 # Fused: a sixth of the time on a CPU, where a small network's step is mostly overhead.
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),
 }
@@ -122,13 +123,11 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.opti
     return OPTIMIZERS[recipe.optimizer](parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
 
 
-def make_schedule(
-    recipe: Recipe, optimizer: torch.optim.Optimizer, length: Length
-) -> torch.optim.lr_scheduler.LRScheduler:
+def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, length: Length) -> LRScheduler:
     """The recipe's schedule; a plateau schedule takes the epoch's loss with its step."""
     schedulers = torch.optim.lr_scheduler
     if recipe.schedule == "plateau":
-        return schedulers.ReduceLROnPlateau(
+        return ReduceLROnPlateau(
             optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_epochs, threshold_mode="abs", threshold=0.0
         )
     if recipe.schedule == "cosine":
@@ -161,6 +160,13 @@ def _clip(parameters: list[nn.Parameter], recipe: Recipe) -> None:
         from timm.utils.agc import adaptive_clip_grad
 
         adaptive_clip_grad(parameters, recipe.max_gradient_ratio)
+
+
+def _step(schedule: LRScheduler, loss: float) -> None:
+    if isinstance(schedule, ReduceLROnPlateau):
+        schedule.step(loss)
+    else:
+        schedule.step()
 
 
 def _nothing(epoch: int) -> dict[str, float]:
@@ -214,7 +220,7 @@ def fit(
         if not math.isfinite(mean):
             raise InputError("config: recipes", f"the loss of epoch {epoch + 1} is {mean}", "Lower the learning rate")
         if recipe.schedule != "warmup_cosine":
-            schedule.step(*([mean] if recipe.schedule == "plateau" else []))
+            _step(schedule, mean)
         measures = measure(epoch)
         now = time.perf_counter()
         history.append(EpochRecord(epoch, mean, rate, before + now - start, measures))
@@ -227,7 +233,13 @@ def fit(
     return history
 
 
-def _save(checkpoint: Checkpoint, network: nn.Module, optimizer, schedule, history: list[EpochRecord]) -> None:
+def _save(
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler,
+    history: list[EpochRecord],
+) -> None:
     state = {
         "fingerprint": checkpoint.fingerprint,
         "network": network.state_dict(),
@@ -239,7 +251,9 @@ def _save(checkpoint: Checkpoint, network: nn.Module, optimizer, schedule, histo
         torch.save(state, path)
 
 
-def _resume(checkpoint: Checkpoint, network: nn.Module, optimizer, schedule) -> list[EpochRecord]:
+def _resume(
+    checkpoint: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler
+) -> list[EpochRecord]:
     if not checkpoint.path.is_file():
         return []
     try:

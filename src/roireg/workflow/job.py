@@ -33,7 +33,7 @@ def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
-    handlers = [logging.FileHandler(log, mode="w"), logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [logging.FileHandler(log, mode="w"), logging.StreamHandler(sys.stderr)]
     for handler in handlers:
         handler.setFormatter(formatter)
         logger.addHandler(handler)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from volumes import general_pose, phantom_specimen
 
 from roireg.data.images import scaled
@@ -36,6 +36,7 @@ from roireg.register.settings import (
     WeightSettings,
 )
 from roireg.segment.model import Segmenter
+from roireg.segment.network import SegmentationNetwork
 from roireg.segment.unet import UNet, UNetSettings
 
 DOUBLE = {"dtype": torch.float64}
@@ -51,8 +52,10 @@ def two_bones(count: int = 1) -> tuple[Patient, tuple[Xray, ...]]:
     return replace(patient, labels=labels, label_names={1: "upper", 2: "lower"}), xrays
 
 
-class TrueMaps(nn.Module):
+class TrueMaps(SegmentationNetwork):
     """Stands for a trained network: it knows the ROIs of the images that it was given."""
+
+    prompted = True
 
     def __init__(self, known: list[tuple[Tensor, Tensor]]) -> None:
         super().__init__()

@@ -58,13 +58,18 @@ def read_patient(
     _check_extent(ct, hu.shape, spacing)
     _check_units(ct, hu)
     stored = None if labels is None else read_labels(labels, image, ct)
-    factors = tuple(int(max(voxel_mm // s, 1)) for s in spacing)
+    nx, ny, nz = (int(max(voxel_mm // s, 1)) for s in spacing)
+    factors = (nx, ny, nz)
     whole = Volume(torch.from_numpy(hu), torch.from_numpy(frame))
     working = whole.block_means(factors)
     volume = working.with_values(attenuation_from_hu(working.values, MU_WATER_PER_MM, MU_BONE_PER_MM))
     ids = None if stored is None else torch.from_numpy(_at_blocks(stored, factors))
     names = {} if ids is None else _names(label_names, ids)
-    mask = None if not tuple(center_on) else label_mask(ids, names, tuple(center_on), "--center-on")
+    wanted, mask = tuple(center_on), None
+    if wanted and ids is None:
+        raise InputError(f"--center-on: {', '.join(wanted)}", "the patient has no labels", "Give them with --labels")
+    if wanted and ids is not None:
+        mask = label_mask(ids, names, wanted, "--center-on")
     facts = {
         "voxels": " x ".join(map(str, image.GetSize())),
         "spacing": " x ".join(f"{s:.3g}" for s in spacing) + " mm",

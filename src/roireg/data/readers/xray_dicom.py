@@ -51,8 +51,8 @@ class Tags:
 
 def source_of(keyword: str) -> str:
     """`(gggg,eeee) Keyword`, for tables."""
-    tag = pydicom.datadict.tag_for_keyword(keyword)
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword}"
+    tag = pydicom.tag.Tag(keyword)
+    return f"({tag.group:04X},{tag.element:04X}) {keyword}"
 
 
 def read_dicom_xray(path: str | Path, frame: int = 0, crop_px: int = 0, size_px: int = SIZE_PX) -> Xray:

@@ -69,10 +69,10 @@ def read_camera_file(path: str | Path) -> dict[str, Any]:
         raise InputError(path, "there is no such file", f"Write one:\n{EXAMPLE}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(path, f"it is not YAML ({error})", f"Write lines such as:\n{EXAMPLE}") from None
-    error = best_match(Draft202012Validator(SCHEMA).iter_errors(entries))
-    if error is not None:
-        where = ".".join(map(str, error.absolute_path))
-        raise InputError(f"{path}{': ' if where else ''}{where}", error.message, "See docs/own-data.md, camera files")
+    fault = best_match(Draft202012Validator(SCHEMA).iter_errors(entries))
+    if fault is not None:
+        where = ".".join(map(str, fault.absolute_path))
+        raise InputError(f"{path}{': ' if where else ''}{where}", fault.message, "See docs/own-data.md, camera files")
     if "rig_from_camera" in entries:
         rotation = np.array(entries["rig_from_camera"])[:3, :3]
         if np.abs(rotation.T @ rotation - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:

@@ -84,10 +84,11 @@ def read_pose(path: str | Path) -> StoredPose:
         raise InputError(path, f'it is not a pose file (no "format": "{FORMAT}")', remedy)
     try:
         camera = entries["camera"]
-        spacing = tuple(float(x) for x in camera["pixel_spacing_mm"])
+        across_mm, down_mm = (float(x) for x in camera["pixel_spacing_mm"])
         k = torch.tensor(camera["intrinsics_px"], dtype=torch.float64).reshape(3, 3)
         pose = torch.tensor(entries["volume_from_camera"], dtype=torch.float64).reshape(4, 4)
-        stored = StoredPose(pose, Camera(k, int(camera["height_px"]), int(camera["width_px"]), spacing), entries)
+        size = int(camera["height_px"]), int(camera["width_px"])
+        stored = StoredPose(pose, Camera(k, *size, (across_mm, down_mm)), entries)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(path, f"an entry is missing or of another shape ({error})", remedy) from None
     rotation = pose[:3, :3]

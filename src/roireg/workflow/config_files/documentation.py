@@ -73,10 +73,13 @@ def _section(key: str) -> Iterator[Table]:
         return
     names = ", ".join(f"`{name}`" for name in _DEFAULTS[key]) or "none"
     about += f" In config.yaml: {names}."
-    kinds = variants(entry(node))
+    of_entries = entry(node)
+    if of_entries is None:
+        raise ValueError(f"the section {key} holds no entries by name")
+    kinds = variants(of_entries)
     if not kinds:
-        yield Table(f"`{key}.*`", about, list(_rows(entry(node), None)))
-        yield from _networks(f"{key}.*", entry(node))
+        yield Table(f"`{key}.*`", about, list(_rows(of_entries, None)))
+        yield from _networks(f"{key}.*", of_entries)
         return
     for index, (name, kind) in enumerate(kinds.items()):
         yield Table(f"`{key}.*`, type `{name}`", about if index == 0 else "", list(_rows(kind, None)))

@@ -62,10 +62,10 @@ class Changes(Section):
         return {key: value for key, value in handler(self).items() if value is not None}
 
 
-def _changes_of(kind: type[Section], name: str, keys: list[str], **types: type[Changes]) -> type[Changes]:
-    """Keys of a section, none of which has to be given; `types` of those that are sections themselves."""
+def _changes_of(kind: type[Section], name: str, keys: list[str], **types: type[Changes]) -> Any:
+    """A class: keys of a section, none of which has to be given; `types` of those that are sections themselves."""
     fields = {key: kind.model_fields[key] for key in keys}
-    optional = {
+    optional: dict[str, Any] = {
         key: (types.get(key, field.rebuild_annotation()) | None, Field(default=None, description=field.description))
         for key, field in fields.items()
     }

@@ -9,7 +9,7 @@ from roireg.workflow.schema.section import Entry, Section
 # Measures of X-ray against DRR, as `roireg.metrics.similarity` has them.
 Similarity = Literal["mncc", "local_ncc", "global_ncc", "gradient_ncc", "ssim", "mse", "mae", "psnr"]
 # The similarity of an optimizer whose objective is part of it.
-BUILTIN = "builtin"
+BUILTIN: Literal["builtin"] = "builtin"
 # The ROI term of a method without one.
 NO_ROI = "none"
 

@@ -1,11 +1,8 @@
 """`initial_poses`, `optimizers`, `registration` and `roi_terms`: what registers an X-ray."""
 
-from functools import reduce
-from operator import or_
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
-from pydantic import Field
 
 from roireg.register.registry import OPTIMIZERS, ROI_TERMS, STARTS
 from roireg.register.settings import (
@@ -19,19 +16,14 @@ from roireg.register.settings import (
     PerturbationSettings,
 )
 from roireg.settings import Count
-from roireg.workflow.schema.section import Entry, Section
+from roireg.workflow.schema.section import Entry, Section, any_of
 
 RIGID = ("vertebrae", "upper sacrum", "left hemipelvis", "right hemipelvis")
 
 
-def _any_of(kinds: dict[str, Any]) -> Any:
-    """Settings of any kind of a table of the library, told apart by `type`."""
-    return Annotated[reduce(or_, (kind.settings for kind in kinds.values())), Field(discriminator="type")]
-
-
-AnyStart = _any_of(STARTS)
-AnyOptimizer = _any_of(OPTIMIZERS)
-AnyRoiTerm = _any_of(ROI_TERMS)
+AnyStart = any_of(kind.settings for kind in STARTS.values())
+AnyOptimizer = any_of(kind.settings for kind in OPTIMIZERS.values())
+AnyRoiTerm = any_of(kind.settings for kind in ROI_TERMS.values())
 
 
 class Registration(Section):

@@ -1,8 +1,10 @@
 """What the sections of the configuration have in common."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,3 +38,8 @@ def named(entries: Entries) -> Any:
 def section(kind: type[Section]) -> Any:
     """A field that holds a section, by default with all of its defaults."""
     return Field(default_factory=kind)
+
+
+def any_of(kinds: Iterable[type]) -> Any:
+    """The type of a value that is one of several kinds, told apart by `type`."""
+    return Annotated[reduce(or_, kinds), Field(discriminator="type")]

@@ -1,14 +1,12 @@
 """`augmentation` and `segment`: segmenters, each trained once per specimen on all OTHER specimens."""
 
-from functools import reduce
-from operator import or_
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import Field
 
 from roireg.settings import UNIQUE, Probability, Range, Sha256, Text
-from roireg.workflow.schema.section import Entry, Section, section
+from roireg.workflow.schema.section import Entry, Section, any_of, section
 
 Epochs = Annotated[int, Ge(1), Le(100_000)]
 BatchesPerEpoch = Annotated[int, Ge(1), Le(100_000)]
@@ -151,7 +149,7 @@ class MedSam(Segmenter):
 
 # By the `type` of an entry; the rule that trains it is named train_{type}.
 SEGMENTERS: dict[str, type[Segmenter]] = {"unet": UNet, "medsam": MedSam}
-AnySegmenter = Annotated[reduce(or_, SEGMENTERS.values()), Field(discriminator="type")]
+AnySegmenter = any_of(SEGMENTERS.values())
 
 
 def segmenters() -> dict[str, Entry[Segmenter]]:
