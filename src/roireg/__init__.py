@@ -7,26 +7,21 @@ For a user's own patient:
     patient = roireg.read_patient("ct.nii.gz")
     xray = roireg.read_xray("xray.dcm")
     result = roireg.register_xrays(patient, [xray])
-    print(result.verdict, result.pose)
+    print(result.verdict.grade, result.pose)
     roireg.write_result("out", patient, result)
+
+A pose is a 4x4 matrix `volume_from_camera`, from mm in the camera's frame to mm in the CT's (LPS). The DRR that belongs
+to it, and another method than the default search:
+
+    drr = roireg.render(patient.volume, xray.camera, result.pose[None])
+    again = roireg.register_xrays(patient, [xray], roireg.search_method(exclude_margin_mm=6.0))
+
+The stub `__init__.pyi` lists the public names. Each is imported when it is first used, and none of the library's own
+modules imports one from here: a workflow job would not know on which code it depends.
 """
 
-from importlib import import_module
-from typing import Any
+import lazy_loader
 
 __version__ = "0.1.0"
 
-# Imported when they are first used: jobs of the workflow import the package for other things.
-_API = {
-    "read_patient": "roireg.data.readers.ct",
-    "read_xray": "roireg.data.readers.xray",
-    "register_xrays": "roireg.register.registration",
-    "search_method": "roireg.register.method",
-    "write_result": "roireg.report.result_files",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _API:
-        raise AttributeError(f"module 'roireg' has no attribute {name!r}")
-    return getattr(import_module(_API[name]), name)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -20,7 +20,6 @@ from roireg.cli.common import (
     RescaleOption,
     SizeOption,
     XrayOption,
-    default_config,
     err,
     load_patient,
     load_xrays,
@@ -91,12 +90,12 @@ def register(
     from roireg.cli.printing import print_result
 
     with one_line_errors():
-        from roireg.cli.method import configured_method
         from roireg.register.method import search_method, with_exclusion
         from roireg.register.registration import register_xrays
         from roireg.register.roi_check import check_rois
         from roireg.register.starts import initial_rig_pose
         from roireg.report.result_files import write_result
+        from roireg.workflow.named_method import method_by_name
 
         patient = load_patient(ct, labels, label_names, center_on, rescale)
         xrays = load_xrays(xray, camera, frame, crop, size, mirror)
@@ -106,7 +105,7 @@ def register(
             chosen = search_method(exclude or ())
             start = initial_rig_pose(xrays[0], initial, encoder)
         else:
-            chosen = with_exclusion(configured_method(method, config, xrays, encoder, segmenter, roi or []), exclude)
+            chosen = with_exclusion(method_by_name(method, config, xrays, encoder, segmenter, roi or ()), exclude)
             start = initial_rig_pose(xrays[0], initial, None)
         with err.status("compiling and registering"):
             result = register_xrays(patient, xrays, chosen, seed, start, err.print)
@@ -182,6 +181,7 @@ def check_dataset(
         from roireg.check.dataset import settings_from_config
         from roireg.check.files import PAGE, check_dataset
         from roireg.data.deepfluoro import open_dataset
+        from roireg.workflow.config import default_config
 
         run = default_config(config)
         settings = settings_from_config(run["prepare"], run["rois"], xrays)

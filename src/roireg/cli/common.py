@@ -4,10 +4,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -105,22 +104,3 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     for row in rows:
         shown.add_row(*row)
     out.print(shown)
-
-
-def default_config(overlay: Path | None) -> dict[str, Any]:
-    """The workflow's default configuration, and a file laid over it.
-
-    Raises:
-        InputError: the result is no valid configuration.
-    """
-    from roireg.workflow.config import check_references, merged, validated
-
-    above: dict[str, Any] = {}
-    if overlay is not None:
-        try:
-            above = yaml.safe_load(overlay.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(overlay, f"it cannot be read ({error})", "Give a YAML file") from None
-    config = validated(merged(validated({}), above))
-    check_references(config)
-    return config

@@ -17,7 +17,6 @@ from roireg.cli.common import (
     NamesOption,
     RescaleOption,
     SizeOption,
-    default_config,
     err,
     load_patient,
     load_xrays,
@@ -77,9 +76,10 @@ def encoder(
 ) -> None:
     """Train an encoder of this patient's pose on DRRs of the CT: a start for `roireg register --encoder`."""
     with one_line_errors():
-        settings = default_config(config)
         from roireg.register.own_networks import train_own_encoder
+        from roireg.workflow.config import default_config
 
+        settings = default_config(config)
         _log_to_console()
         if epochs is not None and entry in settings["encoders"]:
             settings["encoders"][entry]["epochs"] = epochs
@@ -115,9 +115,10 @@ def segmenter(
     with one_line_errors():
         if len(ct) != len(labels):
             raise InputError("--labels", f"{len(labels)} for {len(ct)} CTs", "Give one for each CT, in their order")
-        settings = default_config(config)
         from roireg.register.own_networks import train_own_segmenter
+        from roireg.workflow.config import default_config
 
+        settings = default_config(config)
         _log_to_console()
         if epochs is not None and entry in settings["segment"]:
             settings["segment"][entry]["epochs"] = epochs

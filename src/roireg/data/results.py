@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.estimate import Estimate
+
 
 @dataclass(frozen=True, eq=False)
 class TraceRecord:
@@ -26,14 +28,6 @@ class TraceRecord:
     mpd_mm: np.ndarray
     best: int
     terms: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """A pose (`volume_from_camera`, mm) that an encoder estimated, and the seconds that it took."""
-
-    pose: Float[Tensor, "4 4"]
-    seconds: float
 
 
 def read_registrations(paths: Iterable[str | Path]) -> pd.DataFrame:

@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 import torch
 
+from roireg.data.estimate import Estimate
 from roireg.data.patient import Patient
-from roireg.data.results import Estimate
 from roireg.data.xray import Xray, expected_pose
 from roireg.encode.samples import DrrSet
 from roireg.encode.settings import encoder_settings, training_data

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from roireg.data.results import Estimate
+from roireg.data.estimate import Estimate
 from roireg.register.registry import OPTIMIZERS, ROI_TERMS, STARTS, settings_of
 from roireg.register.roi import Regions
 from roireg.register.settings import (

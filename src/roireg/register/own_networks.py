@@ -1,6 +1,5 @@
 """Networks from a user's own CTs: DRRs need no annotation but the CT's labels."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,19 +8,16 @@ from typing import Any
 import torch
 
 from roireg.data.patient import Patient
-from roireg.data.results import Estimate
 from roireg.data.volume import attenuation_settings
 from roireg.data.xray import Xray, expected_pose
-from roireg.drr.rois import project_rois, roi_channels, roi_volumes
-from roireg.encode.model import load_encoder, save_encoder
+from roireg.encode.model import save_encoder
 from roireg.encode.settings import checkpoint_beside as encoder_checkpoint
 from roireg.encode.settings import encoder_settings, training_data
 from roireg.encode.train import Run, train_encoder
 from roireg.errors import InputError
-from roireg.metrics.overlap import dice_of_each
 from roireg.segment.batches import Fold
 from roireg.segment.examples import drr_examples
-from roireg.segment.model import Segmenter, load_segmenter, roi_numbers
+from roireg.segment.model import load_segmenter
 from roireg.segment.save import save_segmenter
 from roireg.segment.settings import checkpoint_beside as segmenter_checkpoint
 from roireg.segment.settings import training_settings
@@ -160,36 +156,3 @@ def train_own_segmenter(
     save_segmenter(path, "unet", asdict(architecture), list(rois), network)
     checkpoint.path.unlink(missing_ok=True)
     return history
-
-
-def encoder_estimates(model: str | Path, xrays: Sequence[Xray]) -> dict[str, Estimate]:
-    """Poses that an encoder of this patient estimates from X-rays, by their names, and the seconds that each took.
-
-    Raises:
-        InputError: the file is no encoder, or was trained for another camera.
-    """
-    encoder = load_encoder(model, CPU)
-    found = {}
-    for xray in xrays:
-        begin = time.perf_counter()
-        pose = encoder.estimate(xray.image, xray.camera)
-        found[xray.name] = Estimate(pose, time.perf_counter() - begin)
-    return found
-
-
-def estimated_rig_pose(model: str | Path, xray: Xray) -> torch.Tensor:
-    """`volume_from_rig` (mm) as an encoder of this patient reads it from an X-ray.
-
-    Raises:
-        InputError: the file is no encoder, or was trained for another camera.
-    """
-    pose = load_encoder(model, CPU).estimate(xray.image, xray.camera)
-    return pose @ torch.linalg.inv(xray.rig_from_camera)
-
-
-def roi_overlap(segmenter: Segmenter, patient: Patient, xray: Xray, pose: torch.Tensor) -> float:
-    """Mean Dice, over the ROIs that either shows, of a segmenter's map of the X-ray and the labels at a pose."""
-    count = len(segmenter.rois)
-    projected = roi_channels(project_rois(roi_volumes(patient, segmenter.rois), xray.camera, pose[None]), count)[0]
-    found = roi_channels(roi_numbers(segmenter.probabilities(xray.image[None])), count)[0]
-    return float(dice_of_each(projected, found).nanmean().nan_to_num())

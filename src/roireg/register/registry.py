@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from roireg.data.estimate import Estimate
     from roireg.data.patient import Patient
-    from roireg.data.results import Estimate
     from roireg.data.xray import Xray
     from roireg.register.charts import Chart
     from roireg.register.levels import Problem

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from roireg.data.label_names import check_distinct, normalized
@@ -39,6 +41,23 @@ def merged(below: Any, above: Any) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
+
+
+def default_config(overlay: str | Path | None = None) -> dict[str, Any]:
+    """The workflow's default configuration, and a YAML file laid over it.
+
+    Raises:
+        InputError: the file cannot be read, or the result is no valid configuration.
+    """
+    above: dict[str, Any] = {}
+    if overlay is not None:
+        try:
+            above = yaml.safe_load(Path(overlay).read_text()) or {}
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(overlay, f"it cannot be read ({error})", "Give a YAML file") from None
+    config = validated(merged(validated({}), above))
+    check_references(config)
+    return config
 
 
 def check_references(config: Mapping[str, Any]) -> None:

@@ -4,17 +4,26 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 import torch
 from builders import attenuation, carm, middle_mm, phantom_ct
+from imports import TRAINING, loaded_by
 from own_patient import write_carm_dicom, write_volume
 from typer.testing import CliRunner
 
 from roireg.cli.app import app
+from roireg.data.readers.xray import read_xray
+from roireg.data.writers.poses import read_pose
 from roireg.drr import render
+from roireg.encode.model import PoseEncoder, PoseFrame, load_encoder, save_encoder
+from roireg.encode.network import ResNetSettings, build_network
+from roireg.errors import InputError
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import carm_pose, perturb
 from roireg.metrics.pose_errors import registration_errors
+from roireg.register.settings import MultiStartSettings, WeightSettings
+from roireg.workflow.named_method import method_by_name
 
 SIZE = 120
 # The phantom has no femurs.
@@ -100,3 +109,67 @@ def test_a_method_that_registers_each_alone_refuses_two_x_rays(folder):
     done = register(folder, "--method", "diffdrr", "--xray", folder / "x.dcm", "-o", folder / "none")
     assert done.exit_code == 1
     assert "registers one X-ray alone, and there are 2" in told(done)
+
+
+@pytest.fixture(scope="module")
+def encoder(folder) -> Path:
+    """An encoder that takes every X-ray to be near the true pose; where exactly, its random weights say."""
+    near = perturb(truth(), 0.3 * TWIST, middle_mm(phantom_ct()))
+    architecture = ResNetSettings(32, (1, 1, 1, 1), (4, 8, 8, 8))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build_network(architecture)
+    unit = torch.tensor([1e-3] * 3 + [1e-1] * 3, dtype=torch.float64)
+    frame = PoseFrame(near, middle_mm(phantom_ct()), unit, phantom_camera())
+    save_encoder(folder / "encoder.safetensors", PoseEncoder(network, frame), architecture)
+    return folder / "encoder.safetensors"
+
+
+def test_a_method_that_starts_from_an_encoder_finds_the_pose_and_loads_nothing_of_training(folder, encoder):
+    out = folder / "encoded"
+    files = ["--ct", folder / "ct.nii.gz", "--xray", folder / "x.dcm", "--encoder", encoder]
+    args = ["register", *files, "--method", "ours+gn", "--config", folder / "mine.yaml", "--size", 64, "-o", out]
+    code = f"from roireg.cli.app import app; app({[str(arg) for arg in args]}, standalone_mode=False)"
+    assert loaded_by(code) & TRAINING == set()
+    landmarks = torch.from_numpy(np.stack([*phantom_ct().landmarks_mm.values()]))
+    pose = read_pose(out / "pose.json").pose
+    assert registration_errors(pose, truth(), phantom_camera(), landmarks, middle_mm(phantom_ct()))["mpd_mm"] < 1
+
+
+def test_an_encoder_is_applied_to_the_first_x_ray_only(folder, encoder):
+    (folder / "other").mkdir()
+    turned = pydicom.dcmread(folder / "x.dcm")
+    turned.PixelData = turned.pixel_array[::-1].tobytes()
+    turned.save_as(folder / "other" / "x.dcm")
+    first, second = read_xray(folder / "x.dcm", size_px=64), read_xray(folder / "other" / "x.dcm", size_px=64)
+    assert first.name == second.name
+    loaded = load_encoder(encoder, torch.device("cpu"))
+    for xrays in ([first, second], [second, first]):
+        method = method_by_name("ours+gn", folder / "mine.yaml", xrays, encoder)
+        expected = loaded.estimate(xrays[0].image, xrays[0].camera)
+        assert torch.equal(method.estimates["x.dcm"].pose, expected)
+        assert not torch.allclose(expected, loaded.estimate(xrays[1].image, xrays[1].camera))
+
+
+def test_a_method_that_starts_from_an_encoder_needs_an_x_ray(folder, encoder):
+    with pytest.raises(InputError, match="there is no X-ray"):
+        method_by_name("ours+gn", folder / "mine.yaml", [], encoder)
+
+
+def test_a_users_own_method_is_run_by_its_name(folder):
+    path = folder / "own.yaml"
+    path.write_text(
+        "methods: {mine: {label: Mine, init: close, similarity: builtin, optimizer: short, weights: coverage}}\n"
+        "initial_poses: {close: {type: multi_start, starts: 50, keep: 3}}\n"
+        "optimizers: {short: {type: gauss_newton, levels_px: [32], local_sigma_px: [9.0]}}\n"
+    )
+    done = register(folder, "--method", "mine", "--config", path, "-o", folder / "mine")
+    assert done.exit_code in (0, 3), told(done)
+    entries = json.loads((folder / "mine" / "pose.json").read_text())
+    assert entries["method"] == "mine"
+    method = method_by_name("mine", path)
+    assert (method.start, method.search.levels_px) == (MultiStartSettings(starts=50, keep=3), (32,))
+    assert method.pixels == WeightSettings(coverage=True)
+    landmarks = torch.from_numpy(np.stack([*phantom_ct().landmarks_mm.values()]))
+    pose = torch.tensor(entries["volume_from_camera"], dtype=torch.float64)
+    assert registration_errors(pose, truth(), phantom_camera(), landmarks, middle_mm(phantom_ct()))["mpd_mm"] < 2

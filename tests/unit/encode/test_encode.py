@@ -25,9 +25,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
 from volumes import camera, general_pose, phantom, phantom_specimen, relative_error
 
+from roireg.data.estimate import Estimate
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
-from roireg.data.results import Estimate, read_estimates
+from roireg.data.results import read_estimates
 from roireg.data.volume import Volume
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render

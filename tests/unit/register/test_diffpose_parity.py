@@ -13,8 +13,8 @@ import yaml
 from builders import phantom_ct, small_specimen
 from diffpose import diffdrr_module, diffdrr_render, register
 
+from roireg.data.estimate import Estimate
 from roireg.data.patient import Patient
-from roireg.data.results import Estimate
 from roireg.data.volume import Volume, attenuation_settings
 from roireg.data.xray import Xray
 from roireg.drr import render

@@ -1,10 +1,12 @@
 """The fingerprint of code changes with what the code does, and with nothing else."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+import roireg
 from roireg.workflow.provenance import code_digest, code_files
 
 ROOT = Path(__file__).parents[3]
@@ -149,6 +151,7 @@ USERS = {
     "metrics/statistics": {*ALL_TABLES, "errors", "capture_range"},
     "encode/losses": {"train_encoder", "estimate"},
     "encode/estimates": {"estimate_poses"},
+    "__init__": set(),
     "register/adam": {"register", "estimate"},
     "register/roi": {"register", "estimate"},
     "register/gauss_newton": {"register", "estimate"},
@@ -190,6 +193,16 @@ def files_of():
 def test_an_edit_of_a_module_reruns_the_scripts_that_use_it_and_no_other(files_of, module, scripts):
     assert (ROOT / "src" / "roireg" / f"{module}.py").is_file()
     assert {script for script in SCRIPTS if module in files_of[script]} == scripts
+
+
+def test_no_code_imports_through_the_package_what_the_hash_would_not_see():
+    sources = [*(ROOT / "src" / "roireg").rglob("*.py"), *(ROOT / "workflow_scripts").glob("*.py")]
+    assert len(sources) > 150
+    public = re.compile(
+        rf"from roireg import .*\b({'|'.join(roireg.__all__)})\b|roireg\.({'|'.join(roireg.__all__)})\("
+    )
+    found = {path.name for path in sources if public.search(path.read_text())}
+    assert found == {"__init__.py"}, "whose docstring shows how"
 
 
 def test_a_template_counts_where_the_code_of_its_package_does(project):

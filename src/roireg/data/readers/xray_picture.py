@@ -7,8 +7,6 @@ import numpy as np
 import pydicom
 import torch
 import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 from PIL import Image, UnidentifiedImageError
 from pydicom.misc import is_dicom
 
@@ -63,6 +61,10 @@ def read_camera_file(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: it is not there, or a key is missing, unknown or out of its range.
     """
+    # Another second of imports, which DICOM files need not wait for.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
     try:
         entries = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError:

@@ -67,6 +67,11 @@ def write_json(path: str | Path, entries: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n")
 
 
+def write_pose(path: str | Path, pose: Float[Tensor, "4 4"], camera: Camera) -> None:
+    """Write a pose, `volume_from_camera` in mm, as pose.json: `read_pose` and the commands of `roireg` read it."""
+    write_json(path, pose_entries(pose, camera))
+
+
 def read_pose(path: str | Path) -> StoredPose:
     """A pose file of `roireg register`.
 
