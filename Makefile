@@ -43,6 +43,10 @@ estimate: $(READY) ## Core-hours, GPU-hours and disk of a run: make estimate RUN
 test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(MAKE) --no-print-directory test-gpu
+
+test-gpu: $(READY) ## What runs on a GPU, on an emulated one: results as on the CPU, and no waiting for the device
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/gpu
 
 test-slow: $(READY) ## Tests of minutes and gigabytes, such as a training step of MedSAM's ViT-B
 	@$(BIN)/python -m pytest -m slow
@@ -90,4 +94,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-slow config lint format bench own-study parity report lock clean
+.PHONY: help environment demo study estimate test test-gpu test-slow config lint format bench own-study parity report lock clean
