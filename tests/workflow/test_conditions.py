@@ -66,4 +66,4 @@ def test_conditions_are_the_demos(fresh):
     overlay = {"dataset": {"source": "deepfluoro", "specimens": ["a"]}, "deepfluoro": {"accept_license": True}}
     result = fresh.plan(overlays=(overlay, CONDITIONS))
     assert result.status == 1
-    assert "config: conditions: conditions are changes of the demo data, but the run uses another dataset" in result.output
+    assert "conditions are changes of the demo data, but the run uses another dataset" in result.output
