@@ -39,7 +39,7 @@ def test_each_condition_has_its_results_and_one_report_shows_all(fresh):
         images[condition] = xrays[0].image.numpy()
         table = (out / condition / "tables/table1.md").read_text()
         below = CONDITIONS["conditions"][condition]["ct_below_landmarks_mm"]
-        assert f"Condition {condition}: CTs reach {below} mm below the lowest landmark" in table
+        assert f"Condition {condition}: CTs end {below} mm below the lowest landmark" in table
     assert lowest["truncated"] - lowest["covered"] > 80
     np.testing.assert_array_equal(images["covered"], images["truncated"])
     page = (out / "report.html").read_text()
@@ -66,4 +66,4 @@ def test_conditions_are_the_demos(fresh):
     overlay = {"dataset": {"source": "deepfluoro", "specimens": ["a"]}, "deepfluoro": {"accept_license": True}}
     result = fresh.plan(overlays=(overlay, CONDITIONS))
     assert result.status == 1
-    assert "config: conditions: conditions change the demo, and the dataset is another one" in result.output
+    assert "config: conditions: conditions are changes of the demo data, but the run uses another dataset" in result.output

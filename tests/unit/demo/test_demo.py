@@ -240,7 +240,7 @@ def test_labels_without_a_femur_are_refused(files, tmp_path):
     with pytest.raises(InputError, match="left femur"):
         anatomy.load_anatomy(files[0], labels)
     other_grid = save_nifti(tmp_path / "moved.nii.gz", ids, ORIGIN_MM + 1)
-    with pytest.raises(InputError, match="another grid"):
+    with pytest.raises(InputError, match="its grid differs"):
         anatomy.load_anatomy(files[0], other_grid)
 
 
