@@ -132,7 +132,7 @@ def landmark_residual_px(scan: Scan, view: StoredView) -> float:
     return residual if np.isfinite(residual) else float("inf")
 
 
-def shadows(scan: Scan, view: StoredView) -> dict[int, Bool[Tensor, "S S"]]:
+def silhouettes(scan: Scan, view: StoredView) -> dict[int, Bool[Tensor, "S S"]]:
     """Silhouette of each label at the stored pose, by label id; femurs at their own poses."""
     camera = view.camera()
     out = {}
@@ -150,14 +150,14 @@ def segmentation_dice(shown: Mapping[int, Bool[Tensor, "S S"]], segmentation: UI
     """
     scores = []
     explained = torch.zeros_like(segmentation, dtype=torch.bool)
-    for label, shadow in shown.items():
-        explained |= shadow & (segmentation == label)
-    for label, shadow in shown.items():
+    for label, silhouette in shown.items():
+        explained |= silhouette & (segmentation == label)
+    for label, silhouette in shown.items():
         named = segmentation == label
-        counted = shadow & (named | ~explained)
+        counted = silhouette & (named | ~explained)
         total = int(named.sum() + counted.sum())
         if total:
-            scores.append(2 * int((named & shadow).sum()) / total)
+            scores.append(2 * int((named & silhouette).sum()) / total)
     return float(np.mean(scores)) if scores else float("nan")
 
 
@@ -169,14 +169,14 @@ def image_ncc(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S 
 
     Args:
         scan, view: the stored data.
-        shown: silhouettes made by `shadows`.
+        shown: silhouettes made by `silhouettes`.
     """
     volume = scan.volume
     camera, pose = view.camera(), view.pose()[None]
     weight = coverage(volume, camera, pose)[0]
-    for label, shadow in shown.items():
+    for label, silhouette in shown.items():
         if normalized(scan.label_names[label]) in MOVING:
-            grown = max_pool2d(shadow[None, None].float(), 2 * MARGIN_PX + 1, 1, MARGIN_PX)[0, 0]
+            grown = max_pool2d(silhouette[None, None].float(), 2 * MARGIN_PX + 1, 1, MARGIN_PX)[0, 0]
             weight = weight * (1 - grown)
     if not bool((weight > 0).any()):
         return float("nan")
@@ -201,11 +201,11 @@ def agreement(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S 
 
     Args:
         scan, view: the stored data.
-        shown: silhouettes made by `shadows`; computed if None.
+        shown: silhouettes made by `silhouettes`; computed if None.
     """
     if not is_camera(view.parameters):
         return NOTHING
-    shown = shadows(scan, view) if shown is None else shown
+    shown = silhouettes(scan, view) if shown is None else shown
     dice = float("nan") if view.segmentation is None or not shown else segmentation_dice(shown, view.segmentation)
     return Agreement(landmark_residual_px(scan, view), dice, image_ncc(scan, view, shown))
 

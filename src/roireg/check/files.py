@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from roireg.check.conclusions import Finding, conclusions
 from roireg.check.dataset import SHIFTS_VOXELS, CheckSettings, SpecimenCheck, check_specimen
-from roireg.check.evidence import StoredView, is_camera, shadows
+from roireg.check.evidence import StoredView, is_camera, silhouettes
 from roireg.check.hypotheses import mean_agreement
 from roireg.data.deepfluoro import specimen_names, stored_parameters
 from roireg.data.label_names import normalized
@@ -152,9 +152,9 @@ def _row(row, check: SpecimenCheck, view: StoredView) -> None:
     panel(row[1], render(check.scan.volume, camera, pose[None])[0].float())
     row[1].set_title("DRR at the stored pose")
     row[2].set_title("labels")
-    for index, (label, shadow) in enumerate(shadows(check.scan, view).items()):
+    for index, (label, silhouette) in enumerate(silhouettes(check.scan, view).items()):
         colour = PALETTE[index % len(PALETTE)]
-        outlines = [(shadow, "solid")]
+        outlines = [(silhouette, "solid")]
         if view.segmentation is not None:
             outlines.append((view.segmentation == label, "dotted"))
         for mask, style in outlines:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from roireg.check.evidence import Agreement, Scan, StoredView, agreement, is_camera, landmark_residual_px, shadows
+from roireg.check.evidence import Agreement, Scan, StoredView, agreement, is_camera, landmark_residual_px, silhouettes
 from roireg.data.volume import Volume
 
 AXES = "xyz"
@@ -235,7 +235,7 @@ def explain(scan: Scan, views: Sequence[StoredView]) -> tuple[list[Agreement], E
         views: a few X-rays.
     """
     # Projecting labels takes most of the time, and many corrections do not change the projections.
-    known = [shadows(scan, view) if is_camera(view.parameters) else {} for view in views]
+    known = [silhouettes(scan, view) if is_camera(view.parameters) else {} for view in views]
     stored = [agreement(scan, view, shown) for view, shown in zip(views, known, strict=True)]
     width = views[0].parameters.columns
     before = _scores(stored, width)

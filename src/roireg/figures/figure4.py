@@ -25,7 +25,7 @@ ESTIMATE, TRUTH, OVERLAP = "#D55E00", "#56B4E9", "#CC79A7"
 PELVIS = ("left hemipelvis", "right hemipelvis", "upper sacrum")
 
 
-def pelvis_shadow(patient: Patient, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
+def pelvis_silhouette(patient: Patient, xray: Xray, pose: torch.Tensor) -> Bool[Tensor, "H W"]:
     """Pixels onto which the pelvis projects at a pose; all labelled bones if no label is named like a pelvic bone."""
     known = {normalized(name) for name in patient.label_names.values()}
     names = tuple(name for name in PELVIS if normalized(name) in known) or tuple(patient.label_names.values())
@@ -33,9 +33,9 @@ def pelvis_shadow(patient: Patient, xray: Xray, pose: torch.Tensor) -> Bool[Tens
     return project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0] > 0
 
 
-def _outline(axes, shadow: Bool[Tensor, "H W"], color: str) -> None:
-    if bool(shadow.any()) and not bool(shadow.all()):
-        axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
+def _outline(axes, silhouette: Bool[Tensor, "H W"], color: str) -> None:
+    if bool(silhouette.any()) and not bool(silhouette.all()):
+        axes.contour(silhouette.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
 
 
 def _landmarks(axes, patient: Patient, xray: Xray, pose: torch.Tensor, marker: str, color: str) -> None:
@@ -63,20 +63,20 @@ def figure4(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rows: pd.DataFr
         ranked = own[own["method"] == last].sort_values("mpd_mm")
         projection = ranked.iloc[(len(ranked) - 1) // 2]["projection"]
         xray = next(x for x in xrays if x.name == projection)
-        truth = pelvis_shadow(patient, xray, xray.true_pose)
+        truth = pelvis_silhouette(patient, xray, xray.true_pose)
         for axes, (method, label) in zip(panels, labels.items(), strict=True):
             row = own[(own["method"] == method) & (own["projection"] == projection)].iloc[0]
             estimate = pose_of_row(row)
-            shadow = pelvis_shadow(patient, xray, estimate)
+            silhouette = pelvis_silhouette(patient, xray, estimate)
             panel(axes, xray.image)
-            overlap = np.ma.masked_equal((shadow & truth).numpy().astype(float), 0)
+            overlap = np.ma.masked_equal((silhouette & truth).numpy().astype(float), 0)
             axes.imshow(overlap, cmap=ListedColormap([OVERLAP]), alpha=0.35, interpolation="nearest")
             _outline(axes, truth, TRUTH)
-            _outline(axes, shadow, ESTIMATE)
+            _outline(axes, silhouette, ESTIMATE)
             _landmarks(axes, patient, xray, xray.true_pose, "o", TRUTH)
             _landmarks(axes, patient, xray, estimate, "x", ESTIMATE)
             result = f"{patient.name}/{projection}: mpd {row['mpd_mm']:.2f} mm"
-            axes.set_title(f"{label}\n{result}\noverlap {float(dice_of_each(shadow, truth).nan_to_num()):.2f}")
+            axes.set_title(f"{label}\n{result}\noverlap {float(dice_of_each(silhouette, truth).nan_to_num()):.2f}")
         scale_bar(panels[0], BAR_MM / xray.camera.pixel_spacing_mm[0], f"{BAR_MM} mm on the detector")
     handles = [
         Line2D([], [], color=TRUTH, marker="o", fillstyle="none", label="landmarks and pelvis, truth"),

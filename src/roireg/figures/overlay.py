@@ -119,10 +119,10 @@ def _labels(axes, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"]) -> N
     step_mm = 0.5 * float(patient.volume.spacing_mm.min())
     for index, label in enumerate(patient.label_names):
         mask = patient.volume.with_values((patient.labels == label).float())
-        shadow = project_mask(mask, xray.camera, pose[None], step_mm)[0]
-        if bool(shadow.any()) and not bool(shadow.all()):
+        silhouette = project_mask(mask, xray.camera, pose[None], step_mm)[0]
+        if bool(silhouette.any()) and not bool(silhouette.all()):
             color = PALETTE[index % len(PALETTE)]
-            axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
+            axes.contour(silhouette.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
 
 
 def write_overlay(path: str | Path, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], title: str) -> None:

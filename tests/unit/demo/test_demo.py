@@ -207,7 +207,7 @@ def test_ras_becomes_lps(tmp_path, codes):
 def test_a_ct_that_is_cut_off_is_refused(tmp_path, files):
     broken = tmp_path / "ct.nii.gz"
     broken.write_bytes(files[0].read_bytes()[:-1000])
-    with pytest.raises(InputError, match=r"cut off.*Run the download again"):
+    with pytest.raises(InputError, match=r"truncated.*Run the download again"):
         anatomy.load_anatomy(broken, files[1])
 
 

@@ -387,7 +387,7 @@ def test_a_name_that_is_not_defined_is_named_with_those_that_are(key, value, nam
 def test_a_range_that_is_upside_down_is_named(key):
     error = refused(changed(key, [2.0, 1.0]))
     assert error.where == "config: " + key.replace("/", ".")
-    assert "2.0 is more than 1.0" in error.what
+    assert "2.0 is larger than 1.0" in error.what
 
 
 @pytest.mark.parametrize(
