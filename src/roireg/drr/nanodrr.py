@@ -1,4 +1,4 @@
-"""The GPU backend: nanodrr's ray marcher (fused Triton kernel on CUDA, plain PyTorch elsewhere)."""
+"""GPU backend: nanodrr's ray marcher (a fused Triton kernel on CUDA, PyTorch operations elsewhere)."""
 
 import math
 
