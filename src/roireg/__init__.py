@@ -1,6 +1,6 @@
 """ROI-guided, weakly supervised 2D/3D (X-ray to CT) registration.
 
-For a user's own patient:
+To register an X-ray of your own patient:
 
     import roireg
 

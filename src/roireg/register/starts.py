@@ -1,4 +1,4 @@
-"""Starts from files: a pose that was found before, or a trained encoder of the patient."""
+"""Starts from files: a pose that was found before, or an encoder that was trained for the patient."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,12 @@ from roireg.errors import InputError
 
 
 def initial_rig_pose(xray: Xray, pose: str | Path | None, encoder: str | Path | None) -> Float[Tensor, "4 4"] | None:
-    """`volume_from_rig` (mm) from a pose file, or as an encoder reads it from an X-ray; None for neither.
+    """The initial pose `volume_from_rig` (mm) from a pose file or an encoder; None if neither is given.
+
+    Args:
+        xray: the X-ray whose pose is given or estimated.
+        pose: a pose.json, or None.
+        encoder: a model made by `roireg train encoder`, or None.
 
     Raises:
         InputError: both are given, or a file cannot be used.

@@ -1,24 +1,52 @@
-"""What any segmenter's network offers to those who use it."""
+"""The interface that segmentation networks share."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """Boxes of ROIs in images of one size, ready for the network: which there are is known without asking the device.
+
+    Attributes:
+        boxes: those that are there, on the network's input grid.
+        images, rois: of which image each is, and of which ROI.
+        shape: number of images, and of ROIs.
+        size: height and width of the images.
+    """
+
+    boxes: Float[Tensor, "N 4"]
+    images: Int64[Tensor, "N"]
+    rois: Int64[Tensor, "N"]
+    shape: tuple[int, int]
+    size: tuple[int, int]
+
+
+# Boxes `(left, top, right, bottom)` of each ROI, NaN where it is absent; or what a network has made of them.
+BoxesOrPrompts = Float[Tensor, "B R 4"] | Prompts
+
+
 class SegmentationNetwork(nn.Module):
-    """From images to the probability of each ROI; `prompted` says whether it segments what boxes surround."""
+    """Predicts the probability of each ROI; `prompted` is true for a network that needs bounding boxes."""
 
     prompted: ClassVar[bool] = False
 
+    def prompts(self, boxes_px: Float[Tensor, "B R 4"], size: tuple[int, int], device: torch.device) -> BoxesOrPrompts:
+        """What `probabilities` takes for boxes in images of a size (height, width), made ready for many calls."""
+        return boxes_px.to(device)
+
     @abstractmethod
     def probabilities(
-        self, image: Float[Tensor, "B H W"], boxes_px: Float[Tensor, "B R 4"] | None = None
+        self, image: Float[Tensor, "B H W"], boxes_px: BoxesOrPrompts | None = None
     ) -> Float[Tensor, "B R H W"]:
-        """Probability of each ROI; gradients flow to the image.
+        """Probability of each ROI at each pixel; differentiable in the image.
 
         Args:
             image: log attenuation; its scale does not matter.
-            boxes_px: `(left, top, right, bottom)` of each ROI, NaN where it is absent; for a prompted network.
+            boxes_px: for a prompted network.
         """
