@@ -115,7 +115,7 @@ def test_labels_on_another_grid_are_told(folder):
     ct = write_volume(folder / "g.nii.gz", HU, FRAME)
     smaller = write_volume(folder / "small.nii.gz", (HU[:-1] > 800).astype(np.uint8), FRAME)
     error = fault_of(ct, smaller)
-    assert "36 x 30 x 23 voxels against 36 x 30 x 24" in error.what
+    assert "36 x 30 x 23 voxels instead of 36 x 30 x 24" in error.what
     assert "Resample" in error.remedy
     shifted = FRAME.copy()
     shifted[2, 3] += 4.0
