@@ -13,8 +13,8 @@ SOURCE_TO_ISOCENTER_FRACTION = 0.72
 
 
 def perturb(
-    pose: Float[Tensor, "*B 4 4"], twist: Float[Tensor, "*B 6"], center_mm: Float[Tensor, "3"]
-) -> Float[Tensor, "*B 4 4"]:
+    pose: Float[Tensor, "*#B 4 4"], twist: Float[Tensor, "*#B 6"], center_mm: Float[Tensor, "3"]
+) -> Float[Tensor, "*#B 4 4"]:
     """`Exp([r, t]) @ pose`, where the exponential is taken in the volume frame shifted to `center_mm`.
 
     A rotation about a point inside the patient, instead of the CT's distant origin, keeps rotation and translation

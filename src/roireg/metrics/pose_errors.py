@@ -21,11 +21,11 @@ def detector_points_mm(
 
 
 def projection_distances_mm(
-    estimates: Float[Tensor, "*B 4 4"],
-    truths: Float[Tensor, "*B 4 4"],
+    estimates: Float[Tensor, "*#B 4 4"],
+    truths: Float[Tensor, "*#B 4 4"],
     camera: Camera,
     landmarks_mm: Float[Tensor, "N 3"],
-) -> Float[Tensor, "*B"]:
+) -> Float[Tensor, "*#B"]:
     """`mpd_mm` of each pose: mean distance on the detector between landmarks projected under truth and estimate."""
     offsets_px = project(landmarks_mm, camera, truths) - project(landmarks_mm, camera, estimates)
     return (offsets_px * offsets_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean(-1)

@@ -26,7 +26,8 @@ from torch.nn import functional
 from roireg.metrics.overlap import dice_of_each
 
 Image = Float[Tensor, "B 1 H W"]
-Weight = Float[Tensor, "B 1 H W"]
+# One map for all images, or one for each.
+Weight = Float[Tensor, "#B 1 H W"]
 Masks = Float[Tensor, "B R H W"]
 Gradients = Float[Tensor, "B 2 H W"]
 Scores = Float[Tensor, "B"]

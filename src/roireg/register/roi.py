@@ -182,7 +182,7 @@ def _images(xrays: Sequence[Xray], device: torch.device) -> Float[Tensor, "B H W
 
 def _fixed_maps(
     xrays: Sequence[Xray], device: torch.device, regions: Regions, boxes: Float[Tensor, "B R 4"] | None
-) -> Float[Tensor, "B R H W"]:
+) -> Float[Tensor, "B C H W"]:
     segmenter = regions.segmenters[regions.settings.fixed]
     with torch.no_grad():
         prompts = segmenter.prompts(boxes, _size(xrays), device)
