@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from roireg.data.patient import Patient, expected_rig_pose
@@ -11,6 +11,10 @@ from roireg.geometry.camera import Camera
 
 # Directions of the patient (DICOM PS3.3, C.7.6.1.1.1), volume frame.
 DIRECTIONS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
+# How the note begins that says what grey values were taken to mean; and the fact's two values.
+POLARITY = "no tag says what values mean"
+OTHER_POLARITY = "what large values mean was assumed and did not fit: the opposite was taken, and fits better"
+OPPOSITE = {"large values": "small values", "small values": "large values"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class Xray:
         stored_camera: detector of the image as it is stored, before crop and shrinking, of the same rays; None where
             the image is not written back.
         labels: `(H, W)` label ids drawn in the image, or None.
+        mask: `(H, W)` true for pixels that are measurements; the others (padding, shutters, what lies beyond a round
+            field) do not count in any registration. None where all are.
+        other_image: the image if large values mean the opposite of what was assumed; None where a tag or a camera file
+            says what they mean.
         true_pose: `volume_from_camera`, mm, float64, where it is known; only errors are computed from it.
         facts: how it was taken.
         warnings: what was assumed.
@@ -46,6 +54,8 @@ class Xray:
     rig_from_camera: Float[Tensor, "4 4"]
     stored_camera: Camera | None = None
     labels: UInt8[Tensor, "H W"] | None = None
+    mask: Bool[Tensor, "H W"] | None = None
+    other_image: Float[Tensor, "H W"] | None = None
     true_pose: Float[Tensor, "4 4"] | None = None
     facts: tuple[Fact, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -59,6 +69,23 @@ class Xray:
         """The same picture, taken to be seen from the other side of the detector."""
         stored = None if self.stored_camera is None else self.stored_camera.mirrored()
         return replace(self, camera=self.camera.mirrored(), stored_camera=stored)
+
+    def with_other_polarity(self) -> "Xray":
+        """The same picture, large values taken for the opposite of what was assumed.
+
+        Raises:
+            ValueError: nothing was assumed.
+        """
+        if self.other_image is None:
+            raise ValueError(f"{self.name}: what its values mean is stated")
+        warnings = tuple(one for one in self.warnings if not one.startswith(POLARITY))
+        facts = tuple(
+            replace(fact, value=OPPOSITE[fact.value], source="found by registering") if fact.value in OPPOSITE else fact
+            for fact in self.facts
+        )
+        return replace(
+            self, image=self.other_image, other_image=self.image, facts=facts, warnings=(*warnings, OTHER_POLARITY)
+        )
 
 
 def expected_pose(patient: Patient, xray: Xray) -> Float[Tensor, "4 4"]:

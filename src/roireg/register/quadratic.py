@@ -120,7 +120,8 @@ def _pixels(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Fl
 def pixels_at(level: Level, poses: Float[Tensor, "B 4 4"]) -> Pixels:
     """The pixels that count at the poses."""
     weight = level.weight(poses)
-    coverage_penalty = (1 - weight.mean(dim=(1, 2, 3)) / MIN_SHARE).clamp_min(0)
+    coverage = weight.mean(dim=(1, 2, 3)) / level.measured_fraction
+    coverage_penalty = (1 - coverage / MIN_SHARE).clamp_min(0)
     return _pixels(level, weight, coverage_penalty.double())
 
 

@@ -62,7 +62,7 @@ class Registration:
 
 def problem_of(xray: Xray, patient: Patient, weights: WeightMap | None, step_mm: float | None = None) -> Problem:
     """The registration of an X-ray to a CT; the pose that is sought is that of the X-ray's rig."""
-    return Problem(xray.image, xray.camera, patient.volume, weights, step_mm, xray.rig_from_camera)
+    return Problem(xray.image, xray.camera, patient.volume, weights, step_mm, xray.rig_from_camera, xray.mask)
 
 
 def register_xrays(

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.patient import Patient, expected_rig_pose
-from roireg.data.xray import Xray
+from roireg.data.xray import OTHER_POLARITY, Xray
 from roireg.register.judgement import THRESHOLDS, Judgement, rejudged
 from roireg.register.method import MethodSettings
 from roireg.register.multi_start import multi_start
@@ -74,14 +74,15 @@ def search(
     optimized(patient, xrays, problems, expected_rig_pose(patient), once(method))
     began = time.perf_counter()
     best: Registration | None = None
-    rounds: list[Round | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
-    for number, one in enumerate(rounds, start=1):
+    for number, (one, other) in enumerate(_attempts(xrays, initial), start=1):
         posed = [xray.upside_down() if one is not None and one.upside_down else xray for xray in xrays]
+        if other:
+            posed = [xray if xray.other_image is None else xray.with_other_polarity() for xray in posed]
+        told = "the given start" if one is None else str(one)
+        report(f"round {number}: {told}{', large values taken for the opposite' if other else ''}")
         if one is None:
-            report(f"round {number}: the given start")
             found = _from(patient, posed, method, weights, initial)
         else:
-            report(f"round {number}: {one}")
             found = _searched(patient, posed, method, weights, one, generator(seed, "own patient", str(one)))
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
         if best is None or _rank(found.judged) > _rank(best.judged):
@@ -91,7 +92,20 @@ def search(
     if not images_agree(best.judged):
         report("not trusted: trying the X-ray flipped left to right")
         best = _also_mirrored(patient, best, method, weights, seed)
+    for xray in best.xrays:
+        for said in [one for one in xray.xray.warnings if one.startswith(OTHER_POLARITY)]:
+            report(f"{xray.xray.name}: {said}")
     return replace(best, seconds=time.perf_counter() - began)
+
+
+def _attempts(xrays: Sequence[Xray], initial: Float[Tensor, "4 4"] | None) -> list[tuple[Round | None, bool]]:
+    """Rounds, None for the given start, and whether values are taken for the opposite of what was assumed.
+
+    That is tried after each round in which what they mean was assumed, as a flip is.
+    """
+    rounds: list[Round | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
+    polarities = (False, True) if any(xray.other_image is not None for xray in xrays) else (False,)
+    return [(one, other) for one in rounds for other in polarities]
 
 
 def _searched(

@@ -46,7 +46,7 @@ class Fit:
 
     Attributes:
         ncc: of the locally normalised images, on the pixels that count.
-        coverage: fraction of the image that counts, by coverage and excluded bones.
+        coverage: fraction of the measured pixels that counts, by coverage and excluded bones.
         residual: what is minimised at the pose: half the mean squared residual, outliers taken away.
         information: `(6, 6)` H, per rad and mm, rotations about the patient's centre, along the volume's axes.
         scatter: `(6, 6)` of the gradient.
@@ -72,7 +72,7 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
     weighted = (share * columns).flatten(1)
     return Fit(
         ncc=float(1 - 0.5 * (seen.share[0, 0] * plain.square()).sum()),
-        coverage=float(seen.weight.mean()),
+        coverage=float(seen.weight.mean()) / level.measured_fraction,
         residual=float(0.5 * (share * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
         scatter=(gradient @ gradient.T).double(),

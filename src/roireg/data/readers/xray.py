@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from pydicom.misc import is_dicom
-
 from roireg.data.preprocess import SIZE_PX
+from roireg.data.readers.camera_file import EXAMPLE
+from roireg.data.readers.gate import Content, content_of
 from roireg.data.readers.xray_dicom import read_dicom_xray
-from roireg.data.readers.xray_picture import EXAMPLE, read_picture_xray
+from roireg.data.readers.xray_picture import read_picture_xray
 from roireg.data.xray import Xray
 from roireg.errors import InputError
 
@@ -26,11 +26,9 @@ def read_xray(
     Raises:
         InputError: it cannot be read, is no X-ray, or nothing says how it was taken.
     """
-    if not Path(path).is_file():
-        raise InputError(path, "there is no such file", "Check the path")
     if camera is not None:
         return read_picture_xray(path, camera, frame, crop_px, size_px)
-    if is_dicom(path):
+    if content_of(path) is Content.DICOM:
         return read_dicom_xray(path, frame, crop_px, size_px)
-    remedy = f"Write a camera file and give it with --camera; it holds lines such as\n{EXAMPLE}"
+    remedy = f"Write a camera file with lines such as {EXAMPLE}, and give it with --camera"
     raise InputError(path, "a picture does not say how it was taken", remedy)
