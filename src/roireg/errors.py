@@ -1,13 +1,16 @@
-"""The one exception that a user's input can cause."""
+"""The exception for faults in the user's input."""
 
-# A name or a value that a user's file holds may be as long as the file.
+# A name or a value in a user's file may be as long as the file.
 PART_LENGTH = 400
 
 
 class InputError(ValueError):
-    """Something in the user's input is wrong: `where` names the file or key, `what` the fault, `remedy` what to do.
+    """A fault in the user's input, shown as a message of one line: no control characters, and long parts are cut.
 
-    The message is one line: line breaks and control characters become blanks, and long parts are cut.
+    Attributes:
+        where: file or config key with the fault.
+        what: the fault.
+        remedy: what the user can do.
     """
 
     def __init__(self, where: object, what: str, remedy: str) -> None:
@@ -16,7 +19,7 @@ class InputError(ValueError):
 
 
 def one_line(text: str, length: int = PART_LENGTH) -> str:
-    """Text in one line that can be printed in any encoding that Python writes, at most `length` characters."""
+    """Text in one printable line of at most about `length` characters; the middle of longer text is left out."""
     printable = "".join(letter if letter.isprintable() else " " for letter in text)
     line = " ".join(printable.split())
     return line if len(line) <= length else f"{line[: length // 2]} ... {line[-length // 3 :]}"

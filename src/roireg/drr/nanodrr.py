@@ -1,4 +1,4 @@
-"""The GPU backend: nanodrr's ray marcher (fused Triton kernel on CUDA, plain PyTorch elsewhere)."""
+"""GPU backend: nanodrr's ray marcher (a fused Triton kernel on CUDA, PyTorch operations elsewhere)."""
 
 import math
 
@@ -33,7 +33,7 @@ def as_subject(volume: Volume):
 
 
 def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:
-    """See `roireg.drr.render`. Every ray gets the number of samples that gives the longest one `step_mm`."""
+    """See `roireg.drr.render`. All rays get as many samples as the longest one needs for a spacing of `step_mm`."""
     from nanodrr.drr import render as nanodrr_render
 
     near, far = ray_bounds(volume, camera, pose.detach())

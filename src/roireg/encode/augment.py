@@ -1,4 +1,4 @@
-"""What makes a network that learned from DRRs read X-rays: exact turns of the camera, and changes of the image."""
+"""Augmentation of DRRs for a pose encoder: rotations of the camera, and changes that make DRRs more like X-rays."""
 
 from dataclasses import dataclass
 
@@ -15,24 +15,24 @@ from roireg.training.loop import torch_seeded
 
 BLUR_SIZE_PX = 5
 MIN_LIGHT = 0.01
-# Metal is brighter than any bone, which the range [0, 1] of an image without metal does not show.
+# Grey values of metal: above 1, the largest value of an image without metal, since metal attenuates more than bone.
 METAL = (1.0, 2.0)
-ROD_LENGTH_SHARE = (0.15, 0.6)
-ROD_WIDTH_SHARE = (0.01, 0.04)
+ROD_LENGTH_FRACTION = (0.15, 0.6)
+ROD_WIDTH_FRACTION = (0.01, 0.04)
 
 
 @dataclass(frozen=True)
 class EncoderAugmentation:
-    """Ranges; images are in [0, 1].
+    """Strength of the augmentation; images are in [0, 1].
 
     Attributes:
-        turn_sd_deg: standard deviations of the camera's turn about its own axes x, y (which shift the image) and z.
-        probability: of each of the following changes.
-        gamma: range of the exponent.
-        light: largest gain of a light that grows linearly across the image, as scatter and the heel effect do.
-        blur_sigma_px: range of a Gaussian blur, px of the network's images.
-        noise_sd: standard deviation.
-        rods: largest number of metal rods that hide what is behind them.
+        turn_sd_deg: standard deviations of the camera's rotation about its own axes x, y (which shift the image) and z.
+        probability: probability of each of the following changes.
+        gamma: range of the exponent of a gamma correction.
+        light: largest slope of a brightness that grows linearly across the image, as scatter and the heel effect cause.
+        blur_sigma_px: range of the sigma of a Gaussian blur, in px of the network's images.
+        noise_sd: standard deviation of Gaussian noise.
+        rods: largest number of opaque metal rods.
     """
 
     turn_sd_deg: tuple[float, float, float]
@@ -45,20 +45,20 @@ class EncoderAugmentation:
 
 
 def image_changes(settings: EncoderAugmentation) -> nn.Module:
-    """Random changes of `(B, 1, H, W)` images, by kornia."""
-    share = settings.probability
+    """Kornia module of random gamma, illumination, blur and noise for `(B, 1, H, W)` images."""
+    p = settings.probability
     return nn.Sequential(
-        kornia.RandomGamma(settings.gamma, p=share),
-        kornia.RandomLinearIllumination(gain=(MIN_LIGHT, settings.light), p=share),
-        kornia.RandomGaussianBlur((BLUR_SIZE_PX, BLUR_SIZE_PX), settings.blur_sigma_px, p=share),
-        kornia.RandomGaussianNoise(std=settings.noise_sd, p=share),
+        kornia.RandomGamma(settings.gamma, p=p),
+        kornia.RandomLinearIllumination(gain=(MIN_LIGHT, settings.light), p=p),
+        kornia.RandomGaussianBlur((BLUR_SIZE_PX, BLUR_SIZE_PX), settings.blur_sigma_px, p=p),
+        kornia.RandomGaussianNoise(std=settings.noise_sd, p=p),
     )
 
 
 def with_rods(
     images: Float[Tensor, "B H W"], settings: EncoderAugmentation, rng: np.random.Generator
 ) -> Float[Tensor, "B H W"]:
-    """Images with up to `rods` straight pieces of metal, such as screws and wires, anywhere and at any angle."""
+    """Images with up to `rods` straight pieces of metal (such as screws and wires) at random positions and angles."""
     height, width = images.shape[1:]
     size = max(height, width)
     rows, columns = np.mgrid[:height, :width]
@@ -71,7 +71,7 @@ def with_rods(
             angle = rng.uniform(0, np.pi)
             along = (columns - column) * np.cos(angle) + (rows - row) * np.sin(angle)
             across = (rows - row) * np.cos(angle) - (columns - column) * np.sin(angle)
-            length, thick = rng.uniform(*ROD_LENGTH_SHARE) * size, rng.uniform(*ROD_WIDTH_SHARE) * size
+            length, thick = rng.uniform(*ROD_LENGTH_FRACTION) * size, rng.uniform(*ROD_WIDTH_FRACTION) * size
             inside = (np.abs(along) < length / 2) & (np.abs(across) < max(1.0, thick) / 2)
             image[torch.from_numpy(inside)] = rng.uniform(*METAL)
     return out
@@ -80,7 +80,7 @@ def with_rods(
 def changed(
     images: Float[Tensor, "B H W"], settings: EncoderAugmentation, changes: nn.Module, rng: np.random.Generator
 ) -> Float[Tensor, "B H W"]:
-    """Images after random changes, the `image_changes` of the settings and rods, that depend on `rng` only."""
+    """Images after the random `changes` (made by `image_changes`) and with random rods; randomness comes from `rng`."""
     with torch_seeded(rng):
         return with_rods(changes(images[:, None].clamp(0, 1))[:, 0], settings, rng)
 
@@ -91,13 +91,13 @@ def turned(
     camera: Camera,
     turns_rad: Float[Tensor, "B 3"],
 ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B 4 4"]]:
-    r"""Images and poses after the camera turned about its source: new examples for nothing.
+    r"""Images and poses after a rotation of the camera about its source: exact new examples without rendering.
 
-    A camera that turns about its source sees the same rays elsewhere, so the image is resampled by the homography
-    $K R K^{-1}$ and no line integral changes; what was not in the image repeats its edge.
+    When a camera rotates about its source, each ray keeps its line integral and only falls on another pixel. The image
+    is therefore resampled by the homography $K R K^{-1}$; pixels outside the old image repeat its edge.
 
     Args:
-        images: seen by `camera`.
+        images: images made by `camera`.
         poses: `volume_from_camera`, mm.
         camera: the detector, at the images' size.
         turns_rad: rotation vectors in the camera frame.
@@ -116,5 +116,5 @@ def turned(
 
 
 def sample_turns(settings: EncoderAugmentation, count: int, rng: np.random.Generator) -> Float[Tensor, "B 3"]:
-    """Normal rotation vectors of the camera, rad."""
+    """Normally distributed rotation vectors of the camera; rad, camera frame."""
     return torch.from_numpy(rng.normal(size=(count, 3)) * np.deg2rad(settings.turn_sd_deg))

@@ -21,20 +21,20 @@ from roireg.training.loop import Checkpoint, EpochRecord, Length, Recipe, fit, t
 
 @dataclass(frozen=True)
 class Run:
-    """What random numbers depend on: the config's seed, the encoder, and the specimen."""
+    """Identity of a training, which determines its random numbers: the config's seed, the encoder, the specimen."""
 
     seed: int
     encoder: str
     specimen: str
 
     def generator(self, *names: str) -> np.random.Generator:
-        """A generator for one purpose in this run."""
+        """The random generator of this run for one purpose, given by `names`."""
         return generator(self.seed, "encoder", self.encoder, self.specimen, *names)
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """How an encoder is trained."""
+    """Settings of the training of an encoder."""
 
     network: NetworkSettings
     loss: EncoderLoss
@@ -45,16 +45,16 @@ class EncoderSettings:
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What an encoder is trained with.
+    """Data that an encoder is trained with.
 
     Attributes:
-        error_points_mm: points at which errors of the learning curve are taken, volume frame.
-        isocenter_mm: point at which translations of the geodesic loss are taken, volume frame.
-        frame: in which the network's output is a pose; its camera has the size of the network's images.
-        draw: batches of DRRs.
-        validation: DRRs that are not trained on, for the learning curve.
-        images: the terms that render, or None if the loss has none.
-        gain: from a DRR's factor on bone to how much of `ImageTerms.bone` its images have in addition.
+        error_points_mm: points whose projections give the mpd of the learning curve, volume frame.
+        isocenter_mm: point whose displacement is the translation of the geodesic loss, volume frame.
+        frame: converts the network's output to poses; its camera has the size of the network's images.
+        draw: returns batches of DRRs.
+        validation: DRRs for the learning curve; they are not trained on.
+        images: the loss's terms with rendered DRRs; None if it has none.
+        gain: converts a DRR's factor on bone to the multiple of `ImageTerms.bone` that is added to rendered DRRs.
     """
 
     error_points_mm: Float[Tensor, "N 3"]
@@ -69,17 +69,17 @@ class TrainingData:
 def train_encoder(
     training_data: TrainingData, settings: EncoderSettings, run: Run, checkpoint: Checkpoint, device: torch.device
 ) -> tuple[PoseEncoder, list[EpochRecord]]:
-    """An encoder from random weights.
+    """Train an encoder from random weights.
 
-    The network sees the turned and changed DRR; the loss compares clean ones, rendered at the true and at the estimated
-    pose, so that it is least at the truth.
+    The network gets an augmented DRR. The loss compares DRRs without augmentation, rendered at the true and at the
+    estimated pose, so that it is lowest at the truth.
 
     Returns:
-        The encoder, and its learning curve, whose `measures` are the means of the loss's terms over the epoch and the
-        median mpd (mm) of the encoder and of T_PA on the validation DRRs.
+        The encoder and its learning curve. The curve's `measures` are the mean of each of the loss's terms over the
+        epoch, and the median mpd (mm), on the validation DRRs, of the encoder's poses and of T_PA.
     """
     with torch_seeded(run.generator("weights")):
-        # Channels last is a third faster for so small a network on a CPU.
+        # The memory format "channels last" is a third faster for such a small network on a CPU.
         network = build_network(settings.network).to(device, memory_format=torch.channels_last)
     frame = training_data.frame.to(device)
     encoder = PoseEncoder(network, frame)

@@ -1,4 +1,4 @@
-"""A search that looks farther in rounds until the images agree: the start of `roireg register`, without a network."""
+"""The search of `roireg register`, without a network: rounds of random starts, each wider, until the images agree."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +21,13 @@ from roireg.seeds import generator
 
 @dataclass(frozen=True)
 class Round:
-    """How many starts, how far they spread (standard deviation), and whether the image may be upside down."""
+    """A round of the search.
+
+    Attributes:
+        starts: number of random starts.
+        rotation_sd_deg, translation_sd_mm: standard deviations of their distance from the expected pose.
+        upside_down: whether the image is assumed to be rotated by 180 degrees.
+    """
 
     starts: int
     rotation_sd_deg: float
@@ -33,13 +39,13 @@ class Round:
         return f"{self.starts} starts within {spread_of}" + (", image upside down" if self.upside_down else "")
 
     def settings(self) -> MultiStartSettings:
-        """Those of the search at low resolution."""
+        """Settings of the multi-start of this round."""
         return MultiStartSettings(
             starts=self.starts, rotation_sd_deg=self.rotation_sd_deg, translation_sd_mm=self.translation_sd_mm
         )
 
 
-# Each looks farther, if those before it ended in no trusted pose.
+# A round is run only if the rounds before it did not find a trusted pose.
 ROUNDS = (
     Round(200, 10.0, 25.0),
     Round(200, 10.0, 25.0, upside_down=True),
@@ -59,53 +65,53 @@ def search(
     initial: Float[Tensor, "4 4"] | None,
     report: Callable[[str], None],
 ) -> Registration:
-    """The best of several rounds, each a search at low resolution and the method's optimizer from what it found.
+    """Register by rounds of a multi-start at low resolution, each refined by the method's optimizer; return the best.
 
     Args:
         patient: the CT.
-        xrays: registered jointly.
-        method: whose optimizer refines.
-        weights: which pixels count.
-        seed: of the random starts.
-        initial: `volume_from_rig` (mm) to try before the first round.
-        report: told what is being done.
+        xrays: X-rays, registered jointly.
+        method: the method, whose optimizer refines.
+        weights: pixel weights.
+        seed: random seed.
+        initial: pose `volume_from_rig` (mm) to try before the first round, or None.
+        report: called with messages about the progress.
     """
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
     optimized(patient, xrays, problems, expected_rig_pose(patient), once(method))
     began = time.perf_counter()
     best: Registration | None = None
-    for number, (one, other) in enumerate(_attempts(xrays, initial), start=1):
-        posed = [xray.upside_down() if one is not None and one.upside_down else xray for xray in xrays]
-        if other:
+    for number, (current, opposite) in enumerate(_attempts(xrays, initial), start=1):
+        posed = [xray.upside_down() if current is not None and current.upside_down else xray for xray in xrays]
+        if opposite:
             posed = [xray if xray.other_image is None else xray.with_other_polarity() for xray in posed]
-        told = "the given start" if one is None else str(one)
-        report(f"round {number}: {told}{', large values taken for the opposite' if other else ''}")
-        if one is None:
+        start = "the given start" if current is None else str(current)
+        report(f"round {number}: {start}{', with the opposite polarity' if opposite else ''}")
+        if current is None:
             found = _from(patient, posed, method, weights, initial)
         else:
-            found = _searched(patient, posed, method, weights, one, generator(seed, "own patient", str(one)))
+            found = _searched(patient, posed, method, weights, current, generator(seed, "own patient", str(current)))
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
         if best is None or _rank(found.judged) > _rank(best.judged):
             best = replace(found, rounds=number)
         if images_agree(best.judged):
             break
     if not images_agree(best.judged):
-        report("not trusted: trying the X-ray flipped left to right")
+        report("no trusted pose: trying the X-ray flipped left to right")
         best = _also_mirrored(patient, best, method, weights, seed)
-    for xray in best.xrays:
-        for said in [one for one in xray.xray.warnings if one.startswith(OTHER_POLARITY)]:
-            report(f"{xray.xray.name}: {said}")
+    for result in best.xrays:
+        if OTHER_POLARITY in result.xray.warnings:
+            report(f"{result.xray.name}: {OTHER_POLARITY}")
     return replace(best, seconds=time.perf_counter() - began)
 
 
 def _attempts(xrays: Sequence[Xray], initial: Float[Tensor, "4 4"] | None) -> list[tuple[Round | None, bool]]:
-    """Rounds, None for the given start, and whether values are taken for the opposite of what was assumed.
+    """Rounds (None for the given start), and whether the opposite polarity is tried.
 
-    That is tried after each round in which what they mean was assumed, as a flip is.
+    The opposite polarity follows each round if the polarity of an X-ray is an assumption.
     """
     rounds: list[Round | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
     polarities = (False, True) if any(xray.other_image is not None for xray in xrays) else (False,)
-    return [(one, other) for one in rounds for other in polarities]
+    return [(current, opposite) for current in rounds for opposite in polarities]
 
 
 def _searched(
@@ -113,11 +119,11 @@ def _searched(
     xrays: Sequence[Xray],
     method: MethodSettings,
     weights: WeightMap | None,
-    one: Round,
+    current: Round,
     rng: np.random.Generator,
 ) -> Registration:
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
-    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, one.settings(), rng)
+    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, current.settings(), rng)
     return _from(patient, xrays, method, weights, start)
 
 
@@ -133,7 +139,7 @@ def _from(
 
 
 def images_agree(judged: Judgement) -> bool:
-    """True if every X-ray meets the thresholds of `trusted` on images, whatever else speaks against the pose."""
+    """True if every X-ray meets the thresholds of `trusted` that concern the images (other evidence is ignored)."""
     return all(
         one.evidence.ncc >= THRESHOLDS.trusted_ncc
         and one.evidence.projection_sd_mm <= THRESHOLDS.trusted_sd_mm
@@ -143,15 +149,15 @@ def images_agree(judged: Judgement) -> bool:
 
 
 def _rank(judged: Judgement) -> float:
-    """Larger is better: the agreement of the worst X-ray, on enough of the image."""
-    seen = [one.evidence for one in judged.xrays]
-    return min(one.ncc if one.coverage >= THRESHOLDS.least_coverage else -1.0 for one in seen)
+    """Quality of a result, larger is better: the lowest NCC of the X-rays, -1 if one is covered too little."""
+    evidence = [result.evidence for result in judged.xrays]
+    return min(found.ncc if found.coverage >= THRESHOLDS.least_coverage else -1.0 for found in evidence)
 
 
 def _also_mirrored(
     patient: Patient, best: Registration, method: MethodSettings, weights: WeightMap | None, seed: int
 ) -> Registration:
-    """The same result, judged with what the mirrored images would have given: a frequent mistake."""
+    """The result, judged again with the NCC that the mirrored X-rays reach; mirrored images are a common mistake."""
     mirrored = [one.xray.mirrored() for one in best.xrays]
     other = _searched(patient, mirrored, method, weights, MIRRORED, generator(seed, "own patient", "mirrored"))
     evidence = [

@@ -1,4 +1,4 @@
-"""Where a job computes: the CPU, or the GPU that it was given."""
+"""Chooses the device of a job: the CPU, or the GPU assigned to it."""
 
 import torch
 
@@ -6,14 +6,14 @@ from roireg.errors import InputError
 
 
 def job_device(gpus: int, key: str) -> torch.device:
-    """The device of a job with so many GPUs.
+    """The device of a job.
 
     Args:
         gpus: the job's resource `gpu`; 0 for the CPU.
-        key: of the config, that asks for GPUs.
+        key: config key that requests GPUs, for the error message.
 
     Raises:
-        InputError: it has a GPU that torch cannot use.
+        InputError: the job has a GPU, but torch cannot use it.
     """
     if not gpus:
         return torch.device("cpu")

@@ -61,7 +61,7 @@ def test_every_format_gives_the_same_patient(folder, name):
 def test_a_nifti_file_that_is_cut_off_is_refused(tmp_path, name):
     path = write_volume(tmp_path / name, HU, FRAME)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="cut off"):
+    with pytest.raises(InputError, match="truncated"):
         read_volume(path)
 
 

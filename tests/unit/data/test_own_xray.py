@@ -194,7 +194,7 @@ def test_sides_roll_and_rig_of_a_camera_file(picture):
         ({"bone": "grey"}, "'grey' is not one of"),
         ({"pixel_spacing_mm": -1}, "less than the minimum"),
         ({"focal": 3}, "'focal' was unexpected"),
-        ({"rig_from_camera": (2 * np.eye(4)).tolist()}, "no rotation"),
+        ({"rig_from_camera": (2 * np.eye(4)).tolist()}, "not a rotation"),
     ],
 )
 def test_a_wrong_camera_file_is_told(picture, changes, said):

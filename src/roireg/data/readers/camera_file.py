@@ -78,13 +78,13 @@ def check_rigid(where: str, matrix: np.ndarray) -> None:
     """Refuse a `(4, 4)` matrix that is no rigid motion.
 
     Raises:
-        InputError: its 3x3 part is no rotation, or its last row is not 0, 0, 0, 1.
+        InputError: its 3x3 part is not a rotation, or its last row is not 0, 0, 0, 1.
     """
     rotation = matrix[:3, :3]
     if not np.isfinite(matrix).all():
         raise InputError(where, "it holds a number that is not finite", "Give a rigid matrix in mm")
     if np.abs(rotation.T @ rotation - np.eye(3)).max() > RIGID_TOLERANCE:
-        raise InputError(where, "its 3x3 part is no rotation", "Give a rigid matrix in mm")
+        raise InputError(where, "its 3x3 part is not a rotation", "Give a rigid matrix in mm")
     if np.linalg.det(rotation) < 0:
         raise InputError(where, "its 3x3 part is a reflection and no rotation", "Give a rigid matrix in mm")
     if np.abs(matrix[3] - [0, 0, 0, 1]).max() > RIGID_TOLERANCE:

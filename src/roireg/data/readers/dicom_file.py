@@ -229,7 +229,7 @@ def pixel_frames(header: Header, frames: Sequence[int] | None = None) -> Shaped[
         except READ_ERRORS as error:
             told = brief(error)
             cut = "less than expected" in str(error) or "expected" in str(error)
-            what = f"it is cut off ({told})" if cut else f"its pixels cannot be decoded ({told})"
+            what = f"it is truncated ({told})" if cut else f"its pixels cannot be decoded ({told})"
             raise InputError(path, what, "Copy or export it again, or save it uncompressed") from None
     if pixels.size != count:
         raise InputError(path, "it holds another number of pixels than its tags say", AGAIN)

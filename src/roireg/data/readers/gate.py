@@ -196,7 +196,7 @@ def read_exactly(path: Path, stream: BinaryIO, count: int) -> bytearray:
         while done < count:
             got = stream.readinto(view[done : done + CHUNK_BYTES])  # type: ignore[attr-defined]
             if not got:
-                raise InputError(path, "it is cut off: voxels are missing", AGAIN)
+                raise InputError(path, "it is truncated: voxels are missing", AGAIN)
             done += got
         more = 0
         while rest := stream.read(CHUNK_BYTES):
@@ -204,7 +204,7 @@ def read_exactly(path: Path, stream: BinaryIO, count: int) -> bytearray:
             if more > SPARE_BYTES:
                 raise InputError(path, "it holds more voxels than its header says", AGAIN)
     except EOFError:
-        raise InputError(path, "it is cut off: voxels are missing", AGAIN) from None
+        raise InputError(path, "it is truncated: voxels are missing", AGAIN) from None
     except (OSError, zlib.error, ValueError) as error:
         raise InputError(path, f"it is damaged ({brief(error)})", AGAIN) from None
     return values
@@ -218,7 +218,7 @@ def check_expansion(path: Path, compression: str, count: int) -> None:
     """
     greatest = path.stat().st_size * GREATEST_RATIO.get(compression, 1)
     if count > greatest:
-        raise InputError(path, "it is cut off: it is shorter than its header says", AGAIN)
+        raise InputError(path, "it is truncated: it is shorter than its header says", AGAIN)
 
 
 def read_text(path: str | Path) -> str:

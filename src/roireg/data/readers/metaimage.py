@@ -145,5 +145,5 @@ def _inflated(
     stated = _integer(path, fields, "CompressedDataSize", "0")
     held = data.stat().st_size - start
     if stated > held:
-        raise InputError(path, "it is cut off: voxels are missing", "Copy or download it again")
+        raise InputError(path, "it is truncated: voxels are missing", "Copy or download it again")
     return read_values(path, data, start, "zlib", dtype, size)

@@ -58,7 +58,7 @@ def _header(path: Path, stream) -> Nifti1Header:
         order = "little" if int.from_bytes(start[:4], "little") in HEADERS else "big"
         kind, length = HEADERS.get(int.from_bytes(start[:4], order), (None, 0))
         if kind is None or len(start) < 348:
-            raise InputError(path, "its header is cut off or is none of NIfTI", damaged)
+            raise InputError(path, "its header is truncated or is none of NIfTI", damaged)
         start += stream.read(length - len(start))
         header = kind(start, "<" if order == "little" else ">", check=False)
     except (EOFError, OSError, zlib.error, ValueError, HeaderDataError) as error:
@@ -94,7 +94,7 @@ def _skip(path: Path, stream, header: Nifti1Header) -> None:
         if len(stream.read(int(offset) - done)) != int(offset) - done:
             raise EOFError
     except (EOFError, OSError, zlib.error):
-        raise InputError(path, "it is cut off: voxels are missing", "Copy or download it again") from None
+        raise InputError(path, "it is truncated: voxels are missing", "Copy or download it again") from None
 
 
 def _scaling(path: Path, header: Nifti1Header) -> tuple[float, float]:

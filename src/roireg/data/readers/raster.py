@@ -62,7 +62,7 @@ def read_raster(path: str | Path, frame: int = 0) -> Raster:
     except InputError:
         raise
     except READ_ERRORS as error:
-        raise InputError(path, f"it is damaged or cut off ({brief(error)})", AGAIN) from None
+        raise InputError(path, f"it is damaged or truncated ({brief(error)})", AGAIN) from None
 
 
 def _page(path: Path, picture: Image.Image, frame: int) -> Raster:

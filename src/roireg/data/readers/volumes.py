@@ -14,7 +14,7 @@ def read_volume(path: str | Path) -> StoredVolume:
     """An image with its geometry, from a file or from a folder with a DICOM series.
 
     Raises:
-        InputError: it is not there, is of no known kind, is damaged or cut off, or is not three-dimensional.
+        InputError: it is not there, is of no known kind, is damaged or truncated, or is not three-dimensional.
     """
     path = Path(path)
     if path.is_dir():
