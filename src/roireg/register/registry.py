@@ -85,7 +85,7 @@ def _adam(
     search, rois = of_kind(method.search, AdamSettings), None
     if method.regions is not None and method.regions.acts_on == "objective":
         rois = roi_term(patient, xrays, initial, method.regions)
-    problems = [replace(problem, xray=xray.image) for xray in xrays]
+    problems = [replace(problem, xray=xray.image, mask=xray.mask) for xray in xrays]
     objective = image_objective(problems, similarity(method.similarity, search.ncc_epsilon), rois)
     return register_adam(objective, _chart(patient, initial, problem, search), search)
 
@@ -106,7 +106,7 @@ def _gauss_newton(
 
     search = of_kind(method.search, GaussNewtonSettings)
     return [
-        register_gauss_newton([replace(problem, xray=xray.image)], pose, patient.center_mm, search)
+        register_gauss_newton([replace(problem, xray=xray.image, mask=xray.mask)], pose, patient.center_mm, search)
         for xray, pose in zip(xrays, initial, strict=True)
     ]
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.patient import Patient, expected_rig_pose
-from roireg.data.xray import Xray
+from roireg.data.xray import OTHER_POLARITY, Xray
 from roireg.register.judgement import THRESHOLDS, Judgement, rejudged
 from roireg.register.method import MethodSettings
 from roireg.register.multi_start import multi_start
@@ -80,29 +80,45 @@ def search(
     optimized(patient, xrays, problems, expected_rig_pose(patient), once(method))
     began = time.perf_counter()
 
-    def tried(number: int, one: Round | Tensor) -> Registration:
-        if isinstance(one, Round):
-            report(f"round {number}: {one}")
-            posed = [xray.upside_down() if one.upside_down else xray for xray in xrays]
-            found = _searched(patient, posed, method, weights, one, generator(seed, "own patient", str(one)))
+    def tried(number: int, current: Round | Tensor, opposite: bool) -> Registration:
+        start = str(current) if isinstance(current, Round) else "the given start"
+        report(f"round {number}: {start}{', with the opposite polarity' if opposite else ''}")
+        turned = isinstance(current, Round) and current.upside_down
+        posed = [xray.upside_down() if turned else xray for xray in xrays]
+        if opposite:
+            posed = [xray if xray.other_image is None else xray.with_other_polarity() for xray in posed]
+        if isinstance(current, Round):
+            found = _searched(patient, posed, method, weights, current, generator(seed, "own patient", str(current)))
         else:
-            report(f"round {number}: the given start")
-            found = _from(patient, xrays, method, weights, one)
+            found = _from(patient, posed, method, weights, current)
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
         return replace(found, rounds=number)
 
-    attempts: list[Round | Tensor] = [*ROUNDS] if initial is None else [initial, *ROUNDS]
-    best = tried(1, attempts[0])
-    for number, one in enumerate(attempts[1:], start=2):
+    first, *others = _attempts(xrays, initial)
+    best = tried(1, *first)
+    for number, attempt in enumerate(others, start=2):
         if images_agree(best.judged):
             break
-        found = tried(number, one)
+        found = tried(number, *attempt)
         if _rank(found.judged) > _rank(best.judged):
             best = found
     if not images_agree(best.judged):
         report("no trusted pose: trying the X-ray flipped left to right")
         best = _also_mirrored(patient, best, method, weights, seed)
+    for result in best.xrays:
+        if OTHER_POLARITY in result.xray.warnings:
+            report(f"{result.xray.name}: {OTHER_POLARITY}")
     return replace(best, seconds=time.perf_counter() - began)
+
+
+def _attempts(xrays: Sequence[Xray], initial: Float[Tensor, "4 4"] | None) -> list[tuple[Round | Tensor, bool]]:
+    """Rounds (the given start is a pose), and whether the opposite polarity is tried.
+
+    The opposite polarity follows each round if the polarity of an X-ray is an assumption.
+    """
+    rounds: list[Round | Tensor] = [*ROUNDS] if initial is None else [initial, *ROUNDS]
+    polarities = (False, True) if any(xray.other_image is not None for xray in xrays) else (False,)
+    return [(current, opposite) for current in rounds for opposite in polarities]
 
 
 def _searched(
