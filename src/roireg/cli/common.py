@@ -123,6 +123,7 @@ def default_config(overlay: Path | None) -> dict[str, Any]:
             above = yaml.safe_load(overlay.read_text()) or {}
         except (OSError, yaml.YAMLError) as error:
             raise InputError(overlay, f"it cannot be read ({error})", "Give a YAML file") from None
-    config = validated(merged(validated({}), above))
+    plugins = {"plugins": above["plugins"]} if isinstance(above, dict) and "plugins" in above else {}
+    config = validated(merged(validated(plugins), above))
     check_references(config)
     return config

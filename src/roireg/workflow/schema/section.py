@@ -1,8 +1,8 @@
 """Base class of the sections of the configuration, and helpers for their fields."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,11 @@ Entries = Callable[[], Mapping[str, Entry[Any]]]
 def named(entries: Entries) -> Any:
     """A field of named entries; its default are the given ones."""
     return Field(default_factory=lambda: {name: entry.value for name, entry in entries().items()})
+
+
+def one_of(names: Iterable[str]) -> Any:
+    """The type of a field whose value is one of these names."""
+    return Literal[tuple(names)]
 
 
 def section(kind: type[Section]) -> Any:
