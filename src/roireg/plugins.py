@@ -28,10 +28,13 @@ def load_plugins(names: Iterable[str]) -> list[str]:
 def _load(name: str) -> bool:
     module = f"roireg_plugin_{Path(name).stem}" if is_file(name) else name
     if module in sys.modules:
+        loaded = sys.modules[module].__file__
+        if is_file(name) and loaded != str(Path(name).absolute()):
+            raise InputError(f"plugin {name}", f"{loaded} has the same name", "Rename one of the two files")
         return False
     try:
         if is_file(name):
-            _import_file(module, Path(name))
+            _import_file(module, Path(name).absolute())
         else:
             importlib.import_module(name)
     except Exception as error:

@@ -64,7 +64,7 @@ def configured_method(
             raise InputError(f"--method {name}", "it starts from an encoder, and none is given", remedy)
         # A start is read from the first X-ray; the others may have the same name in another folder.
         method = with_estimates(method, encoder_estimates(encoder, xrays[:1]))
-    if method.regions is not None:
+    if method.regions is not None and method.regions.segmenter_names:
         if segmenter is None:
             remedy = "Give one with --segmenter (roireg train segmenter), or take another method"
             raise InputError(f"--method {name}", "its ROI term needs a segmenter, and none is given", remedy)
