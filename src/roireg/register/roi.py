@@ -164,7 +164,7 @@ class ProjectedMaps:
 def _boxes_px(
     patient: Patient, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> Float[Tensor, "B R 4"] | None:
-    """Boxes for the segmenters that need them, on the CPU; None if none does."""
+    """Bounding boxes as prompts of segmenters, on the CPU; None if no segmenter needs them."""
     if not any(segmenter.prompted for segmenter in regions.segmenters.values()):
         return None
     if regions.settings.boxes == PROJECTED:
@@ -191,7 +191,7 @@ def _fixed_maps(
 
 
 def _channels(regions: Regions, device: torch.device) -> Int64[Tensor, "C"]:
-    """Indices of the ROIs that count; on the device, for a list would be copied to it at each use."""
+    """Indices of the ROIs that the term uses, on the device: a list would be copied there at each use."""
     return torch.tensor(regions.channels, device=device)
 
 

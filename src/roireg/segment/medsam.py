@@ -113,7 +113,7 @@ class MedSamSettings:
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Boxes of ROIs in images of one size, ready for the network: which there are is known without asking the device.
+    """Boxes of ROIs in images of one size, as input of the network. Whether a box exists is known without a GPU sync.
 
     Attributes:
         boxes: those that are there, on the network's input grid.
@@ -140,7 +140,7 @@ class MedSam(nn.Module):
         self.mask_decoder = _mask_decoder(architecture)
 
     def prompts(self, boxes_px: Boxes, size: tuple[int, int], device: torch.device) -> Prompts:
-        """Boxes made ready for images of a size (height, width) on a device; nothing waits if they are on the CPU."""
+        """Convert boxes for images of a size (height, width) on a device; without a GPU sync if they are on the CPU."""
         present = ~boxes_px.isnan().any(-1)
         images, rois = present.nonzero(as_tuple=True)
         boxes = input_boxes(boxes_px[present], size, self.architecture.image_size_px)
@@ -168,7 +168,7 @@ class MedSam(nn.Module):
         embedding = self._embedding(image)
         logits = embedding.new_full((*prompts.shape, *size), ABSENT_LOGIT)
         if not len(prompts.images):
-            # Still a function of the image and the weights, so that a backward pass finds its way: zero gradients.
+            # Depends on the image and the weights, so that a backward pass works and gives zero gradients.
             return logits + 0 * embedding.sum()
         low_resolution = self._decoded(embedding[prompts.images], prompts.boxes)
         masks = interpolate(low_resolution, size=size, mode="bilinear", align_corners=False)
