@@ -23,6 +23,7 @@ from roireg.workflow.comparisons import (
     table3_pairs,
 )
 from roireg.workflow.config import check_comparisons, check_references, validated
+from roireg.plugins import share_plugins
 from roireg.workflow.job import share_source
 from roireg.workflow.provenance import code_digest
 from roireg.workflow.run_checks import (
@@ -37,6 +38,7 @@ share_source(SOURCE)
 try:
     # The configuration with all defaults, for the report; below, methods of Table 3 and the ablation are added to it.
     SETTINGS = validated(config)
+    share_plugins(SETTINGS["plugins"])
     check_comparisons(SETTINGS)
     config.clear()
     config.update(copy.deepcopy(SETTINGS))
@@ -74,8 +76,8 @@ SHARD = ".{shard}" if SHARED else ""
 
 
 def code(script):
-    """Hash of a workflow script and of the library modules that it imports."""
-    return code_digest(SCRIPTS / f"{script}.py", SOURCE)
+    """Hash of a workflow script, of the library modules that it imports, and of the plugins."""
+    return code_digest(SCRIPTS / f"{script}.py", SOURCE, SETTINGS["plugins"])
 
 
 def filled(paths, wildcards):

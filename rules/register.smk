@@ -47,7 +47,7 @@ rule register:
         segmenters=lambda wildcards: plan.segmenters_for(config, [wildcards.method]),
         # Only methods with a ROI term depend on the ROIs.
         rois=lambda wildcards: (
-            config["rois"] if plan.segmenters_for(config, [wildcards.method]) else []
+            config["rois"] if plan.has_roi_term(config, wildcards.method) else []
         ),
         render=config["render"],
         seed=config["seed"],

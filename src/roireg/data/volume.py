@@ -143,7 +143,7 @@ class Volume:
         return self.derived[key]
 
     def to(self, device: torch.device | str) -> "Volume":
-        """The same volume on `device`, made once; this one if it is there already."""
+        """The same volume on `device`; cached, and this object if it is there already."""
         if is_on(self.values, device):
             return self
         key = f"on {device}"

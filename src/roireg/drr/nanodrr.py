@@ -13,7 +13,7 @@ from roireg.geometry.conversions import to_nanodrr_intrinsics
 
 
 def as_subject(volume: Volume) -> Any:
-    """The volume as a `nanodrr.data.Subject` without labels, made once."""
+    """The volume as a `nanodrr.data.Subject` without labels; cached."""
     if "nanodrr" not in volume.derived:
         image = volume.values[None, None]
         volume.derived["nanodrr"] = _subject(volume, image, torch.zeros_like(image), max_label=0)
@@ -21,7 +21,7 @@ def as_subject(volume: Volume) -> Any:
 
 
 def _silhouette(mask: Volume, device: torch.device) -> Any:
-    """The filled part of a mask as a subject of ones with the mask for its label, on a device, made once."""
+    """The bounding box of a mask as a subject of ones with the mask as label, on a device; cached."""
     key = f"nanodrr silhouette on {device}"
     if key not in mask.derived:
         part = cropped(mask.with_values((mask.values != 0).float())).to(device)
@@ -48,7 +48,7 @@ def _subject(volume: Volume, image: Tensor, label: Tensor, max_label: int) -> An
 def sample_count(shape: tuple[int, int, int], spacing_mm: Float[Tensor, "3"], step_mm: float) -> int:
     """Samples of every ray: a ray across the grid, through the diagonal of its two shorter sides, has `step_mm`.
 
-    It depends on no pose, so that an X-ray is rendered alike whatever is rendered together with it.
+    It does not depend on the poses, so the rendering of an X-ray does not depend on the others in its batch.
 
     Args:
         shape: `(z, y, x)`.
@@ -61,7 +61,7 @@ def sample_count(shape: tuple[int, int, int], spacing_mm: Float[Tensor, "3"], st
 
 
 def _march(volume: Volume, subject: Any, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Tensor:
-    """What nanodrr makes of a subject whose grid is the volume's: `(B, C, H, W)`."""
+    """Render a subject on the volume's grid by nanodrr: `(B, C, H, W)`."""
     from nanodrr.drr import render as nanodrr_render
 
     real, device = subject.label.dtype, pose.device

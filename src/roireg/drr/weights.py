@@ -38,7 +38,7 @@ def coverage(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Fl
 
 
 def _column(volume: Volume, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Bounds of the patient's column, and of what was scanned of it, voxels `(x, y, z)`; on a device, once."""
+    """Bounds of the patient's column and of its scanned part, voxels `(x, y, z)`, on a device; cached."""
     key = f"column on {device}"
     if key not in volume.derived:
         lower, upper = volume.column_box
@@ -55,7 +55,7 @@ def _column(volume: Volume, device: torch.device) -> tuple[Tensor, Tensor, Tenso
 def exclusion(
     mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
 ) -> Float[Tensor, "B H W"]:
-    """0 for rays that cross `mask`, such as bones which move against the registered one; 1 elsewhere."""
+    """0 for rays that cross `mask`, such as bones that move relative to the registered one; 1 elsewhere."""
     return 1 - project_mask(mask, camera, pose, step_mm).to(torch.float32)
 
 

@@ -83,7 +83,7 @@ def changed(
 ) -> Float[Tensor, "B H W"]:
     """Images after random changes, the `image_changes` of the settings and rods, that depend on `rng` only.
 
-    They are made where the images are; random numbers come from the CPU, so that they are the same on every device.
+    They are computed on the device of the images; random numbers are drawn on the CPU and equal for every device.
     """
     if settings.probability == 0:
         return images.clamp(0, 1)
@@ -120,7 +120,7 @@ def turned(
 
 
 def _pixels(camera: Camera, device: torch.device) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "2"]]:
-    """Homogeneous pixels `(column, row, 1)` of a camera, and its width and height, on a device, once."""
+    """Homogeneous pixels `(column, row, 1)` of a camera, and its width and height, on a device; cached."""
     key = f"pixels on {device}"
     if key not in camera.derived:
         rows, columns = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")

@@ -33,7 +33,7 @@ class EncoderLoss:
     Attributes:
         geodesic: weight of GEO, the paper's beta_1.
         roi: weight of one minus Dice, the paper's beta_2; with 0 the term is not computed.
-        similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or none.
+        similarity: a key of `roireg.metrics.registry.SIMILARITIES`, or none.
         image_size_px: height and width of the DRRs that are rendered for similarity and Dice.
         rendered_per_batch: number of examples of a batch for which DRRs are rendered; their mean estimates the batch's.
         images_from: fraction of the training after which the terms with rendered DRRs are added.

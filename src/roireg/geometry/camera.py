@@ -39,7 +39,7 @@ class Camera:
 
     @cached_property
     def derived(self) -> dict[str, Any]:
-        """What others have made of the camera, such as its copies on devices, so that they make it once."""
+        """Cache of quantities derived from the camera, such as its copies on devices."""
         return {}
 
     @cached_property
@@ -93,7 +93,7 @@ class Camera:
         return Camera(scale @ self.intrinsics_px, height, width, spacing)
 
     def to(self, device: torch.device | str) -> "Camera":
-        """The same camera with its matrix on `device`, made once; this one if it is there already."""
+        """The same camera with its matrix on `device`; cached, and this object if the matrix is there already."""
         if is_on(self.intrinsics_px, device):
             return self
         key = f"on {device}"

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from roireg.metrics.overlap import dice_of_each
+from roireg.metrics.registry import EPS, SIMILARITIES
 
 Image = Float[Tensor, "B 1 H W"]
 # One map for all images, or one for each.
@@ -34,7 +35,6 @@ Scores = Float[Tensor, "B"]
 LineFilter = Float[Tensor, "N N"]
 
 PATCH_SIZE = 13
-EPS = 1e-5
 SSIM_SIGMA_PX, SSIM_RADIUS_PX = 1.5, 5
 SSIM_K1, SSIM_K2 = 0.01, 0.03
 PSNR_LIMIT_DB = 100.0
@@ -169,43 +169,11 @@ def dice(fixed: Masks, moving: Masks, weight: Weight | None = None, *, eps: floa
     return (shown * score).sum(1) / shown.sum(1).clamp(min=1)
 
 
-def _mse_similarity(fixed: Image, moving: Image, weight: Weight | None = None) -> Scores:
-    """`1 - mse`: in [0, 1] for images in [0, 1]."""
-    return 1 - mse(fixed, moving, weight)
-
-
-def _mae_similarity(fixed: Image, moving: Image, weight: Weight | None = None) -> Scores:
-    """`1 - mae`: in [0, 1] for images in [0, 1]."""
-    return 1 - mae(fixed, moving, weight)
-
-
-def _psnr_similarity(fixed: Image, moving: Image, weight: Weight | None = None) -> Scores:
-    """`min(psnr, 50 dB) / 50 dB`. An error of 50 dB is 0.3 % of the range; X-ray and DRR always differ by more."""
-    return psnr(fixed, moving, weight).clamp(max=PSNR_OF_SIMILARITY_ONE_DB) / PSNR_OF_SIMILARITY_ONE_DB
-
-
-# Similarities for images in [0, 1]: larger is better, and identical images have 1 (for the NCCs up to their `eps`).
-SIMILARITIES: dict[str, Callable[..., Scores]] = {
-    "mncc": mncc,
-    "local_ncc": local_ncc,
-    "global_ncc": global_ncc,
-    "gradient_ncc": gradient_ncc,
-    "ssim": ssim,
-    "mse": _mse_similarity,
-    "mae": _mae_similarity,
-    "psnr": _psnr_similarity,
-}
-
-
-# Similarities with an argument `eps`, which is added to variances.
-WITH_EPSILON = ("mncc", "local_ncc", "global_ncc", "gradient_ncc")
-
-
 def similarity(name: str, eps: float = EPS) -> Callable[..., Scores]:
     """The similarity of that name, a function `(fixed, moving, weight) -> Scores`; larger is better.
 
     Args:
-        name: a key of `SIMILARITIES`.
+        name: a key of `roireg.metrics.registry.SIMILARITIES`.
         eps: added to the variances of both images in an NCC, in squared units of the images; other similarities ignore
             it. Dividing both images by s and `eps` by s^2 leaves an NCC unchanged.
 
@@ -214,7 +182,8 @@ def similarity(name: str, eps: float = EPS) -> Callable[..., Scores]:
     """
     if name not in SIMILARITIES:
         raise ValueError(f"unknown similarity {name!r}; known: {', '.join(SIMILARITIES)}")
-    return partial(SIMILARITIES[name], eps=eps) if name in WITH_EPSILON else SIMILARITIES[name]
+    entry = SIMILARITIES[name]
+    return partial(entry.function, eps=eps) if entry.has_epsilon else entry.function
 
 
 def _compared(fixed: Masks, moving: Masks, weight: Weight | None) -> tuple[Masks, Masks, Weight]:

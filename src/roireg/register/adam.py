@@ -89,7 +89,7 @@ class Progress:
         self._active = set(range(xrays))
 
     def add(self, objective: Float[Tensor, "B"]) -> None:
-        """Take the objective at the next iterate of each; it is read only where an X-ray may stop for it."""
+        """Add the objective of each X-ray at the next iterate; it is read only if it could end an optimization."""
         if self.settings.patience is None:
             self.counts = [count + 1 for count in self.counts]
             if self.counts[0] > self.settings.iterations:

@@ -24,7 +24,7 @@ class MethodSettings:
 
     Attributes:
         name, init, roi, optimizer, weights: names of the entries, written to the results.
-        similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or `builtin` for an optimizer that has its own
+        similarity: a key of `roireg.metrics.registry.SIMILARITIES`, or `builtin` for an optimizer that has its own
             objective.
         start: settings of the start.
         search: settings of the optimizer.

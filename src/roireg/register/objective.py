@@ -22,7 +22,7 @@ def image_objective(
 
     Args:
         problems: X-rays with the same camera, CT and pixel weights.
-        similarity: S; larger is better, 1 for equal images; see `roireg.metrics.similarity.SIMILARITIES`.
+        similarity: S; larger is better, 1 for equal images; see `roireg.metrics.registry.SIMILARITIES`.
         rois: the ROI term of these X-rays, or None.
 
     Returns:

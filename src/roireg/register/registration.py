@@ -17,7 +17,6 @@ from roireg.register.judgement import Judgement, XrayResult, judgement
 from roireg.register.levels import Problem
 from roireg.register.method import MethodSettings, search_method
 from roireg.register.registry import OPTIMIZERS, STARTS, StartContext
-from roireg.register.roi import roi_weights
 from roireg.register.trace import Trace
 from roireg.register.verdict import Verdict
 from roireg.register.weights import WeightMap, product, weight_map
@@ -159,7 +158,7 @@ def optimized(
     if kind.register_jointly is not None:
         if method.regions is not None:
             poses = torch.stack([start @ problem.rig_from_camera for problem in problems])
-            roi_map = roi_weights(patient, xrays, poses, method.regions)
+            roi_map = method.regions.make(patient, xrays, poses)
             problems = [replace(problem, weights=_both(problem.weights, roi_map)) for problem in problems]
         return kind.register_jointly(patient, problems, start, method)
     rig_from_camera = problems[0].rig_from_camera
@@ -188,7 +187,7 @@ def batch(
         A trace for each X-ray, with poses `volume_from_camera`, mm.
     """
     if method.regions is not None and method.regions.acts_on == "weights":
-        roi_map = roi_weights(patient, xrays, starts, method.regions)
+        roi_map = method.regions.make(patient, xrays, starts)
         problem = replace(problem, weights=_both(problem.weights, roi_map))
     return OPTIMIZERS[method.search.type].register(patient, xrays, starts, problem, method)
 

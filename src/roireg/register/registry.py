@@ -1,7 +1,8 @@
-"""The kinds of starts, optimizers and ROI terms, by the `type` of an entry in the configuration.
+"""The starts, optimizers and ROI terms, by the `type` that an entry of the configuration names.
 
-A new kind is a class of settings (`roireg.register.settings`), a function, and its row here. The checks and the rules
-of the workflow read these tables too, so what a row runs is imported when it runs: this module does not import torch.
+To add one, write a class of settings and a function, and add an entry to the registry here (docs/extending.md). The
+checks and rules of the workflow read these registries too, so each function imports what it needs when it is called:
+this module does not import torch.
 """
 
 from __future__ import annotations
@@ -34,44 +35,82 @@ if TYPE_CHECKING:
     from roireg.register.charts import Chart
     from roireg.register.levels import Problem
     from roireg.register.method import MethodSettings
+    from roireg.register.roi import Regions, RoiTerm
     from roireg.register.trace import Trace
+    from roireg.register.weights import WeightMap
+
+# What a ROI term changes.
+ActsOn = Literal["objective", "weights"]
+
+# Value of a method's `similarity` for optimizers that have their own objective.
+BUILTIN = "builtin"
+# Value of a method's `roi` for methods without a ROI term.
+NO_ROI = "none"
 
 
 @dataclass(frozen=True)
 class RoiTermKind:
-    """What a ROI term is: its settings, and whether it is added to the `objective` or gives `weights` to pixels."""
+    """A type of ROI term.
+
+    Attributes:
+        settings: class of its settings, with the fields `type` and `rois`. The fields `fixed`, `moving` and `boxes`, if
+            there are any, name segmenters.
+        acts_on: `objective` if the term is added to the objective, `weights` if it gives pixel weights.
+        make: function from the patient, B X-rays with the same camera, their initial poses `volume_from_camera` (mm)
+            and the settings to a `roireg.register.roi.RoiTerm` or, if it acts on the weights, to a
+            `roireg.register.weights.WeightMap`.
+    """
 
     settings: type
-    acts_on: Literal["objective", "weights"]
+    acts_on: ActsOn
+    make: Callable[[Patient, Sequence[Xray], Float[Tensor, "B 4 4"], Regions], Any]
+
+
+def _dice(patient: Patient, xrays: Sequence[Xray], initial: Float[Tensor, "B 4 4"], regions: Regions) -> RoiTerm:
+    from roireg.register.roi import roi_term
+
+    return roi_term(patient, xrays, initial, regions)
+
+
+def _mask(patient: Patient, xrays: Sequence[Xray], initial: Float[Tensor, "B 4 4"], regions: Regions) -> WeightMap:
+    from roireg.register.roi import roi_weights
+
+    return roi_weights(patient, xrays, initial, regions)
 
 
 ROI_TERMS = {
-    "dice": RoiTermKind(DiceSettings, "objective"),
-    "mask": RoiTermKind(MaskSettings, "weights"),
+    "dice": RoiTermKind(DiceSettings, "objective", _dice),
+    "mask": RoiTermKind(MaskSettings, "weights", _mask),
 }
 
 
 @dataclass(frozen=True)
 class OptimizerKind:
-    """What an optimizer is.
+    """A type of optimizer.
 
     Attributes:
-        settings: of an entry.
-        register: X-rays of one camera, each alone, from their `(B, 4, 4)` initial poses to a trace each.
-        register_jointly: X-rays of one rig from one start `volume_from_rig` (mm) to one trace; None if it cannot.
-        builtin_similarity: it has an objective of its own, so a method writes `similarity: builtin`.
-        on_gpu: it can use a GPU, and optimizes several X-rays together there.
-        equal_iterations: every iteration costs the same, so that a few tell what all will cost.
-        roi_terms: the types of ROI terms that go with it.
+        settings: class of its settings, with the fields `type` and `iterations`.
+        register: function that registers X-rays with the same camera independently, from their initial poses
+            `volume_from_camera` `(B, 4, 4)` (mm) to a trace for each.
+        register_jointly: function that registers the X-rays of a rig jointly, from one start `volume_from_rig` (mm) to
+            one trace; None if the optimizer cannot do this.
+        builtin_similarity: True if the optimizer has its own objective; its methods write `similarity: builtin`.
+        on_gpu: True if it can use a GPU, and there optimizes several X-rays at once.
+        equal_iterations: True if all iterations take the same time, so that `roireg estimate` can time a few of them.
+        roi_terms: the ROI terms it supports, by what they act on.
     """
 
     settings: type
     register: Callable[[Patient, Sequence[Xray], Float[Tensor, "B 4 4"], Problem, MethodSettings], list[Trace]]
-    register_jointly: Callable[[Patient, Sequence[Problem], Float[Tensor, "4 4"], MethodSettings], Trace] | None
-    builtin_similarity: bool
-    on_gpu: bool
-    equal_iterations: bool
-    roi_terms: frozenset[str]
+    register_jointly: Callable[[Patient, Sequence[Problem], Float[Tensor, "4 4"], MethodSettings], Trace] | None = None
+    builtin_similarity: bool = False
+    on_gpu: bool = False
+    equal_iterations: bool = False
+    roi_terms: frozenset[ActsOn] = frozenset({"weights"})
+
+    def supports(self, roi_term: str) -> bool:
+        """True if the optimizer supports ROI terms of the type `roi_term`."""
+        return ROI_TERMS[roi_term].acts_on in self.roi_terms
 
 
 def _adam(
@@ -80,11 +119,10 @@ def _adam(
     from roireg.metrics.similarity import similarity
     from roireg.register.adam import register_adam
     from roireg.register.objective import image_objective
-    from roireg.register.roi import roi_term
 
     search, rois = of_kind(method.search, AdamSettings), None
     if method.regions is not None and method.regions.acts_on == "objective":
-        rois = roi_term(patient, xrays, initial, method.regions)
+        rois = method.regions.make(patient, xrays, initial)
     problems = [replace(problem, xray=xray.image, mask=xray.mask) for xray in xrays]
     objective = image_objective(problems, similarity(method.similarity, search.ncc_epsilon), rois)
     return register_adam(objective, _chart(patient, initial, problem, search), search)
@@ -123,34 +161,29 @@ OPTIMIZERS = {
     "adam": OptimizerKind(
         AdamSettings,
         _adam,
-        register_jointly=None,
-        builtin_similarity=False,
         on_gpu=True,
         equal_iterations=True,
-        roi_terms=frozenset({"dice", "mask"}),
+        roi_terms=frozenset({"objective", "weights"}),
     ),
     "gauss_newton": OptimizerKind(
         GaussNewtonSettings,
         _gauss_newton,
         register_jointly=_gauss_newton_jointly,
         builtin_similarity=True,
-        on_gpu=False,
-        equal_iterations=False,
-        roi_terms=frozenset({"mask"}),
     ),
 }
 
 
 @dataclass(frozen=True)
 class StartContext:
-    """What a start may look at.
+    """What a start can use.
 
     Attributes:
         patient: the CT.
-        xray: the X-ray to be registered; the first one of several that are registered jointly.
-        problems: of the X-rays, on the CPU.
-        rng: of this X-ray.
-        estimates: an encoder's poses by the X-ray's name, where the start names an encoder.
+        xray: the X-ray; the first one if several are registered jointly.
+        problems: the problems of the X-rays, on the CPU.
+        rng: random numbers of this X-ray.
+        estimates: an encoder's poses by the X-ray's name, if the start names an encoder.
     """
 
     patient: Patient
@@ -161,13 +194,13 @@ class StartContext:
 
     @property
     def expected(self) -> Float[Tensor, "4 4"]:
-        """`volume_from_rig` (mm) as the device states it: for the workflow's X-rays, that of `T_PA`."""
+        """The expected `volume_from_rig` (mm), known from the device; `T_PA` for X-rays of the workflow."""
         from roireg.data.xray import expected_pose
 
         return self.in_rig(expected_pose(self.patient, self.xray))
 
     def in_rig(self, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
-        """`volume_from_rig` from `volume_from_camera` of the X-ray, mm."""
+        """Convert `volume_from_camera` of the X-ray to `volume_from_rig`, mm."""
         from roireg.geometry.se3 import invert
 
         return pose @ invert(self.problems[0].rig_from_camera)
@@ -175,7 +208,7 @@ class StartContext:
 
 @dataclass(frozen=True)
 class StartKind:
-    """What a start is: its settings, and the function from them to `volume_from_rig` (mm)."""
+    """A type of start: the class of its settings, and the function from them to `volume_from_rig` (mm)."""
 
     settings: type
     pose: Callable[[Any, StartContext], Float[Tensor, "4 4"]]
@@ -202,7 +235,7 @@ def _encoder(settings: EncoderStartSettings, context: StartContext) -> Float[Ten
 
 
 def _search(settings: SearchSettings, context: StartContext) -> Float[Tensor, "4 4"]:
-    """Where the rounds of `roireg.register.search` begin."""
+    """The pose around which `roireg.register.search` searches."""
     return context.expected
 
 
@@ -220,7 +253,7 @@ def settings_of(entry: Mapping[str, Any], kinds: Mapping[str, Any]) -> Any:
 
     Args:
         entry: keys and values, `type` among them; lists stand for tuples.
-        kinds: one of the tables of this module.
+        kinds: a registry of this module.
 
     Raises:
         pydantic.ValidationError: a key is unknown, or a value not allowed.

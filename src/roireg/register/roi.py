@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,7 +19,7 @@ from roireg.drr.render import default_step_mm
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_volumes
 from roireg.geometry.camera import Camera
 from roireg.metrics.similarity import dice
-from roireg.register.registry import ROI_TERMS
+from roireg.register.registry import ROI_TERMS, ActsOn
 from roireg.register.settings import PROJECTED, DiceSettings, MaskSettings, RoiTermSettings, segmenter_names
 from roireg.register.weights import WeightMap
 from roireg.segment.model import Segmenter, roi_numbers
@@ -57,9 +57,13 @@ class Regions:
         return [names.index(normalized(roi)) for roi in self.used]
 
     @property
-    def acts_on(self) -> Literal["objective", "weights"]:
+    def acts_on(self) -> ActsOn:
         """`objective` if the term is added to the objective, `weights` if it changes pixel weights."""
         return ROI_TERMS[self.settings.type].acts_on
+
+    def make(self, patient: Patient, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"]) -> Any:
+        """The term of X-rays with the same camera: a `RoiTerm`, or a `WeightMap` if it acts on the weights."""
+        return ROI_TERMS[self.settings.type].make(patient, xrays, initial_poses, self)
 
     @property
     def segmenter_names(self) -> list[str]:
@@ -164,7 +168,7 @@ class ProjectedMaps:
 def _boxes_px(
     patient: Patient, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> Float[Tensor, "B R 4"] | None:
-    """Boxes for the segmenters that need them, on the CPU; None if none does."""
+    """Bounding boxes as prompts of segmenters, on the CPU; None if no segmenter needs them."""
     if not any(segmenter.prompted for segmenter in regions.segmenters.values()):
         return None
     if regions.settings.boxes == PROJECTED:
@@ -196,7 +200,7 @@ def _size(xrays: Sequence[Xray]) -> tuple[int, int]:
 
 
 def _channels(regions: Regions, device: torch.device) -> Int64[Tensor, "C"]:
-    """Indices of the ROIs that count; on the device, for a list would be copied to it at each use."""
+    """Indices of the ROIs that the term uses, on the device: a list would be copied there at each use."""
     return torch.tensor(regions.channels, device=device)
 
 

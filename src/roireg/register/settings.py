@@ -249,5 +249,5 @@ def segmenter_names(term: Mapping[str, Any]) -> list[str]:
     Args:
         term: entry of the ROI term in the configuration.
     """
-    names = [term["fixed"], term["boxes"], term.get("moving", PROJECTED)]
+    names = [term.get(key, PROJECTED) for key in ("fixed", "boxes", "moving")]
     return [name for name in dict.fromkeys(names) if name != PROJECTED]

@@ -126,7 +126,7 @@ class MedSam(SegmentationNetwork):
         self.mask_decoder = _mask_decoder(architecture)
 
     def prompts(self, boxes_px: Boxes, size: tuple[int, int], device: torch.device) -> Prompts:
-        """Boxes made ready for images of a size (height, width) on a device; nothing waits if they are on the CPU."""
+        """Convert boxes for images of a size (height, width) on a device; without a GPU sync if they are on the CPU."""
         present = ~boxes_px.isnan().any(-1)
         images, rois = present.nonzero(as_tuple=True)
         boxes = input_boxes(boxes_px[present], size, self.architecture.image_size_px)
@@ -157,7 +157,7 @@ class MedSam(SegmentationNetwork):
         embedding = self._embedding(image)
         logits = embedding.new_full((*prompts.shape, *size), ABSENT_LOGIT)
         if not len(prompts.images):
-            # Still a function of the image and the weights, so that a backward pass finds its way: zero gradients.
+            # Depends on the image and the weights, so that a backward pass works and gives zero gradients.
             return logits + 0 * embedding.sum()
         low_resolution = self._decoded(embedding[prompts.images], prompts.boxes)
         masks = interpolate(low_resolution, size=size, mode="bilinear", align_corners=False)

@@ -74,7 +74,7 @@ class SynthesisSettings:
         return volume.with_values((volume.values - offset).where(volume.values > self.bone_above_per_mm, 0))
 
     def bone_gain(self, factor: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-        """How much of `bone_of` a factor on bone adds."""
+        """Coefficient of `bone_of` that multiplies the attenuation of bone by a factor."""
         return (factor if self.contrast_scales == OF_ATTENUATION else factor / self.bone_multiplier) - 1
 
 
@@ -146,7 +146,7 @@ def sample_pose(
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """What is random of a DRR.
+    """The random properties of a DRR.
 
     Attributes:
         pose: `volume_from_camera`, mm, on the CPU.
@@ -205,14 +205,14 @@ class Synthesizer:
         return Drr(self.images([sample])[0].cpu(), rois.cpu(), sample.pose, sample.bone_contrast)
 
     def sample(self, rng: np.random.Generator, bone_contrast: float | None = None) -> Sample:
-        """What is random of a DRR; see `draw`. No ray is followed where every pose will do."""
+        """Draw the random properties of a DRR; see `draw`. Nothing is projected if every pose is accepted."""
         pose, rois = self._pose(rng)
         factor = rng.uniform(*self.settings.bone_contrast) if bone_contrast is None else bone_contrast
         return Sample(pose, factor, rng.uniform() < self.settings.continued_fraction, rois)
 
     @torch.no_grad()
     def images(self, samples: Sequence[Sample]) -> Float[Tensor, "B H W"]:
-        """The images of samples in [0, 1], on the device, rendered together."""
+        """Images in [0, 1] of samples, rendered as one batch, on the device."""
         poses = torch.stack([sample.pose for sample in samples]).to(self._device)
         factors = torch.tensor([sample.bone_contrast for sample in samples], dtype=torch.float64)
         gains = self.settings.bone_gain(factors)
@@ -230,7 +230,7 @@ class Synthesizer:
     def _integrals(
         self, bodies: tuple[Volume, Volume], poses: Float[Tensor, "B 4 4"], gains: Float[Tensor, "B"]
     ) -> Float[Tensor, "B H W"]:
-        """Line integrals add, so a contrast costs no volume of its own."""
+        """Render samples. Line integrals are linear in the volume, so different contrasts need no further volumes."""
         body, bone = (render(volume, self.camera, poses, self.step_mm) for volume in bodies)
         return body + gains.to(bone)[:, None, None] * bone
 
@@ -243,7 +243,7 @@ class Synthesizer:
         return project_rois(self._masks, self.camera, pose[None].to(self._device))[0]
 
     def _pose(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"] | None]:
-        """A pose that shows enough of the ROIs, and their numbers if it had to be looked."""
+        """A pose that shows enough of the ROIs, and the map of ROI numbers if it was needed to decide."""
         for _ in range(TRIES):
             pose = sample_pose(self.patient, self.pa, self.settings, rng)
             if self.settings.min_roi_fraction == 0:

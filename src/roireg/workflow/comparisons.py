@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from roireg.register.registry import OPTIMIZERS
+from roireg.register.registry import BUILTIN, NO_ROI, OPTIMIZERS
 from roireg.tables.comparison import Cell, Pair
-from roireg.workflow.schema.methods import BUILTIN, NO_ROI
 
 
 def with_seed(name: str, added: int) -> str:
@@ -51,8 +50,8 @@ def ablation_cells(config: Mapping[str, Any]) -> list[Cell]:
 def _rois_of(config: Mapping[str, Any], optimizer: str) -> list[str]:
     """No ROI term, then the ROI terms of the table that the optimizer supports."""
     table, terms = config["tables"]["ablation"], config["roi_terms"]
-    allowed = OPTIMIZERS[config["optimizers"][optimizer]["type"]].roi_terms
-    return [NO_ROI, *(roi for roi in table["rois"] if terms[roi]["type"] in allowed)]
+    kind = OPTIMIZERS[config["optimizers"][optimizer]["type"]]
+    return [NO_ROI, *(roi for roi in table["rois"] if kind.supports(terms[roi]["type"]))]
 
 
 def _cell_names(config: Mapping[str, Any], optimizer: str, weights: str, roi: str) -> tuple[str, ...]:

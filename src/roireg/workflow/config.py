@@ -1,6 +1,7 @@
 """The configuration of a run: merged over the default one, completed with defaults, and checked."""
 
 import json
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,28 @@ from pydantic import ValidationError
 
 from roireg.data.label_names import check_distinct, normalized
 from roireg.errors import InputError
-from roireg.register.registry import OPTIMIZERS
+from roireg.plugins import load_plugins
+from roireg.register.registry import BUILTIN, NO_ROI, OPTIMIZERS, ROI_TERMS
 from roireg.register.settings import PROJECTED
 from roireg.workflow.comparisons import seed_parts
-from roireg.workflow.schema.config import Config
-from roireg.workflow.schema.methods import BUILTIN, NO_ROI
-from roireg.workflow.schema.segment import SEGMENTERS
+
+# The models of the configuration, which are built from the registries when they are first imported.
+SCHEMA = "roireg.workflow.schema.registration"
 
 
 def validated(config: Mapping[str, Any]) -> dict[str, Any]:
     """Check a configuration and complete it with defaults; the result has plain values, lists and mappings only.
 
-    The result is normalised: configurations that differ only in how numbers are written give equal results.
+    The plugins that the configuration names are imported first. The result is normalised: configurations that differ
+    only in how numbers are written give equal results.
 
     Raises:
         InputError: names the key, what is wrong with it, and what is allowed.
     """
+    _load_plugins(config.get("plugins"))
+    # Imported here: the models list the entries of the registries, which plugins extend.
+    from roireg.workflow.schema.config import Config
+
     try:
         # In JSON, pydantic's strict mode accepts lists for tuples; YAML dates become text.
         model = Config.model_validate_json(json.dumps(config, default=str), strict=True)
@@ -34,6 +41,17 @@ def validated(config: Mapping[str, Any]) -> dict[str, Any]:
 
         raise first_fault(error, config) from None
     return model.model_dump(mode="json")
+
+
+def _load_plugins(names: Any) -> None:
+    """Import the plugins; values that are not a list of names are left to the models, which refuse them."""
+    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        return
+    late = SCHEMA in sys.modules
+    added = load_plugins(names)
+    if late and added:
+        what = f"{added[0]} is loaded after another configuration was checked without it"
+        raise InputError("config: plugins", what, "Start a new Python process and load this configuration first")
 
 
 def merged(below: Any, above: Any) -> Any:
@@ -55,7 +73,8 @@ def default_config(overlay: str | Path | None = None) -> dict[str, Any]:
             above = yaml.safe_load(Path(overlay).read_text()) or {}
         except (OSError, yaml.YAMLError) as error:
             raise InputError(overlay, f"it cannot be read ({error})", "Give a YAML file") from None
-    config = validated(merged(validated({}), above))
+    plugins = {"plugins": above["plugins"]} if isinstance(above, dict) and "plugins" in above else {}
+    config = validated(merged(validated(plugins), above))
     check_references(config)
     return config
 
@@ -133,6 +152,8 @@ def check_comparisons(config: Mapping[str, Any]) -> None:
 
 def _check_encoder(name: str, encoder: Mapping[str, Any], segmenters: Mapping[str, Any]) -> None:
     """Check that an encoder whose loss has a ROI term names a U-Net."""
+    from roireg.workflow.schema.segment import SEGMENTERS
+
     if encoder["loss"]["roi"] == 0:
         return
     key, remedy = f"encoders.{name}.segmenter", "Name a U-Net of `segment`, or set loss.roi to 0"
@@ -146,15 +167,18 @@ def _check_encoder(name: str, encoder: Mapping[str, Any], segmenters: Mapping[st
 
 def _check_roi_term(name: str, term: Mapping[str, Any], segmenters: Mapping[str, Any]) -> None:
     """Check that a ROI term's segmenters exist, and that the one that makes boxes does not need boxes itself."""
+    from roireg.workflow.schema.segment import SEGMENTERS
+
     key = f"roi_terms.{name}"
     if name == NO_ROI:
         raise InputError(
             f"config: {key}", "this name is reserved for methods without a ROI term", "Choose another name"
         )
-    _known(f"{key}.fixed", term["fixed"], segmenters)
+    if "fixed" in term:
+        _known(f"{key}.fixed", term["fixed"], segmenters)
     for part in ("moving", "boxes"):
         _known(f"{key}.{part}", term.get(part, PROJECTED), [PROJECTED, *segmenters])
-    if term["boxes"] != PROJECTED and SEGMENTERS[segmenters[term["boxes"]]["type"]].needs_boxes:
+    if term.get("boxes", PROJECTED) != PROJECTED and SEGMENTERS[segmenters[term["boxes"]]["type"]].needs_boxes:
         fault = f"{term['boxes']!r} needs boxes itself"
         raise InputError(f"config: {key}.boxes", fault, f"Name a U-Net of `segment`, or {PROJECTED}")
 
@@ -168,9 +192,10 @@ def _check_method(name: str, method: Mapping[str, Any], config: Mapping[str, Any
     _known(f"methods.{name}.roi", roi, [NO_ROI, *terms])
     kind = config["optimizers"][method["optimizer"]]["type"]
     optimizer = OPTIMIZERS[kind]
-    if roi != NO_ROI and terms[roi]["type"] not in optimizer.roi_terms:
+    if roi != NO_ROI and not optimizer.supports(terms[roi]["type"]):
         what = f"{roi!r} cannot be combined with an optimizer of type {kind}"
-        remedy = f"Write none, a term of type {' or '.join(sorted(optimizer.roi_terms))}, or another optimizer"
+        supported = " or ".join(term for term in sorted(ROI_TERMS) if optimizer.supports(term))
+        remedy = f"Write none, a term of type {supported}, or another optimizer"
         raise InputError(f"config: methods.{name}.roi", what, remedy)
     if optimizer.builtin_similarity != (similarity == BUILTIN):
         what = f"{similarity!r} cannot be combined with an optimizer of type {kind}"

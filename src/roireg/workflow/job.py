@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from roireg.errors import InputError
+from roireg.plugins import load_shared_plugins
 from roireg.workflow.gpu_slot import own_gpu
 
 Item = TypeVar("Item")
@@ -18,7 +19,7 @@ logger = logging.getLogger("roireg")
 
 @contextmanager
 def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger]:
-    """Context of a script's work: logs to a file and to the terminal, and sets the number of threads.
+    """Context of a script's work: logs to a file and to the terminal, sets the number of threads, and loads plugins.
 
     An `InputError` ends the process with status 1 and a one-line message; other exceptions are logged with traceback.
 
@@ -41,6 +42,7 @@ def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger
     start = time.perf_counter()
     try:
         with own_gpu(gpus):
+            load_shared_plugins()
             yield logger
         logger.info("done in %.1f s", time.perf_counter() - start)
     except InputError as error:

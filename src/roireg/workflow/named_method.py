@@ -62,7 +62,7 @@ def method_by_name(
             raise InputError(where, "it starts from an encoder, and there is no X-ray", "Give the X-rays")
         # A start is read from the first X-ray; the others may have the same name in another folder.
         method = with_estimates(method, encoder_estimates(encoder, xrays[:1]))
-    if method.regions is not None:
+    if method.regions is not None and method.regions.segmenter_names:
         if segmenter is None:
             remedy = "Give one with --segmenter (roireg train segmenter), or take another method"
             raise InputError(where, "its ROI term needs a segmenter, and none is given", remedy)

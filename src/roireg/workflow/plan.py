@@ -145,6 +145,11 @@ def segmenters_for(config: Config, methods: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(name for term in terms if term is not None for name in segmenter_names(term)))
 
 
+def has_roi_term(config: Config, method: str) -> bool:
+    """True if the method has a ROI term."""
+    return config["methods"][method]["roi"] in config["roi_terms"]
+
+
 def start_of(config: Config, method: str) -> dict[str, Any]:
     """The entry of a method's start."""
     return config["initial_poses"][config["methods"][method]["init"]]

@@ -2,9 +2,12 @@
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+from roireg.plugins import is_file
 
 PACKAGE = "roireg"
 DATA_SUFFIXES = {".html", ".css", ".js"}
@@ -77,10 +80,11 @@ def code_files(script: Path, source: Path) -> list[Path]:
     return sorted(found)
 
 
-def code_digest(script: Path, source: Path) -> str:
-    """Hash of a script and the modules it imports; comments, docstrings, layout and file times do not change it.
+def code_digest(script: Path, source: Path, plugins: Iterable[str] = ()) -> str:
+    """Hash of a script, the modules it imports and plugins; comments, docstrings, layout and file times do not matter.
 
-    Templates, styles and scripts of the web page that lie in an imported package are hashed byte by byte.
+    Of a plugin that is given as a module, only the name is hashed. Templates, styles and scripts of the web page that
+    lie in an imported package are hashed byte by byte.
     """
     digest = hashlib.sha256()
     for path in code_files(script, source):
@@ -88,4 +92,7 @@ def code_digest(script: Path, source: Path) -> str:
         beside = sorted(path.parent.iterdir()) if path.name == "__init__.py" else []
         for data in (file for file in beside if file.suffix in DATA_SUFFIXES):
             digest.update(data.name.encode() + b"\0" + data.read_bytes() + b"\0")
+    for plugin in plugins:
+        meaning = _source(Path(plugin).read_text()).meaning if is_file(plugin) else ""
+        digest.update(plugin.encode() + b"\0" + meaning.encode() + b"\0")
     return digest.hexdigest()[:16]

@@ -20,8 +20,8 @@ from torch.nn import functional
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from roireg.metrics import similarity as module
+from roireg.metrics.registry import SIMILARITIES
 from roireg.metrics.similarity import (
-    SIMILARITIES,
     dice,
     global_ncc,
     gradient_ncc,
@@ -375,7 +375,7 @@ def test_importing_similarity_needs_torch_and_jaxtyping_only():
     imported = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
     imported |= {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
     own = {name for name in imported if name.startswith("roireg")}
-    assert own == {"roireg.metrics.overlap"}
+    assert own == {"roireg.metrics.overlap", "roireg.metrics.registry"}
     assert {name.split(".")[0] for name in imported - own} == {"torch", "jaxtyping", "collections", "functools"}
 
 

@@ -15,7 +15,8 @@ from roireg.drr import coverage, render
 from roireg.errors import InputError
 from roireg.geometry.poses import perturb
 from roireg.metrics.pose_errors import registration_errors
-from roireg.metrics.similarity import SIMILARITIES, similarity
+from roireg.metrics.registry import SIMILARITIES
+from roireg.metrics.similarity import similarity
 from roireg.register.adam import register_adam
 from roireg.register.charts import perturbation_chart
 from roireg.register.initial import perturbed_start

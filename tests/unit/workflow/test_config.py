@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 from snakemake.utils import update_config
 
 from roireg.errors import InputError
-from roireg.metrics.similarity import SIMILARITIES
+from roireg.metrics.registry import SIMILARITIES
 from roireg.register.registry import OPTIMIZERS, ROI_TERMS, STARTS
 from roireg.workflow.config import check_comparisons, check_references, merged, validated
 from roireg.workflow.config_files.__main__ import outdated

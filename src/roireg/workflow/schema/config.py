@@ -43,6 +43,9 @@ NAMED: dict[str, Entries] = {
 class Config(Section):
     """The configuration of a run: config.yaml, overridden by the files given with --configfile."""
 
+    plugins: Annotated[tuple[Text, ...], *UNIQUE] = ()
+    """Your own Python files (relative to the working directory) or modules, which add similarities, ROI terms,
+    optimizers or starts; see docs/extending.md."""
     seed: Annotated[int, Ge(0)] = 0
     """Seed of all random numbers (starts, networks, bootstrap) except those of the demo data."""
     dataset: Dataset = section(Dataset)

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import Field, ValidationInfo, field_validator
 
+from roireg.metrics.registry import SIMILARITIES
 from roireg.settings import NccEpsilon, NotNegative, Positive, Probability, Range, Refused, Text
-from roireg.workflow.schema.methods import Similarity
-from roireg.workflow.schema.section import Entry, Section, section
+from roireg.workflow.schema.section import Entry, Section, one_of, section
 from roireg.workflow.schema.segment import BatchesPerEpoch, BatchSize, Channels, Epochs
 
+SimilarityOrNone = one_of([*SIMILARITIES, "none"])
 Sd = Annotated[float, Ge(0), Le(1000)]
 Blocks = Annotated[int, Ge(1), Le(64)]
 
@@ -100,7 +101,7 @@ class Loss(Section):
 
     Paper: 1e-1 (sections 2.3 and 3.1).
     """
-    similarity: Literal[Similarity, "none"] = "none"
+    similarity: SimilarityOrNone = "none"
     """Similarity of the DRRs at the true and the estimated pose; none to leave this term out.
 
     Paper: mncc (section 2.3); DiffPose's code global_ncc.

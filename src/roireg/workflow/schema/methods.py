@@ -1,17 +1,14 @@
 """`weights` and `methods`: a method combines a start, a similarity, a ROI term, an optimizer and pixel weights."""
 
-from typing import Literal
-
+from roireg.metrics.registry import SIMILARITIES
+from roireg.register.registry import BUILTIN, NO_ROI
 from roireg.register.settings import WeightSettings
 from roireg.settings import Count, Text
-from roireg.workflow.schema.section import Entry, Section
+from roireg.workflow.schema.section import Entry, Section, one_of
 
-# Measures of X-ray against DRR, as `roireg.metrics.similarity` has them.
-Similarity = Literal["mncc", "local_ncc", "global_ncc", "gradient_ncc", "ssim", "mse", "mae", "psnr"]
-# Value of `similarity` for optimizers that have their own objective.
-BUILTIN: Literal["builtin"] = "builtin"
-# Value of `roi` for methods without a ROI term.
-NO_ROI = "none"
+# Names of the similarities.
+Similarity = one_of(SIMILARITIES)
+SimilarityOrBuiltin = one_of([*SIMILARITIES, BUILTIN])
 
 FEMURS = ("left femur", "right femur")
 
@@ -21,7 +18,7 @@ class Method(Section):
     """Name of the method in tables and figures."""
     init: str
     """The start: a name of `initial_poses`."""
-    similarity: Literal[Similarity, "builtin"] = "mncc"
+    similarity: SimilarityOrBuiltin = "mncc"
     """Similarity of X-ray and DRR; builtin for an optimizer that has its own objective.
 
     Paper: mncc (section 2.3); the others are in Table 3.

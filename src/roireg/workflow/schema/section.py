@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -33,6 +33,11 @@ Entries = Callable[[], Mapping[str, Entry[Any]]]
 def named(entries: Entries) -> Any:
     """A field of named entries; its default are the given ones."""
     return Field(default_factory=lambda: {name: entry.value for name, entry in entries().items()})
+
+
+def one_of(names: Iterable[str]) -> Any:
+    """The type of a field whose value is one of these names."""
+    return Literal[tuple(names)]
 
 
 def section(kind: type[Section]) -> Any:
