@@ -14,6 +14,8 @@ To register an X-ray of your own patient:
 from importlib import import_module
 from typing import Any
 
+from roireg.places import prepare_places
+
 __version__ = "0.1.0"
 
 # Public names and their modules; imported on first use, so that `import roireg` is fast.
@@ -24,6 +26,8 @@ _API = {
     "search_method": "roireg.register.method",
     "write_result": "roireg.report.result_files",
 }
+
+prepare_places()
 
 
 def __getattr__(name: str) -> Any:

@@ -97,12 +97,14 @@ def register(
 
     with one_line_errors():
         from roireg.cli.method import configured_method
+        from roireg.files import check_writable
         from roireg.register.method import search_method, with_exclusion
         from roireg.register.registration import register_xrays
         from roireg.register.roi_check import check_rois
         from roireg.register.starts import initial_rig_pose
         from roireg.report.result_files import write_result
 
+        check_writable(output)
         patient = load_patient(ct, labels, label_names, center_on, rescale)
         xrays = load_xrays(xray, camera, frame, crop, size, mirror)
         if exclude:

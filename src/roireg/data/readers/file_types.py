@@ -11,7 +11,7 @@ from roireg.errors import InputError
 PICTURES = (".png", ".tif", ".tiff")
 
 
-class Kind(StrEnum):
+class FileType(StrEnum):
     """What `roireg inspect` tells apart."""
 
     CT = "CT"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
     HDF5 = "HDF5"
 
 
-def kind_of(path: str | Path) -> Kind:
+def file_type(path: str | Path) -> FileType:
     """The kind of a file or folder.
 
     Raises:
@@ -27,20 +27,20 @@ def kind_of(path: str | Path) -> Kind:
     """
     path = Path(path)
     if path.is_dir():
-        return Kind.CT
+        return FileType.CT
     content = content_of(path)
     if content in VOLUMES or (content is Content.UNKNOWN and path.name.lower().endswith(SUFFIXES)):
-        return Kind.CT
+        return FileType.CT
     if content is Content.HDF5:
-        return Kind.HDF5
+        return FileType.HDF5
     if content is Content.DICOM:
         header = Header(path, read_dicom(path, pixels=False))
         if header.word("Modality") != "CT":
-            return Kind.XRAY
+            return FileType.XRAY
         if header.frames < 2:
             raise InputError(path, "it is one slice of a CT", "Give the folder of the whole series")
-        return Kind.CT
+        return FileType.CT
     if content in (Content.PNG, Content.TIFF) or path.suffix.lower() in PICTURES:
-        return Kind.XRAY
+        return FileType.XRAY
     known = ", ".join((*SUFFIXES, *PICTURES))
     raise InputError(path, "it is of no known kind", f"Give {known}, DICOM or HDF5")
