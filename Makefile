@@ -43,6 +43,10 @@ estimate: $(READY) ## Estimate core-hours, GPU-hours and disk space of a run: ma
 test: $(READY) ## Run linters, unit tests, dry-runs, and the whole workflow on tiny data
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(MAKE) --no-print-directory test-gpu
+
+test-gpu: $(READY) ## What runs on a GPU, on an emulated one: results as on the CPU, and no waiting for the device
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/gpu
 
 test-slow: $(READY) ## Run tests that need minutes and gigabytes, such as a training step of MedSAM's ViT-B
 	@$(BIN)/python -m pytest -m slow
@@ -90,4 +94,4 @@ lock: $(READY) ## Update the lock files from pyproject.toml
 clean: ## Delete results, but not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-slow config lint format bench own-study parity report lock clean
+.PHONY: help environment demo study estimate test test-gpu test-slow config lint format bench own-study parity report lock clean

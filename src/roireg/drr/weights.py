@@ -27,13 +27,7 @@ def coverage(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Fl
     Returns:
         Weights, 0 or 1, with the dtype of the volume.
     """
-    lower, upper = volume.column_box
-    limit_lower, limit_upper = torch.full_like(lower, -UNBOUNDED_VOXELS), torch.full_like(upper, UNBOUNDED_VOXELS)
-    for axis, side in volume.truncated_faces:
-        if side == 0:
-            limit_lower[axis] = 0
-        else:
-            limit_upper[axis] = volume.values.shape[2 - axis] - 1
+    lower, upper, limit_lower, limit_upper = _column(volume, pose.device)
     source, direction = voxel_rays(volume, camera, pose.detach())
     near, far = clip_to_box(source, direction, lower.to(direction), upper.to(direction))
     covered = torch.ones_like(near, dtype=torch.bool)
@@ -43,14 +37,26 @@ def coverage(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]) -> Fl
     return (covered | (near >= far)).to(volume.values.dtype)
 
 
+def _column(volume: Volume, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Bounds of the patient's column, and of what was scanned of it, voxels `(x, y, z)`; on a device, once."""
+    key = f"column on {device}"
+    if key not in volume.derived:
+        lower, upper = volume.column_box
+        limit_lower, limit_upper = torch.full_like(lower, -UNBOUNDED_VOXELS), torch.full_like(upper, UNBOUNDED_VOXELS)
+        for axis, side in volume.truncated_faces:
+            if side == 0:
+                limit_lower[axis] = 0
+            else:
+                limit_upper[axis] = volume.values.shape[2 - axis] - 1
+        volume.derived[key] = tuple(bound.to(device) for bound in (lower, upper, limit_lower, limit_upper))
+    return volume.derived[key]
+
+
 def exclusion(
     mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
 ) -> Float[Tensor, "B H W"]:
-    """0 for rays that cross `mask`, 1 elsewhere; for example to ignore bones that move relative to the registered one.
-
-    Computed on the CPU and returned on the device of the pose.
-    """
-    return 1 - project_mask(mask, camera, pose, step_mm).to(pose.device, torch.float32)
+    """0 for rays that cross `mask`, such as bones which move against the registered one; 1 elsewhere."""
+    return 1 - project_mask(mask, camera, pose, step_mm).to(torch.float32)
 
 
 def dilated_labels(labels: Bool[Tensor, "D H W"], margin_mm: float, volume: Volume) -> Volume:

@@ -61,7 +61,8 @@ def with_rods(
     """Images with up to `rods` straight pieces of metal (such as screws and wires) at random positions and angles."""
     height, width = images.shape[1:]
     size = max(height, width)
-    rows, columns = np.mgrid[:height, :width]
+    rows = torch.arange(height, dtype=torch.float64, device=images.device)[:, None]
+    columns = torch.arange(width, dtype=torch.float64, device=images.device)
     out = images.clone()
     for image in out:
         if rng.uniform() >= settings.probability:
@@ -71,16 +72,21 @@ def with_rods(
             angle = rng.uniform(0, np.pi)
             along = (columns - column) * np.cos(angle) + (rows - row) * np.sin(angle)
             across = (rows - row) * np.cos(angle) - (columns - column) * np.sin(angle)
-            length, thick = rng.uniform(*ROD_LENGTH_FRACTION) * size, rng.uniform(*ROD_WIDTH_FRACTION) * size
-            inside = (np.abs(along) < length / 2) & (np.abs(across) < max(1.0, thick) / 2)
-            image[torch.from_numpy(inside)] = rng.uniform(*METAL)
+            length, thick = rng.uniform(*ROD_LENGTH_SHARE) * size, rng.uniform(*ROD_WIDTH_SHARE) * size
+            inside = (along.abs() < length / 2) & (across.abs() < max(1.0, thick) / 2)
+            image.masked_fill_(inside, rng.uniform(*METAL))
     return out
 
 
 def changed(
     images: Float[Tensor, "B H W"], settings: EncoderAugmentation, changes: nn.Module, rng: np.random.Generator
 ) -> Float[Tensor, "B H W"]:
-    """Images after the random `changes` (made by `image_changes`) and with random rods; randomness comes from `rng`."""
+    """Images after random changes, the `image_changes` of the settings and rods, that depend on `rng` only.
+
+    They are made where the images are; random numbers come from the CPU, so that they are the same on every device.
+    """
+    if settings.probability == 0:
+        return images.clamp(0, 1)
     with torch_seeded(rng):
         return with_rods(changes(images[:, None].clamp(0, 1))[:, 0], settings, rng)
 
@@ -97,22 +103,30 @@ def turned(
     is therefore resampled by the homography $K R K^{-1}$; pixels outside the old image repeat its edge.
 
     Args:
-        images: images made by `camera`.
-        poses: `volume_from_camera`, mm.
-        camera: the detector, at the images' size.
+        images: seen by `camera`, on any device.
+        poses: `volume_from_camera`, mm, on the CPU.
+        camera: the detector, at the images' size, on the CPU.
         turns_rad: rotation vectors in the camera frame.
     """
     twists = torch.cat([turns_rad, torch.zeros_like(turns_rad)], dim=-1)
     old_from_new = se3_exp(twists)
     k = camera.intrinsics_px
-    homography = k @ old_from_new[:, :3, :3] @ torch.linalg.inv(k)
-    rows, columns = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
-    pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).to(k)
+    homography = (k @ old_from_new[:, :3, :3] @ torch.linalg.inv(k)).to(images.device)
+    pixels, size = _pixels(camera, images.device)
     found = torch.einsum("bij,hwj->bhwi", homography, pixels)
-    size = found.new_tensor([camera.width, camera.height])
     grid = (2 * found[..., :2] / found[..., 2:] + 1) / size - 1
     out = grid_sample(images[:, None], grid.to(images), padding_mode="border", align_corners=False)[:, 0]
     return out, poses @ old_from_new
+
+
+def _pixels(camera: Camera, device: torch.device) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "2"]]:
+    """Homogeneous pixels `(column, row, 1)` of a camera, and its width and height, on a device, once."""
+    key = f"pixels on {device}"
+    if key not in camera.derived:
+        rows, columns = torch.meshgrid(torch.arange(camera.height), torch.arange(camera.width), indexing="ij")
+        pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).to(camera.intrinsics_px)
+        camera.derived[key] = pixels.to(device), pixels.new_tensor([camera.width, camera.height]).to(device)
+    return camera.derived[key]
 
 
 def sample_turns(settings: EncoderAugmentation, count: int, rng: np.random.Generator) -> Float[Tensor, "B 3"]:

@@ -71,7 +71,7 @@ class PoseEncoder:
 
     @torch.no_grad()
     def estimate(self, image: Float[Tensor, "H W"], camera: Camera) -> Float[Tensor, "4 4"]:
-        """The pose (`volume_from_camera`, mm) of an X-ray.
+        """The pose (`volume_from_camera`, mm) of an X-ray, on the network's device.
 
         Args:
             image: log attenuation; its scale does not matter.
@@ -80,13 +80,15 @@ class PoseEncoder:
         Raises:
             InputError: less than half of the field of view that the encoder was trained for lies on this detector.
         """
-        # At the X-ray's own resolution: the network resamples its input itself, as it did in training.
+        # At the X-ray's own resolution, so that the network shrinks it as it does the DRRs that it learned from.
+        device = self.frame.pa_pose.device
         trained = self.frame.camera.resized(camera.height, camera.width)
-        return self.frame.poses(self.network(scaled(seen_by(image[None], camera, trained))).twist)[0]
+        seen = seen_by(image[None].to(device), camera.to(device), trained)
+        return self.frame.poses(self.network(scaled(seen)).twist)[0]
 
 
 def seen_by(images: Float[Tensor, "B H W"], camera: Camera, other: Camera) -> Float[Tensor, "B H2 W2"]:
-    """Images of `camera` resampled to the pixels of `other`, a camera with the same source and axes.
+    """Images of one camera as another one with the same source and axes sees them, all on one device.
 
     Both detectors measure line integrals along the same rays, so this is exact up to interpolation: `q = K K_2^-1 q_2`.
     Rays beyond the image get the value of its nearest pixel.
@@ -94,7 +96,8 @@ def seen_by(images: Float[Tensor, "B H W"], camera: Camera, other: Camera) -> Fl
     Raises:
         InputError: less than half of the other detector's rays meet this one.
     """
-    rows, columns = torch.meshgrid(torch.arange(other.height), torch.arange(other.width), indexing="ij")
+    rows, columns = (torch.arange(n, device=images.device) for n in (other.height, other.width))
+    rows, columns = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).to(camera.intrinsics_px)
     found = pixels @ (camera.intrinsics_px @ torch.linalg.inv(other.intrinsics_px)).T
     size = found.new_tensor([camera.width, camera.height])

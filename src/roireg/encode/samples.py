@@ -4,17 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.images import resized
 from roireg.errors import InputError
-from roireg.training.drrs import EACH_BATCH, DrrPool, Synthesizer, pool_of
+from roireg.training.drrs import EACH_BATCH, DrrPool, Synthesizer
 
 
 @dataclass(frozen=True, eq=False)
 class DrrSet:
-    """DRRs in [0, 1] at the size of a network, their poses `volume_from_camera`, and their factors on bone."""
+    """DRRs at the size of a network, `(N, S, S)` in [0, 1], their poses, `(N, 4, 4)`, and their factors on bone.
+
+    Images are where they were made, poses and factors on the CPU.
+    """
 
     images: Float[Tensor, "N S S"]
     poses: Float[Tensor, "N 4 4"]
@@ -34,8 +38,10 @@ def rendered(synthesizer: Synthesizer, rng: np.random.Generator, count: int) -> 
     """`count` new DRRs; with `contrast_per: batch` they all get the same factor on bone."""
     settings = synthesizer.settings
     shared = rng.uniform(*settings.bone_contrast) if settings.contrast_per == EACH_BATCH else None
-    pool = pool_of([synthesizer.draw(rng, shared) for _ in range(count)])
-    return DrrSet(pool.images, pool.poses, pool.bone_contrasts)
+    samples = [synthesizer.sample(rng, shared) for _ in range(count)]
+    poses = torch.stack([sample.pose for sample in samples])
+    contrasts = torch.tensor([sample.bone_contrast for sample in samples], dtype=torch.float64)
+    return DrrSet(synthesizer.images(samples), poses, contrasts)
 
 
 def draw_from_pool(pool: DrrSet, batch_size: int, epochs: int, stages: int) -> Draw:

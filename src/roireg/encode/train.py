@@ -84,7 +84,7 @@ def train_encoder(
     frame = training_data.frame.to(device)
     encoder = PoseEncoder(network, frame)
     changes = image_changes(settings.augment)
-    sums: dict[str, float] = defaultdict(float)
+    found: dict[str, list[Tensor]] = defaultdict(list)
     focal_mm = frame.camera.source_to_detector_mm
     isocenter_mm = training_data.isocenter_mm.to(device)
 
@@ -93,29 +93,34 @@ def train_encoder(
         epoch = number // settings.length.batches_per_epoch
         drrs = training_data.draw(epoch, rng)
         turns_rad = sample_turns(settings.augment, len(drrs.poses), rng)
-        clean, truth = turned(drrs.images, drrs.poses, training_data.frame.camera, turns_rad)
-        output = network(changed(clean, settings.augment, changes, rng).to(device))
+        clean, truth = turned(drrs.images.to(device), drrs.poses, training_data.frame.camera, turns_rad)
+        output = network(changed(clean, settings.augment, changes, rng))
         truth, estimate = truth.to(device), frame.poses(output.twist)
         terms = {"geodesic": geodesic_loss(truth, estimate, isocenter_mm, focal_mm).mean()}
-        terms |= reconstruction_terms(output, clean.to(device))
+        terms |= reconstruction_terms(output, clean)
         if training_data.images is not None and epoch >= settings.loss.images_from * settings.length.epochs:
             count = settings.loss.rendered_per_batch
             gains = training_data.gain(drrs.bone_contrasts[:count])
             terms |= training_data.images(truth[:count], estimate[:count], settings.loss, gains)
         for name, value in terms.items():
-            sums[name] += float(value.detach()) / settings.length.batches_per_epoch
+            found[name].append(value.detach())
         return total(terms, settings.loss)
 
     drrs, points_mm = training_data.validation, training_data.error_points_mm
     pa_mm = projection_distances_mm(training_data.frame.pa_pose, drrs.poses, training_data.frame.camera, points_mm)
 
     def measure(epoch: int) -> dict[str, float]:
-        means = {name: sums.pop(name) for name in list(sums)}
-        found = {"validation_mpd_mm": float(validation_errors_mm(encoder, training_data).median())}
-        return {**means, **found, "pa_validation_mpd_mm": float(pa_mm.median())}
+        means = {name: _mean(found.pop(name), settings.length.batches_per_epoch) for name in list(found)}
+        errors = {"validation_mpd_mm": float(validation_errors_mm(encoder, training_data).median())}
+        return {**means, **errors, "pa_validation_mpd_mm": float(pa_mm.median())}
 
     history = fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint, measure)
     return encoder, history
+
+
+def _mean(values: list[Float[Tensor, ""]], count: int) -> float:
+    """Sum of an epoch's values by the number of its batches; the only time that they are read from the device."""
+    return sum(value / count for value in torch.stack(values).tolist())
 
 
 @torch.no_grad()

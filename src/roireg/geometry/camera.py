@@ -12,12 +12,14 @@ seen: `fx < 0` from behind the detector, looking towards the source, as C-arms s
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from roireg.geometry.se3 import invert, transform_points
+from roireg.placement import is_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,12 @@ class Camera:
     width: int
     pixel_spacing_mm: tuple[float, float]
 
-    @property
+    @cached_property
+    def derived(self) -> dict[str, Any]:
+        """What others have made of the camera, such as its copies on devices, so that they make it once."""
+        return {}
+
+    @cached_property
     def source_to_detector_mm(self) -> float:
         """Focal length in mm: the mean of its values along rows and along columns."""
         fx = abs(float(self.intrinsics_px[0, 0])) * self.pixel_spacing_mm[0]
@@ -86,8 +93,16 @@ class Camera:
         return Camera(scale @ self.intrinsics_px, height, width, spacing)
 
     def to(self, device: torch.device | str) -> "Camera":
-        """The same camera with its matrix on `device`."""
-        return replace(self, intrinsics_px=self.intrinsics_px.to(device))
+        """The same camera with its matrix on `device`, made once; this one if it is there already."""
+        if is_on(self.intrinsics_px, device):
+            return self
+        key = f"on {device}"
+        if key not in self.derived:
+            moved = replace(self, intrinsics_px=self.intrinsics_px.to(device))
+            # Read from the matrix here, not on the device.
+            moved.__dict__["source_to_detector_mm"] = self.source_to_detector_mm
+            self.derived[key] = moved
+        return self.derived[key]
 
 
 def project(points_mm: Float[Tensor, "N 3"], camera: Camera, pose: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B N 2"]:

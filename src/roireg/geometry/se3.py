@@ -45,8 +45,10 @@ def se3_exp(twist: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 4 4"]:
     eye = torch.eye(3, dtype=twist.dtype, device=twist.device).expand_as(s)
     left_jacobian = eye + b * s + c * s2
     upper = torch.cat([eye + a * s + b * s2, left_jacobian @ translation[..., None]], dim=-1)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=twist.dtype, device=twist.device)
-    return torch.cat([upper, bottom.expand(*upper.shape[:-2], 1, 4)], dim=-2)
+    # Filled where it is: a list would be copied to the device.
+    bottom = upper.new_zeros(*upper.shape[:-2], 1, 4)
+    bottom[..., 3] = 1
+    return torch.cat([upper, bottom], dim=-2)
 
 
 def se3_log(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 6"]:
@@ -56,7 +58,8 @@ def se3_log(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 6"]:
     s = skew(rotation)
     eye = torch.eye(3, dtype=transform.dtype, device=transform.device).expand_as(s)
     left_jacobian = eye + b * s + c * (s @ s)
-    translation = torch.linalg.solve(left_jacobian, transform[..., :3, 3:])[..., 0]
+    # Not `solve`, which waits for the device to look for singular matrices; there are none.
+    translation = torch.linalg.solve_ex(left_jacobian, transform[..., :3, 3:])[0][..., 0]
     return torch.cat([rotation, translation], dim=-1)
 
 

@@ -50,7 +50,7 @@ def register_adam(
         values.append(value.detach())
         for name, term in terms.items():
             parts[name].append(term.detach())
-        progress.add(values[-1].tolist())
+        progress.add(values[-1])
         if progress.ended:
             break
         (gradient,) = torch.autograd.grad(value.sum(), twist)
@@ -86,15 +86,20 @@ class Progress:
         self._improved = [0] * xrays
         self._active = set(range(xrays))
 
-    def add(self, values: list[float]) -> None:
-        """Add the objective of each X-ray at the next iterate."""
-        for xray in list(self._active):
+    def add(self, objective: Float[Tensor, "B"]) -> None:
+        """Take the objective at the next iterate of each; it is read only where an X-ray may stop for it."""
+        if self.settings.patience is None:
+            self.counts = [count + 1 for count in self.counts]
+            if self.counts[0] > self.settings.iterations:
+                self._going.clear()
+            return
+        values = objective.tolist()
+        for xray in list(self._going):
             iteration = self.counts[xray]
             self.counts[xray] += 1
             if values[xray] < self._reference[xray] - self.settings.min_improvement:
                 self._reference[xray], self._improved[xray] = values[xray], iteration
-            patience = self.settings.patience
-            stuck = patience is not None and iteration - self._improved[xray] >= patience
+            stuck = iteration - self._improved[xray] >= self.settings.patience
             if stuck or iteration == self.settings.iterations:
                 self._active.remove(xray)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -102,15 +102,17 @@ def roi_term(
         InputError: a ROI is not among the patient's labels.
     """
     boxes = _boxes_px(patient, xrays, initial_poses, regions)
-    fixed = _fixed_maps(xrays, initial_poses.device, regions, boxes)
+    device = initial_poses.device
+    fixed = _fixed_maps(xrays, device, regions, boxes)
     if regions.settings.moving == PROJECTED:
         camera, size = xrays[0].camera, xrays[0].image.shape
         scale = min(regions.settings.size_px / max(size), 1)
         camera = camera.resized(*(round(n * scale) for n in size))
-        maps = ProjectedMaps(patient, regions.used, camera, initial_poses.device)
+        maps = ProjectedMaps(patient, regions.used, camera, device)
         return RoiTerm(_at_size(fixed, (camera.height, camera.width)), maps, regions.settings.weight)
-    segmenter, channels = regions.segmenters[regions.settings.moving], regions.channels
-    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, boxes)[:, channels], regions.settings.weight)
+    segmenter, channels = regions.segmenters[regions.settings.moving], _channels(regions, device)
+    prompts = segmenter.prompts(boxes, tuple(xrays[0].image.shape), device)
+    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, prompts)[:, channels], regions.settings.weight)
 
 
 def roi_weights(
@@ -158,7 +160,7 @@ class ProjectedMaps:
 def _boxes_px(
     patient: Patient, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> Float[Tensor, "B R 4"] | None:
-    """Bounding boxes as prompts of segmenters; None if no segmenter needs them."""
+    """Boxes for the segmenters that need them, on the CPU; None if none does."""
     if not any(segmenter.prompted for segmenter in regions.segmenters.values()):
         return None
     if regions.settings.boxes == PROJECTED:
@@ -167,7 +169,7 @@ def _boxes_px(
         with torch.no_grad():
             images = _images(xrays, initial_poses.device)
             numbers = roi_numbers(regions.segmenters[regions.settings.boxes].probabilities(images))
-    return roi_boxes_px(numbers, len(regions.rois)).to(initial_poses.device)
+    return roi_boxes_px(numbers.cpu(), len(regions.rois))
 
 
 def _images(xrays: Sequence[Xray], device: torch.device) -> Float[Tensor, "B H W"]:
@@ -177,9 +179,16 @@ def _images(xrays: Sequence[Xray], device: torch.device) -> Float[Tensor, "B H W
 def _fixed_maps(
     xrays: Sequence[Xray], device: torch.device, regions: Regions, boxes: Float[Tensor, "B R 4"] | None
 ) -> Float[Tensor, "B R H W"]:
+    segmenter = regions.segmenters[regions.settings.fixed]
     with torch.no_grad():
-        numbers = roi_numbers(regions.segmenters[regions.settings.fixed].probabilities(_images(xrays, device), boxes))
-    return roi_channels(numbers, len(regions.rois))[:, regions.channels]
+        prompts = segmenter.prompts(boxes, tuple(xrays[0].image.shape), device)
+        numbers = roi_numbers(segmenter.probabilities(_images(xrays, device), prompts))
+    return roi_channels(numbers, len(regions.rois))[:, _channels(regions, device)]
+
+
+def _channels(regions: Regions, device: torch.device) -> Int64[Tensor, "C"]:
+    """Indices of the ROIs that count; on the device, for a list would be copied to it at each use."""
+    return torch.tensor(regions.channels, device=device)
 
 
 def _at_size(maps: Float[Tensor, "B C H W"], size: tuple[int, int]) -> Float[Tensor, "B C I J"]:

@@ -53,7 +53,7 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Images in [0, 1], their ROI numbers, and a random generator for further random choices, such as box jitter."""
+    """`(B, H, W)` images in [0, 1] on the device, ROI numbers on the CPU, and a generator for what else is random."""
 
     images: Float[Tensor, "B H W"]
     rois: UInt8[Tensor, "B H W"]
@@ -72,6 +72,6 @@ def batches(
         rng = fold.generator("batch", str(number))
         examples = mirrored(*drawn(sources, settings.batch_size, rng), twins, probability, rng)
         images, numbers = augmented(transform, *examples, rng)
-        return Batch(images.to(device), numbers.to(device), rng)
+        return Batch(images.to(device), numbers, rng)
 
     return batch

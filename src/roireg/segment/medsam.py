@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from roireg.data.images import resized, scaled
 from roireg.errors import InputError
+from roireg.precision import rounded_transformer
 
 Image = Float[Tensor, "B H W"]
 Boxes = Float[Tensor, "B R 4"]
@@ -110,6 +111,24 @@ class MedSamSettings:
     key: str
 
 
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """Boxes of ROIs in images of one size, ready for the network: which there are is known without asking the device.
+
+    Attributes:
+        boxes: those that are there, on the network's input grid.
+        images, rois: of which image each is, and of which ROI.
+        shape: number of images, and of ROIs.
+        size: height and width of the images.
+    """
+
+    boxes: Float[Tensor, "N 4"]
+    images: Int64[Tensor, "N"]
+    rois: Int64[Tensor, "N"]
+    shape: tuple[int, int]
+    size: tuple[int, int]
+
+
 class MedSam(nn.Module):
     """SAM's image encoder, prompt encoder (frozen) and mask decoder: predicts masks from images and boxes."""
 
@@ -120,32 +139,43 @@ class MedSam(nn.Module):
         self.prompt_encoder = _prompt_encoder(architecture).requires_grad_(False)
         self.mask_decoder = _mask_decoder(architecture)
 
-    def forward(self, image: Image, boxes_px: Boxes) -> Masks:
-        """Logits at the images' own size; for an absent ROI they are `ABSENT_LOGIT`, with gradient 0.
+    def prompts(self, boxes_px: Boxes, size: tuple[int, int], device: torch.device) -> Prompts:
+        """Boxes made ready for images of a size (height, width) on a device; nothing waits if they are on the CPU."""
+        present = ~boxes_px.isnan().any(-1)
+        images, rois = present.nonzero(as_tuple=True)
+        boxes = input_boxes(boxes_px[present], size, self.architecture.image_size_px)
+        return Prompts(boxes.to(device), images.to(device), rois.to(device), tuple(present.shape), tuple(size))
+
+    def forward(self, image: Image, boxes_px: Boxes | Prompts) -> Masks:
+        """Logits at the images' own size; `ABSENT_LOGIT` where there is no box, whose gradient is 0.
 
         Args:
-            image: log attenuation; its scale does not matter. Images that are not square are stretched, as in MedSAM.
-            boxes_px: `(left, top, right, bottom)`, indices of the ROI's outermost pixels; NaN for an absent ROI.
+            image: log attenuation; its scale does not matter. Images that are no squares are stretched, as in MedSAM.
+            boxes_px: `(left, top, right, bottom)`, indices of the ROI's outermost pixels; NaN for an absent ROI. Or
+                what `prompts` has made of them.
 
         Raises:
             ValueError: the shapes do not fit.
         """
-        if image.ndim != 3 or boxes_px.ndim != 3 or boxes_px.shape[-1] != 4 or len(image) != len(boxes_px):
-            raise ValueError(f"expected B H W and B R 4, got {tuple(image.shape)} and {tuple(boxes_px.shape)}")
         size = image.shape[-2:]
+        prompts = boxes_px
+        if not isinstance(prompts, Prompts):
+            if image.ndim != 3 or boxes_px.ndim != 3 or boxes_px.shape[-1] != 4 or len(image) != len(boxes_px):
+                raise ValueError(f"expected B H W and B R 4, got {tuple(image.shape)} and {tuple(boxes_px.shape)}")
+            prompts = self.prompts(boxes_px, size, image.device)
+        elif prompts.shape[0] != len(image) or prompts.size != tuple(size):
+            raise ValueError(f"boxes of {prompts.shape[0]} images of {prompts.size}, got {tuple(image.shape)}")
         embedding = self._embedding(image)
-        present = ~boxes_px.isnan().any(-1)
-        logits = embedding.new_full((*present.shape, *size), ABSENT_LOGIT)
-        if not present.any():
-            # Keep the dependence on image and weights, so that a backward pass works and gives zero gradients.
+        logits = embedding.new_full((*prompts.shape, *size), ABSENT_LOGIT)
+        if not len(prompts.images):
+            # Still a function of the image and the weights, so that a backward pass finds its way: zero gradients.
             return logits + 0 * embedding.sum()
-        boxes = input_boxes(boxes_px[present], size, self.architecture.image_size_px)
-        low_resolution = self._decoded(embedding[present.nonzero()[:, 0]], boxes)
+        low_resolution = self._decoded(embedding[prompts.images], prompts.boxes)
         masks = interpolate(low_resolution, size=size, mode="bilinear", align_corners=False)
-        logits[present] = masks[:, 0]
+        logits[prompts.images, prompts.rois] = masks[:, 0]
         return logits
 
-    def probabilities(self, image: Image, boxes_px: Boxes) -> Masks:
+    def probabilities(self, image: Image, boxes_px: Boxes | Prompts) -> Masks:
         """Sigmoid of the logits, exactly 0 for an absent ROI; gradients flow to the image."""
         return self(image, boxes_px).sigmoid()
 
@@ -153,13 +183,14 @@ class MedSam(nn.Module):
         """`ImageEncoderViT.forward`, with optional recomputation of its blocks in the backward pass."""
         encoder = self.image_encoder
         channels = resized(scaled(image)[:, None], encoder.img_size).expand(-1, CHANNELS, -1, -1)
-        tokens = encoder.patch_embed(channels) + encoder.pos_embed
-        for block in encoder.blocks:
-            if self.architecture.recompute and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
-            else:
-                tokens = block(tokens)
-        return encoder.neck(tokens.permute(0, 3, 1, 2))
+        with rounded_transformer(image.device):
+            tokens = encoder.patch_embed(channels) + encoder.pos_embed
+            for block in encoder.blocks:
+                if self.architecture.recompute and torch.is_grad_enabled():
+                    tokens = checkpoint(block, tokens, use_reentrant=False)
+                else:
+                    tokens = block(tokens)
+            return encoder.neck(tokens.permute(0, 3, 1, 2)).to(image.dtype)
 
     def _decoded(self, embedding: Float[Tensor, "N C h w"], boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N 1 I J"]:
         """Logits of N boxes on the input grid, each with the embedding of its own image, at 4x its resolution."""

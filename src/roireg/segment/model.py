@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +15,9 @@ from roireg.data.label_names import normalized
 from roireg.errors import InputError
 from roireg.segment.save import DESCRIPTION
 from roireg.segment.unet import UNet, UNetSettings
+
+if TYPE_CHECKING:
+    from roireg.segment.medsam import Prompts
 
 THRESHOLD = 0.5
 
@@ -31,14 +34,23 @@ class Segmenter:
         """True if the network needs bounding boxes as prompts (MedSAM); the U-Net needs none."""
         return not isinstance(self.network, UNet)
 
+    def prompts(
+        self, boxes_px: Float[Tensor, "B R 4"] | None, size: tuple[int, int], device: torch.device
+    ) -> "Float[Tensor, 'B R 4'] | Prompts | None":
+        """What `probabilities` takes for boxes in images of a size (height, width), made ready once for many calls."""
+        if boxes_px is None or not hasattr(self.network, "prompts"):
+            return boxes_px if boxes_px is None else boxes_px.to(device)
+        return self.network.prompts(boxes_px, size, device)
+
     def probabilities(
-        self, image: Float[Tensor, "B H W"], boxes_px: Float[Tensor, "B R 4"] | None = None
+        self, image: Float[Tensor, "B H W"], boxes_px: "Float[Tensor, 'B R 4'] | Prompts | None" = None
     ) -> Float[Tensor, "B R H W"]:
         """Probability of each ROI at each pixel; differentiable in the image.
 
         Args:
             image: log attenuation; its scale does not matter.
-            boxes_px: for a prompted segmenter: `(left, top, right, bottom)` of each ROI, NaN for an absent ROI.
+            boxes_px: `(left, top, right, bottom)` of each ROI, NaN where it is absent, or `prompts` of them; for a
+                prompted segmenter.
         """
         return self.network.probabilities(image, boxes_px) if self.prompted else self.network.probabilities(image)
 

@@ -49,11 +49,12 @@ def train_medsam(
 
     def loss_of_batch(number: int) -> Float[Tensor, ""]:
         examples = batch(number)
-        boxes = roi_boxes_px(examples.rois, len(rois))
-        shown = ~boxes.isnan().any(-1)
-        logits = network(examples.images, jittered(boxes, jitter_px, examples.rng))
-        if not shown.any():
+        boxes = jittered(roi_boxes_px(examples.rois, len(rois)), jitter_px, examples.rng)
+        prompts = network.prompts(boxes, tuple(examples.images.shape[-2:]), device)
+        logits = network(examples.images, prompts)
+        if not len(prompts.images):
             return logits.nan_to_num(0, 0, 0).sum() * 0
-        return loss(logits[shown][:, None], roi_channels(examples.rois, len(rois))[shown][:, None])
+        shown = prompts.images, prompts.rois
+        return loss(logits[shown][:, None], roi_channels(examples.rois.to(device), len(rois))[shown][:, None])
 
     return network, fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint)

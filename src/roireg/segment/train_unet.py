@@ -62,6 +62,6 @@ def train_unet(
 
     def loss_of_batch(number: int) -> Float[Tensor, ""]:
         examples = batch(number)
-        return loss(network(examples.images), examples.rois[:, None].float())
+        return loss(network(examples.images), examples.rois.to(device)[:, None].float())
 
     return network, fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint)

@@ -72,8 +72,8 @@ class SynthesisSettings:
         offset = 0.0 if self.contrast_scales == OF_ATTENUATION else self.mu_water_per_mm
         return volume.with_values((volume.values - offset).where(volume.values > self.bone_above_per_mm, 0))
 
-    def bone_gain(self, factor: float) -> float:
-        """The multiple of `bone_of` that a factor on bone adds to the volume."""
+    def bone_gain(self, factor: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+        """How much of `bone_of` a factor on bone adds."""
         return (factor if self.contrast_scales == OF_ATTENUATION else factor / self.bone_multiplier) - 1
 
 
@@ -139,17 +139,34 @@ def sample_pose(
     return perturb(pa, twist, settings.center_mm(patient))
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What is random of a DRR.
+
+    Attributes:
+        pose: `volume_from_camera`, mm, on the CPU.
+        bone_contrast: the factor on bone.
+        continued: whether tissue goes on beyond the CT's ends.
+        rois: the ROI numbers, where the pose was chosen by them; else None.
+    """
+
+    pose: Float[Tensor, "4 4"]
+    bone_contrast: float
+    continued: bool
+    rois: UInt8[Tensor, "H W"] | None
+
+
 class Synthesizer:
     """Makes random DRRs of one specimen for one camera. A DRR depends only on the random generator passed to `draw`.
 
     Args:
         patient: the CT and its labels.
         camera: the detector.
-        pa: `T_PA`, around which poses are drawn; `volume_from_camera`, mm.
-        rois: labels of the CT; where they overlap in a DRR, the later one wins.
-        settings: distribution of poses and contrast.
-        step_mm: distance between the renderer's samples on the central ray; None for its default.
-        device: device that renders the DRRs; they are returned on the CPU, where ROIs are projected.
+        pa: `T_PA`, about which poses are drawn, `volume_from_camera` in mm.
+        rois: labels of the CT; where they overlap in a DRR, later ones lie over earlier ones.
+        settings: how DRRs are drawn.
+        step_mm: sampling of the renderer, or None for its default.
+        device: where DRRs are rendered and ROIs projected.
 
     Raises:
         InputError: a ROI is not among the patient's labels.
@@ -178,24 +195,55 @@ class Synthesizer:
         Raises:
             InputError: in none of `TRIES` poses do ROIs cover enough of the image.
         """
-        pose, numbers = self._view(rng)
+        sample = self.sample(rng, bone_contrast)
+        rois = self._rois(sample.pose) if sample.rois is None else sample.rois
+        return Drr(self.images([sample])[0].cpu(), rois.cpu(), sample.pose, sample.bone_contrast)
+
+    def sample(self, rng: np.random.Generator, bone_contrast: float | None = None) -> Sample:
+        """What is random of a DRR; see `draw`. No ray is followed where every pose will do."""
+        pose, rois = self._pose(rng)
         factor = rng.uniform(*self.settings.bone_contrast) if bone_contrast is None else bone_contrast
-        body, bone = self._continued if rng.uniform() < self.settings.continued_fraction else self._scanned
-        # Line integrals add up, so a new contrast needs no new volume.
-        poses = pose[None].to(self._device)
-        integrals = render(body, self.camera, poses, self.step_mm)
-        integrals = integrals + self.settings.bone_gain(factor) * render(bone, self.camera, poses, self.step_mm)
-        return Drr(scaled(integrals)[0].cpu(), numbers, pose, factor)
+        return Sample(pose, factor, rng.uniform() < self.settings.continued_fraction, rois)
+
+    @torch.no_grad()
+    def images(self, samples: Sequence[Sample]) -> Float[Tensor, "B H W"]:
+        """The images of samples in [0, 1], on the device, rendered together."""
+        poses = torch.stack([sample.pose for sample in samples]).to(self._device)
+        factors = torch.tensor([sample.bone_contrast for sample in samples], dtype=torch.float64)
+        gains = self.settings.bone_gain(factors)
+        continued = [index for index, sample in enumerate(samples) if sample.continued]
+        scanned = [index for index, sample in enumerate(samples) if not sample.continued]
+        if not continued or not scanned:
+            return scaled(self._integrals(self._continued if continued else self._scanned, poses, gains))
+        parts = [
+            self._integrals(bodies, poses[picks], gains[picks])
+            for bodies, picks in ((self._scanned, scanned), (self._continued, continued))
+        ]
+        order = torch.tensor([*scanned, *continued]).argsort()
+        return scaled(torch.cat(parts)[order])
+
+    def _integrals(
+        self, bodies: tuple[Volume, Volume], poses: Float[Tensor, "B 4 4"], gains: Float[Tensor, "B"]
+    ) -> Float[Tensor, "B H W"]:
+        """Line integrals add, so a contrast costs no volume of its own."""
+        body, bone = (render(volume, self.camera, poses, self.step_mm) for volume in bodies)
+        return body + gains.to(bone)[:, None, None] * bone
 
     def _bodies(self, volume: Volume) -> tuple[Volume, Volume]:
         """The whole body, and its bone alone."""
         volume = volume.to(self._device)
         return volume, self.settings.bone_of(volume)
 
-    def _view(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
+    def _rois(self, pose: Float[Tensor, "4 4"]) -> UInt8[Tensor, "H W"]:
+        return project_rois(self._masks, self.camera, pose[None].to(self._device))[0]
+
+    def _pose(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"] | None]:
+        """A pose that shows enough of the ROIs, and their numbers if it had to be looked."""
         for _ in range(TRIES):
             pose = sample_pose(self.patient, self.pa, self.settings, rng)
-            numbers = project_rois(self._masks, self.camera, pose[None])[0]
+            if self.settings.min_roi_fraction == 0:
+                return pose, None
+            numbers = self._rois(pose)
             if (numbers > 0).float().mean() >= self.settings.min_roi_fraction:
                 return pose, numbers
         fraction = f"{self.settings.min_roi_fraction:.0%}"

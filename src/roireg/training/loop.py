@@ -212,8 +212,9 @@ def fit(
             optimizer.step()
             if recipe.schedule == "warmup_cosine":
                 schedule.step()
-            losses.append(float(loss.detach()))
-        mean = float(np.mean(losses))
+            losses.append(loss.detach())
+        # Read once an epoch: a GPU goes on computing meanwhile.
+        mean = float(np.mean(torch.stack(losses).tolist()))
         if not math.isfinite(mean):
             raise InputError("config: recipes", f"the loss of epoch {epoch + 1} is {mean}", "Lower the learning rate")
         if recipe.schedule != "warmup_cosine":

@@ -3,6 +3,7 @@
 import torch
 
 from roireg.errors import InputError
+from roireg.precision import set_precision
 
 
 def job_device(gpus: int, key: str) -> torch.device:
@@ -20,4 +21,5 @@ def job_device(gpus: int, key: str) -> torch.device:
     if not torch.cuda.is_available():
         fault = "torch finds no CUDA GPU on this machine"
         raise InputError(f"config: {key}", fault, "Set it to 0 for the CPU, or repair the driver (nvidia-smi)")
+    set_precision()
     return torch.device("cuda")

@@ -142,7 +142,7 @@ def fault_of(*args, **kwargs) -> InputError:
         ({"DistanceSourceToDetector": None}, "(0018,1110) DistanceSourceToDetector is missing"),
         ({"DistanceSourceToDetector": "0"}, "(0018,1110) DistanceSourceToDetector is missing"),
         ({"ImagerPixelSpacing": None}, "(0018,1164) ImagerPixelSpacing is missing"),
-        ({"ImagerPixelSpacing": None, "PixelSpacing": ["1", "1"]}, "PixelSpacing alone"),
+        ({"ImagerPixelSpacing": None, "PixelSpacing": ["1", "1"]}, "PixelSpacing may be that in the patient"),
         ({"DistanceSourceToPatient": "2000"}, "not less than the distance to the detector"),
         ({"Modality": "MR"}, "its modality is MR"),
     ],
