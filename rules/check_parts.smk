@@ -7,7 +7,7 @@ def say_contradictions():
     """Print findings of the levels `wrong` and `set`."""
     page = Path(rules.check_dataset.output.page)
     if CHECKED and page.is_file():
-        lines = page.read_text().splitlines()
+        lines = page.read_text(encoding="utf-8").splitlines()
         found = [
             line for line in lines if line.startswith(("- **wrong**", "- **set**"))
         ]

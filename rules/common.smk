@@ -26,6 +26,7 @@ from roireg.workflow.config import check_comparisons, check_references, validate
 from roireg.plugins import share_plugins
 from roireg.workflow.job import share_source
 from roireg.workflow.provenance import code_digest
+from roireg.workflow.run_lock import end_with_run, hold_run
 from roireg.workflow.run_checks import (
     check_case,
     check_conditions,
@@ -34,6 +35,12 @@ from roireg.workflow.run_checks import (
 )
 
 share_source(SOURCE)
+
+# After a kill the plain command continues: Snakemake's lock is cleared if the run that set it is dead.
+if not workflow.is_main_process:
+    end_with_run()
+elif not workflow.dryrun:
+    hold_run()
 
 try:
     # The configuration with all defaults, for the report; below, methods of Table 3 and the ablation are added to it.

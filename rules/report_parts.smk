@@ -66,7 +66,11 @@ def report_figures():
         label = config["segment"][name]["label"]
         figures[f"Segmentations: {label}"] = (path, "segmentations")
     return [
-        (prefix + title, path, (BASE / "report" / f"{name}.rst").read_text())
+        (
+            prefix + title,
+            path,
+            (BASE / "report" / f"{name}.rst").read_text(encoding="utf-8"),
+        )
         for title, (pattern, name) in figures.items()
         for prefix, path in of_conditions(pattern).items()
     ]

@@ -82,7 +82,7 @@ class Workflow:
         files = [base]
         for index, overlay in enumerate(overlays):
             path = self.folder / f"overlay{index}.yaml"
-            path.write_text(yaml.safe_dump(overlay))
+            path.write_text(yaml.safe_dump(overlay), encoding="utf-8")
             files.append(path.name)
         return ["--cores", "2", *arguments, "--configfile", *files]
 

@@ -16,5 +16,5 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
     costs = run_costs(snakemake.params.plan, snakemake.params.settings, device, logger)
     text = report(costs, gflops(), device.type == "cuda")
     with atomic_path(snakemake.output[0]) as path:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     logger.info("\n%s", text)

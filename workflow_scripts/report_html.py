@@ -32,7 +32,8 @@ with job(snakemake.log[0], snakemake.threads) as logger:
         own = own[own["projection"].isin(from_best_to_worst(own, params.xrays_per_specimen))]
         add_specimen(gallery, replace(patient, name=name), xrays, own, of_methods, params.labels)
     tables = [
-        table_section(title, Path(path).read_text()) for title, path in zip(params.tables, inputs.tables, strict=True)
+        table_section(title, Path(path).read_text(encoding="utf-8"))
+        for title, path in zip(params.tables, inputs.tables, strict=True)
     ]
     figures = [
         figure_section(title, caption, path)
@@ -40,7 +41,7 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     ]
     trainings: dict[str, list[float]] = {}
     for label, path in zip(params.trainings, inputs.metrics, strict=True):
-        trainings.setdefault(label, []).append(json.loads(Path(path).read_text())["seconds"])
+        trainings.setdefault(label, []).append(json.loads(Path(path).read_text(encoding="utf-8"))["seconds"])
     settings = yaml.safe_dump(params.settings, sort_keys=False)
     pictured = len({(entry.specimen, entry.projection) for entry in gallery.entries})
     total = len(rows[["specimen", "projection"]].drop_duplicates())
@@ -53,5 +54,5 @@ with job(snakemake.log[0], snakemake.threads) as logger:
         )
     html = page(params.title, tables, figures, gallery, shown, run_times(rows, trainings, params.labels), settings)
     with atomic_path(snakemake.output[0]) as path:
-        path.write_text(html)
+        path.write_text(html, encoding="utf-8")
     logger.info("%d of %d X-rays, %.1f MB", pictured, total, len(html) / 1e6)

@@ -22,6 +22,10 @@ modules imports one from here: a workflow job would not know on which code it de
 
 import lazy_loader
 
+from roireg.places import prepare_places
+
 __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+prepare_places()

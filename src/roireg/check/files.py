@@ -65,7 +65,7 @@ def check_dataset(
     findings = conclusions(checks, parameters, settings, expected_xrays)
     write_csv(Path(folder) / TABLE, xray_table(checks))
     with atomic_path(Path(folder) / PAGE) as temporary:
-        temporary.write_text(check_page(checks, findings, settings))
+        temporary.write_text(check_page(checks, findings, settings), encoding="utf-8")
     return findings
 
 

@@ -95,6 +95,7 @@ def register(
     from roireg.cli.printing import print_result
 
     with one_line_errors():
+        from roireg.files import check_writable
         from roireg.register.method import search_method, with_exclusion
         from roireg.register.registration import register_xrays
         from roireg.register.roi_check import check_rois
@@ -102,6 +103,7 @@ def register(
         from roireg.report.result_files import write_result
         from roireg.workflow.named_method import method_by_name
 
+        check_writable(output)
         patient = load_patient(ct, labels, label_names, center_on, rescale)
         xrays = load_xrays(xray, camera, frame, crop, size, mirror)
         if exclude:

@@ -11,11 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from roireg.errors import InputError
+from roireg.files import write_error
 
 if TYPE_CHECKING:
     from roireg.data.patient import Patient
     from roireg.data.xray import Xray
 
+# File names and units hold letters that a locale may not have.
+for stream in (sys.stdout, sys.stderr):
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 # Results go to standard output, progress and errors to standard error.
 out, err = Console(), Console(stderr=True, highlight=False)
 
@@ -46,12 +51,22 @@ ConfigOption = Annotated[
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Context that turns an `InputError` into a one-line message and exit status 1."""
+    """Context that turns an `InputError`, a full disk or a lack of memory into one line and exit status 1."""
     try:
         yield
     except InputError as error:
         err.print("[bold red]error:[/] ", end="")
         err.print(str(error), markup=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        told = write_error(error.filename or "the output", error)
+        if told is None:
+            raise
+        err.print("[bold red]error:[/] ", end="")
+        err.print(str(told), markup=False, soft_wrap=True)
+        sys.exit(1)
+    except MemoryError:
+        err.print("[bold red]error:[/] there is not enough memory. Use a smaller image, or close other programs")
         sys.exit(1)
 
 

@@ -10,7 +10,7 @@ import torch
 from roireg.data.patient import Patient
 from roireg.data.volume import Volume
 from roireg.data.xray import Xray
-from roireg.files import atomic_path
+from roireg.files import atomic_hdf5
 from roireg.geometry.camera import Camera
 
 COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -18,7 +18,7 @@ COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 def write_specimen(path: str | Path, patient: Patient, xrays: Sequence[Xray]) -> None:
     """Write a patient with labels, and X-rays with known poses, atomically."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         file.attrs["name"] = patient.name
         volume = file.create_group("volume")
         volume.create_dataset("mu_per_mm", data=patient.volume.values.numpy(), **COMPRESSION)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -23,7 +22,7 @@ from roireg.demo.anatomy import (
 from roireg.demo.exposures import Exposure, ExposureSettings, carm, draw_aperture, draw_exposure, draw_instruments
 from roireg.demo.specimens import SimulatedPatient, make_specimens
 from roireg.drr import project_mask
-from roireg.files import atomic_path
+from roireg.files import atomic_hdf5
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.conversions import pose_to_deepfluoro
 from roireg.seeds import generator
@@ -207,7 +206,7 @@ def make_dataset(
     """
     source = load_anatomy(ct, labels)
     parameters = carm(rows, columns, pixel_mm, source_to_detector_mm)
-    with atomic_path(out) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(out) as file:
         write_parameters(file, parameters)
         for specimen in make_specimens(source, specimens, seed, ct_below_landmarks_mm):
             xrays = projections(specimen, parameters, xrays_per_specimen, seed, photons, views)

@@ -57,7 +57,7 @@ def read_markups(path: str | Path) -> Float[Tensor, "N 3"]:
         InputError: the file is no markups file, or has no points.
     """
     try:
-        markup = json.loads(Path(path).read_text())["markups"][0]
+        markup = json.loads(Path(path).read_text(encoding="utf-8"))["markups"][0]
         points = torch.tensor([point["position"] for point in markup["controlPoints"]], dtype=torch.float64)
         points = points.reshape(-1, 3)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, IndexError, TypeError, ValueError) as error:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -14,7 +13,7 @@ from torch import Tensor
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray
 from roireg.errors import InputError
-from roireg.files import atomic_path
+from roireg.files import atomic_hdf5
 from roireg.geometry.se3 import invert
 from roireg.metrics.pose_errors import registration_errors
 from roireg.register.judgement import XrayResult, judgement
@@ -212,7 +211,7 @@ def _result(
 
 def write_traces(path: str | Path, results: list[ResultRow]) -> None:
     """Write the traces to HDF5, atomically, a group for each projection (docs/results.md)."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         for result in results:
             group = file.create_group(str(result.row["projection"]))
             group["poses"] = result.trace.poses.numpy()

@@ -109,6 +109,6 @@ def page(
         settings=settings,
         data=Markup(data),
         methods={entry.method: entry.label for entry in gallery.entries},
-        style=Markup(Path(__file__).with_name("page.css").read_text()),
-        script=Markup(Path(__file__).with_name("page.js").read_text()),
+        style=Markup(Path(__file__).with_name("page.css").read_text(encoding="utf-8")),
+        script=Markup(Path(__file__).with_name("page.js").read_text(encoding="utf-8")),
     )

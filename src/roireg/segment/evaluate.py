@@ -17,7 +17,7 @@ from roireg.data.records import COMPRESSION
 from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
-from roireg.files import atomic_path
+from roireg.files import atomic_hdf5
 from roireg.metrics.overlap import dice_of_each
 from roireg.segment.model import Segmenter, roi_numbers
 
@@ -92,7 +92,7 @@ def dice_rows(results: list[Segmented], specimen: str, segmenter: str, rois: tup
 
 def write_segmented(path: str | Path, results: list[Segmented]) -> None:
     """Write images, ROI numbers and Dice to HDF5, atomically, in groups `projection/kind`."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         for result in results:
             group = file.create_group(f"{result.projection}/{result.kind}")
             group.create_dataset("image", data=result.image.numpy(), **COMPRESSION)

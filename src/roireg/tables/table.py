@@ -60,6 +60,6 @@ def write_table(table: Table, csv: str | Path, markdown: str | Path, latex: str 
     notes = [*notes]
     write_csv(csv, table.numbers)
     with atomic_path(markdown) as path:
-        path.write_text(table.text + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n")
+        path.write_text(table.text + "\n\n" + "\n".join(f"- {note}" for note in notes) + "\n", encoding="utf-8")
     with atomic_path(latex) as path:
-        path.write_text("\n".join(f"% {note}" for note in notes) + "\n" + table.latex + "\n")
+        path.write_text("\n".join(f"% {note}" for note in notes) + "\n" + table.latex + "\n", encoding="utf-8")

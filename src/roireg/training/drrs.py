@@ -18,7 +18,7 @@ from roireg.data.volume import MU_WATER_PER_MM, AttenuationSettings, Volume
 from roireg.drr import render
 from roireg.drr.rois import project_rois, roi_volumes
 from roireg.errors import InputError
-from roireg.files import atomic_path
+from roireg.files import atomic_hdf5
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import camera_twist, perturb
 from roireg.seeds import generator
@@ -276,7 +276,7 @@ def synthesize(
 
 def write_pool(path: str | Path, drrs: Sequence[Drr], camera: Camera, rois: Sequence[str]) -> None:
     """Write DRRs and their camera to HDF5, atomically: `image`, `rois`, `pose`, `bone_contrast`, first axis N."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         file.attrs["rois"] = list(rois)
         file.create_dataset("image", data=torch.stack([drr.image for drr in drrs]).numpy(), **COMPRESSION)
         file.create_dataset("rois", data=torch.stack([drr.rois for drr in drrs]).numpy(), **COMPRESSION)

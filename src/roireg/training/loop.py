@@ -303,4 +303,4 @@ def write_metrics(
         "learning_curve": [asdict(record) for record in history],
     }
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1) + "\n")
+        temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")

@@ -70,7 +70,7 @@ def default_config(overlay: str | Path | None = None) -> dict[str, Any]:
     above: dict[str, Any] = {}
     if overlay is not None:
         try:
-            above = yaml.safe_load(Path(overlay).read_text()) or {}
+            above = yaml.safe_load(Path(overlay).read_text(encoding="utf-8")) or {}
         except (OSError, yaml.YAMLError) as error:
             raise InputError(overlay, f"it cannot be read ({error})", "Give a YAML file") from None
     plugins = {"plugins": above["plugins"]} if isinstance(above, dict) and "plugins" in above else {}

@@ -4,12 +4,12 @@ import logging
 import os
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from getpass import getuser
 from pathlib import Path
+
+from roireg.places import private_folder
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # Environment variables of schedulers that assign GPUs to jobs themselves.
@@ -20,7 +20,7 @@ logger = logging.getLogger("roireg")
 
 def slots_folder() -> Path:
     """Folder of the lock files, common to all workflows of a user on this machine."""
-    return Path(tempfile.gettempdir()) / f"roireg-gpu-slots-{getuser()}"
+    return private_folder("roireg-gpu-slots")
 
 
 def visible_gpus() -> list[str]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from roireg.errors import InputError
+from roireg.files import write_error
 from roireg.plugins import load_shared_plugins
 from roireg.workflow.gpu_slot import own_gpu
+from roireg.workflow.run_lock import end_with_run
 
 Item = TypeVar("Item")
 logger = logging.getLogger("roireg")
@@ -32,9 +34,13 @@ def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger
         os.environ[variable] = str(threads)
     # Torch and Numba each have a thread pool; one that busy-waits would take the cores from the other.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    end_with_run()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
-    handlers: list[logging.Handler] = [logging.FileHandler(log, mode="w"), logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = [
+        logging.FileHandler(log, mode="w", encoding="utf-8"),
+        logging.StreamHandler(sys.stderr),
+    ]
     for handler in handlers:
         handler.setFormatter(formatter)
         logger.addHandler(handler)
@@ -47,6 +53,13 @@ def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger
         logger.info("done in %.1f s", time.perf_counter() - start)
     except InputError as error:
         logger.error("error: %s", error)
+        sys.exit(1)
+    except OSError as error:
+        told = write_error(error.filename or Path.cwd(), error)
+        if told is None:
+            logger.exception("failed")
+            raise
+        logger.error("error: %s", told)
         sys.exit(1)
     except Exception:
         logger.exception("failed")

@@ -75,7 +75,7 @@ def code_files(script: Path, source: Path) -> list[Path]:
         if path in found:
             continue
         found.add(path)
-        for name in _source(path.read_text()).imports:
+        for name in _source(path.read_text(encoding="utf-8")).imports:
             waiting += _files_of(name, source)
     return sorted(found)
 
@@ -88,7 +88,7 @@ def code_digest(script: Path, source: Path, plugins: Iterable[str] = ()) -> str:
     """
     digest = hashlib.sha256()
     for path in code_files(script, source):
-        digest.update(path.name.encode() + b"\0" + _source(path.read_text()).meaning.encode() + b"\0")
+        digest.update(path.name.encode() + b"\0" + _source(path.read_text(encoding="utf-8")).meaning.encode() + b"\0")
         beside = sorted(path.parent.iterdir()) if path.name == "__init__.py" else []
         for data in (file for file in beside if file.suffix in DATA_SUFFIXES):
             digest.update(data.name.encode() + b"\0" + data.read_bytes() + b"\0")

@@ -47,9 +47,9 @@ def join_traces(path: str | Path, parts: Sequence[str | Path]) -> None:
     """Join the files of traces of all shards to one file."""
     import h5py
 
-    from roireg.files import atomic_path
+    from roireg.files import atomic_hdf5
 
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_hdf5(path) as file:
         for part in parts:
             with h5py.File(part, "r") as source:
                 for projection in source:

@@ -120,9 +120,9 @@ def available_memory_bytes() -> int:
     """Memory that this process may still take, by the machine and by the container that it runs in."""
     free = psutil.virtual_memory().available
     try:
-        limit = CGROUP_LIMIT.read_text().strip()
+        limit = CGROUP_LIMIT.read_text(encoding="utf-8").strip()
         if limit != "max":
-            free = min(free, int(limit) - int(CGROUP_USE.read_text()))
+            free = min(free, int(limit) - int(CGROUP_USE.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         pass
     import resource

@@ -168,7 +168,7 @@ def _camera(path: Path, tags: Tags, height: int, width: int) -> Camera:
         name = "EstimatedRadiographicMagnificationFactor"
         magnification = tags.number(name, "magnification", "", MAGNIFICATION)
         if magnification is None:
-            fault = f"{source_of('ImagerPixelSpacing')} is missing, and PixelSpacing alone may be that of the patient"
+            fault = f"{source_of('ImagerPixelSpacing')} is missing, and PixelSpacing may be that in the patient"
             raise InputError(path, fault, NEEDED)
         keyword, spacing = "PixelSpacing", tuple(magnification * x for x in on_patient)
         tags.warn("detector's pixel size from PixelSpacing times the magnification")

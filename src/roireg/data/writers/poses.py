@@ -64,7 +64,7 @@ def camera_entries(camera: Camera) -> dict[str, Any]:
 def write_json(path: str | Path, entries: Mapping[str, Any]) -> None:
     """Write entries as JSON, atomically."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_pose(path: str | Path, pose: Float[Tensor, "4 4"], camera: Camera) -> None:
@@ -80,7 +80,7 @@ def read_pose(path: str | Path) -> StoredPose:
     """
     remedy = "Give a pose.json written by `roireg register`"
     try:
-        entries = json.loads(Path(path).read_text())
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(path, "there is no such file", remedy) from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -17,7 +17,9 @@ WRITERS = {
 def outdated(root: Path) -> dict[Path, str]:
     """The generated files of a checkout that are missing or outdated, with the text that they should have."""
     texts = {root / name: write() for name, write in WRITERS.items()}
-    return {path: text for path, text in texts.items() if not path.is_file() or path.read_text() != text}
+    return {
+        path: text for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text
+    }
 
 
 def main() -> int:
@@ -27,7 +29,7 @@ def main() -> int:
     for path, text in files.items():
         print(f"{'outdated, run `make config`' if check else 'written'}: {path.relative_to(root)}")
         if not check:
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
     return int(check and bool(files))
 
 
