@@ -91,10 +91,10 @@ class Progress:
         if self.settings.patience is None:
             self.counts = [count + 1 for count in self.counts]
             if self.counts[0] > self.settings.iterations:
-                self._going.clear()
+                self._active.clear()
             return
         values = objective.tolist()
-        for xray in list(self._going):
+        for xray in list(self._active):
             iteration = self.counts[xray]
             self.counts[xray] += 1
             if values[xray] < self._reference[xray] - self.settings.min_improvement:

@@ -73,7 +73,7 @@ class SynthesisSettings:
         return volume.with_values((volume.values - offset).where(volume.values > self.bone_above_per_mm, 0))
 
     def bone_gain(self, factor: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-        """How much of `bone_of` a factor on bone adds."""
+        """The multiple of `bone_of` that a factor on bone adds to the volume."""
         return (factor if self.contrast_scales == OF_ATTENUATION else factor / self.bone_multiplier) - 1
 
 
@@ -162,11 +162,11 @@ class Synthesizer:
     Args:
         patient: the CT and its labels.
         camera: the detector.
-        pa: `T_PA`, about which poses are drawn, `volume_from_camera` in mm.
-        rois: labels of the CT; where they overlap in a DRR, later ones lie over earlier ones.
-        settings: how DRRs are drawn.
-        step_mm: sampling of the renderer, or None for its default.
-        device: where DRRs are rendered and ROIs projected.
+        pa: `T_PA`, around which poses are drawn; `volume_from_camera`, mm.
+        rois: labels of the CT; where they overlap in a DRR, the later one wins.
+        settings: distribution of poses and contrast.
+        step_mm: distance between the renderer's samples on the central ray; None for its default.
+        device: device that renders the DRRs and projects the ROIs.
 
     Raises:
         InputError: a ROI is not among the patient's labels.
