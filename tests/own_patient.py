@@ -12,11 +12,18 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
 from roma import rotmat_to_rotvec
 
-from roireg.data.readers.image import frame_of
 from roireg.data.readers.xray_dicom import centred_camera
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
 from roireg.simulation.xray_formation import Aperture, Detector, areal_densities, detect, split_bodies, transmission
+
+
+def frame_of(image: sitk.Image) -> np.ndarray:
+    """`volume_from_voxel` of an ITK image, mm (LPS, as ITK keeps it) from voxel indices `(x, y, z)`."""
+    frame = np.eye(4)
+    frame[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
+    frame[:3, 3] = image.GetOrigin()
+    return frame
 
 
 def itk_image(values: np.ndarray, volume_from_voxel: np.ndarray) -> sitk.Image:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data import deepfluoro
+from roireg.data.measured import mask_at, measured_pixels
 from roireg.data.patient import Patient, find_bone_points_mm, label_mask
 from roireg.data.preprocess import RAW_INTENSITY, cut_out, preprocess, preprocess_labels
 from roireg.data.volume import TWO_SLOPES, AttenuationSettings, Volume, box_center_mm
@@ -74,7 +75,9 @@ def prepare_xray(
     rows, columns = (slice(settings.crop_px, n - settings.crop_px) for n in (camera.height, camera.width))
     part, window = cut_out(intensity, rows, columns, camera)
     size = (settings.image_size_px, settings.image_size_px)
-    image, small = preprocess(f"{where}/image/pixels", part, window, RAW_INTENSITY, size)
+    pixels = f"{where}/image/pixels"
+    valid = measured_pixels(pixels, part, RAW_INTENSITY.bone_bright)
+    image, small = preprocess(pixels, part, window, RAW_INTENSITY, size, valid)
     source_mm = settings.source_to_isocenter * camera.source_to_detector_mm
     return Xray(
         name=projection.name,
@@ -83,6 +86,7 @@ def prepare_xray(
         # The dataset does not contain a position stated by the device, so the posterior-anterior pose is assumed.
         rig_from_camera=pa_pose(torch.zeros(3, dtype=torch.float64), source_mm),
         labels=None if labels is None else preprocess_labels(labels[rows, columns], small.height, small.width),
+        mask=mask_at(valid, size),
         true_pose=pose,
     )
 

@@ -4,16 +4,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from roireg.data.measured import filled
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
 
 SIZE_PX = 128
 LEAST_SIZE_PX = 32
+LEAST_SHRUNK_PX = 8
+# Pixels that differ from the median by this fraction of the range, and the fraction of pixels that must.
+SEEN, SEEN_FRACTION = 0.02, 0.005
+# Fraction of the largest intensity: less than a detector of 20 bits resolves.
+LEAST_INTENSITY = 1e-6
 # Gaussian blur as in DiffPose, with a window of 5x5 pixels of the stored image.
 BLUR_SIGMA_PX = 1.0
 BLUR_RADIUS_PX = 2
@@ -37,10 +43,15 @@ RAW_INTENSITY = GreyScale(bone_bright=False, linear=True)
 
 
 def preprocess(
-    where: object, stored: Shaped[np.ndarray, "R C"], camera: Camera, grey_scale: GreyScale, size: tuple[int, int]
+    where: object,
+    stored: Shaped[np.ndarray, "R C"],
+    camera: Camera,
+    grey_scale: GreyScale,
+    size: tuple[int, int],
+    valid: Bool[np.ndarray, "R C"] | None = None,
 ) -> tuple[Float[Tensor, "H W"], Camera]:
     """The preprocessed image (see `preprocess_pixels`) and its camera, from the camera of `stored`."""
-    return preprocess_pixels(where, stored, grey_scale, size), camera.resized(*size)
+    return preprocess_pixels(where, stored, grey_scale, size, valid), camera.resized(*size)
 
 
 def size_within(shape: tuple[int, int], longer_side_px: int) -> tuple[int, int]:
@@ -50,7 +61,11 @@ def size_within(shape: tuple[int, int], longer_side_px: int) -> tuple[int, int]:
 
 
 def preprocess_pixels(
-    where: object, stored: Shaped[np.ndarray, "R C"], grey_scale: GreyScale, size: tuple[int, int]
+    where: object,
+    stored: Shaped[np.ndarray, "R C"],
+    grey_scale: GreyScale,
+    size: tuple[int, int],
+    valid: Bool[np.ndarray, "R C"] | None = None,
 ) -> Float[Tensor, "H W"]:
     r"""Convert stored grey values to the image that is registered.
 
@@ -63,6 +78,7 @@ def preprocess_pixels(
             one.
         grey_scale: meaning of the values.
         size: height and width of the result.
+        valid: measured pixels; the others take the value of the nearest measured one. None if all are measured.
 
     Raises:
         InputError: the image is blank or too small.
@@ -70,14 +86,31 @@ def preprocess_pixels(
     if min(stored.shape) < LEAST_SIZE_PX:
         fault = f"it is {stored.shape[1]} x {stored.shape[0]} pixels"
         raise InputError(where, fault, f"Use an X-ray of at least {LEAST_SIZE_PX} pixels on each side, or crop less")
+    if min(size) < LEAST_SHRUNK_PX:
+        fault = f"it is {stored.shape[1]} x {stored.shape[0]} pixels"
+        raise InputError(where, fault, "Use an X-ray with sides of a smaller ratio")
     values = stored.astype(np.float64)
-    if not np.isfinite(values).all() or values.min() == values.max():
-        raise InputError(where, "the image is blank within the crop", "Use another X-ray, or crop less")
+    if valid is not None:
+        values = filled(values, valid)
+    if not np.isfinite(values).all():
+        raise InputError(where, "it holds NaN or infinite values", "Export the X-ray again")
+    if values.min() == values.max():
+        raise blank(where)
+    if grey_scale.linear and values.max() <= 0:
+        fault = "no value is positive, so values are no intensities"
+        raise InputError(where, fault, "If they are logarithms, set `intensity: log` in a camera file")
     attenuation = _attenuation(values, grey_scale)
     small = interpolate(torch.from_numpy(attenuation)[None, None], size=size, mode="bilinear", antialias=True)[0, 0]
-    if not bool(small.max() > small.min()):
-        raise InputError(where, "the image is blank within the crop", "Use another X-ray, or crop less")
+    low, high = float(small.min()), float(small.max())
+    # After the logarithm and after resampling: a few odd pixels are no picture.
+    if not high > low or float(((small - small.median()).abs() > SEEN * (high - low)).double().mean()) < SEEN_FRACTION:
+        raise blank(where)
     return ((small - small.min()) / (small.max() - small.min())).float()
+
+
+def blank(where: object) -> InputError:
+    """The error for an image without contrast."""
+    return InputError(where, "the image is blank", "Use another X-ray; if a crop is set, crop less")
 
 
 def _attenuation(values: Float[np.ndarray, "R C"], grey_scale: GreyScale) -> Float[np.ndarray, "R C"]:
@@ -88,7 +121,9 @@ def _attenuation(values: Float[np.ndarray, "R C"], grey_scale: GreyScale) -> Flo
         )
     intensity = values.max() + values.min() - values if grey_scale.bone_bright else values
     positive = intensity[intensity > 0]
-    floored = np.maximum(intensity, positive.min() if len(positive) else 1.0)
+    floor = positive.min() if len(positive) else 1.0
+    # Counts are whole; the smallest positive float may be as small as rounding.
+    floored = np.maximum(intensity, max(floor, LEAST_INTENSITY * intensity.max()))
     blurred = ndimage.gaussian_filter(floored, BLUR_SIGMA_PX, radius=BLUR_RADIUS_PX)
     return np.log(blurred.max()) - np.log(blurred)
 

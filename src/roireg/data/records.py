@@ -36,6 +36,8 @@ def write_specimen(path: str | Path, patient: Patient, xrays: Sequence[Xray]) ->
             group.create_dataset("image", data=xray.image.numpy(), **COMPRESSION)
             if xray.labels is not None:
                 group.create_dataset("labels", data=xray.labels.numpy(), **COMPRESSION)
+            if xray.mask is not None:
+                group.create_dataset("mask", data=xray.mask.numpy(), **COMPRESSION)
             group["true_pose"] = xray.true_pose.numpy()
             group["rig_from_camera"] = xray.rig_from_camera.numpy()
             group["intrinsics_px"] = xray.camera.intrinsics_px.numpy()
@@ -71,5 +73,6 @@ def _read_xray(name: str, group: h5py.Group) -> Xray:
         camera=Camera(torch.from_numpy(group["intrinsics_px"][()]), *image.shape, spacing),
         rig_from_camera=torch.from_numpy(group["rig_from_camera"][()]),
         labels=torch.from_numpy(group["labels"][()]) if "labels" in group else None,
+        mask=torch.from_numpy(group["mask"][()]) if "mask" in group else None,
         true_pose=torch.from_numpy(group["true_pose"][()]),
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from roireg.data.patient import Patient, expected_rig_pose
@@ -11,6 +11,10 @@ from roireg.geometry.camera import Camera
 
 # Unit vectors of the patient's directions (DICOM PS3.3, C.7.6.1.1.1) in the volume frame.
 DIRECTIONS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
+# First words of the warning about an assumed polarity, and the two values of the fact.
+POLARITY = "no tag says what values mean"
+OTHER_POLARITY = "what large values mean was assumed and did not fit: the opposite was taken, and fits better"
+OPPOSITE = {"large values": "small values", "small values": "large values"}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Xray:
             patient. Registration searches `volume_from_rig`.
         stored_camera: camera of the image as stored, before cropping and resampling; None for X-rays of a dataset.
         labels: `(H, W)` label ids of a mask of the image, or None.
+        mask: `(H, W)` true for measured pixels; the others (padding, shutters, outside a round field) have weight 0
+            in every registration. None if all pixels are measured.
+        other_image: the image with the opposite polarity, if the polarity is an assumption; otherwise None.
         true_pose: `volume_from_camera`, mm, float64, if known; used only to compute errors.
         facts: known properties of the exposure.
         warnings: assumptions that were made.
@@ -46,6 +53,8 @@ class Xray:
     rig_from_camera: Float[Tensor, "4 4"]
     stored_camera: Camera | None = None
     labels: UInt8[Tensor, "H W"] | None = None
+    mask: Bool[Tensor, "H W"] | None = None
+    other_image: Float[Tensor, "H W"] | None = None
     true_pose: Float[Tensor, "4 4"] | None = None
     facts: tuple[Fact, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -59,6 +68,22 @@ class Xray:
         """The same image, interpreted as seen from the other side of the detector."""
         stored = None if self.stored_camera is None else self.stored_camera.mirrored()
         return replace(self, camera=self.camera.mirrored(), stored_camera=stored)
+
+    def with_other_polarity(self) -> "Xray":
+        """The same X-ray with the opposite meaning of grey values.
+
+        Raises:
+            ValueError: the polarity is not an assumption.
+        """
+        if self.other_image is None:
+            raise ValueError(f"{self.name}: the polarity is stated")
+        warnings = tuple(one for one in self.warnings if not one.startswith(POLARITY))
+        facts = tuple(
+            replace(fact, value=OPPOSITE[fact.value], source="found by registering") if fact.value in OPPOSITE else fact
+            for fact in self.facts
+        )
+        warnings = (*warnings, OTHER_POLARITY)
+        return replace(self, image=self.other_image, other_image=self.image, facts=facts, warnings=warnings)
 
 
 def expected_pose(patient: Patient, xray: Xray) -> Float[Tensor, "4 4"]:

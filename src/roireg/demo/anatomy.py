@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from scipy import ndimage
 
-from roireg.data.readers.image import frame_of, read_image
+from roireg.data.readers.grid import towards_lps
+from roireg.data.readers.volumes import read_volume
 from roireg.errors import InputError
 
 LEFT_HEMIPELVIS, RIGHT_HEMIPELVIS, VERTEBRAE, UPPER_SACRUM, LEFT_FEMUR, RIGHT_FEMUR = 1, 2, 3, 4, 5, 6
@@ -82,10 +82,10 @@ def read_upright(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         InputError: the file cannot be read.
     """
     try:
-        image = sitk.DICOMOrient(read_image(path), "LPS")
+        image = towards_lps(read_volume(path))
     except InputError as error:
         raise InputError(path, error.what, "Run the download again") from None
-    return sitk.GetArrayFromImage(image), frame_of(image)
+    return image.values, image.frame
 
 
 def map_labels(source: np.ndarray) -> np.ndarray:

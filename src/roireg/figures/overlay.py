@@ -66,6 +66,8 @@ def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], tit
         title: title of the figure.
     """
     covered = coverage(patient.volume, xray.camera, pose[None])[0] > 0
+    if xray.mask is not None:
+        covered = covered & xray.mask
     drr = scaled(render(patient.volume, xray.camera, pose[None]), covered[None].float())[0]
     seen, shown = (local_contrast(image, covered) for image in (xray.image, drr))
     height, width = xray.image.shape

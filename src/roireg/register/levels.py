@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,6 +15,7 @@ from roireg.register.weights import WeightMap
 
 # Assumed patient depth as a fraction of the source-detector distance; sets the voxel size of each level.
 PATIENT_DEPTH = 0.7
+LEAST_FRACTION = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class Problem:
         weights: pixel weights as a function of the pose; None for equal weights.
         step_mm: distance between the renderer's samples on the central ray; None for its default.
         rig_from_camera: pose of the camera in the rig, mm.
+        mask: true for measured pixels; None if all are.
     """
 
     xray: Float[Tensor, "H W"]
@@ -39,11 +41,15 @@ class Problem:
     weights: WeightMap | None
     step_mm: float | None
     rig_from_camera: Float[Tensor, "4 4"] = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
+    mask: Bool[Tensor, "H W"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A problem at one resolution; `sigma_px` is the SD of the Gaussian window of local normalisation."""
+    """A problem at one resolution; `sigma_px` is the SD of the Gaussian window of local normalisation.
+
+    `measured` is 1 for pixels that come from measured pixels alone, 0 for the others; None if all are measured.
+    """
 
     fixed: Float[Tensor, "H W"]
     camera: Camera
@@ -52,6 +58,7 @@ class Level:
     step_mm: float
     sigma_px: float
     rig_from_camera: Float[Tensor, "4 4"]
+    measured: Float[Tensor, "H W"] | None = None
 
     @cached_property
     def windows(self) -> tuple[Float[Tensor, "H H"], Float[Tensor, "W W"]]:
@@ -61,8 +68,15 @@ class Level:
     def weight(self, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B 1 H W"]:
         """Pixel weights at the poses."""
         if self.weights is None:
-            return self.fixed.new_ones(len(poses), 1, *self.fixed.shape)
-        return self.weights(self.camera, poses)[:, None].to(self.fixed)
+            weight = self.fixed.new_ones(len(poses), 1, *self.fixed.shape)
+        else:
+            weight = self.weights(self.camera, poses)[:, None].to(self.fixed)
+        return weight if self.measured is None else weight * self.measured
+
+    @cached_property
+    def measured_fraction(self) -> float:
+        """Fraction of the image that is measured, by which coverage is normalised."""
+        return 1.0 if self.measured is None else max(float(self.measured.mean()), LEAST_FRACTION)
 
 
 def gaussian_band(n: int, sigma_px: float, like: Tensor) -> Float[Tensor, "N N"]:
@@ -87,4 +101,9 @@ def level(problem: Problem, size_px: int, sigma_px: float) -> Level:
     volume = problem.volume.coarsened(factor)
     fixed = functional.adaptive_avg_pool2d(problem.xray[None], (height, width))[0].to(volume.values.dtype)
     step_mm = default_step_mm(problem.volume) if problem.step_mm is None else problem.step_mm
-    return Level(fixed, camera, volume, problem.weights, factor * step_mm, sigma_px, problem.rig_from_camera)
+    measured = None
+    if problem.mask is not None:
+        hidden = functional.adaptive_avg_pool2d((~problem.mask)[None].to(fixed), (height, width))[0]
+        measured = (hidden == 0).to(fixed)
+    rig_from_camera = problem.rig_from_camera
+    return Level(fixed, camera, volume, problem.weights, factor * step_mm, sigma_px, rig_from_camera, measured)

@@ -30,10 +30,13 @@ def image_objective(
     """
     first = problems[0]
     fixed = torch.stack([problem.xray for problem in problems]).to(first.volume.values.device)
+    masks = measured_weights(problems, fixed)
 
     def objective(pose: Float[Tensor, "B 4 4"]) -> Terms:
         moving = render(first.volume, first.camera, pose, first.step_mm)
         weight = None if first.weights is None else first.weights(first.camera, pose.detach())
+        if masks is not None:
+            weight = masks if weight is None else weight * masks
         pixels = None if weight is None else weight[:, None]
         xray, drr = scaled(fixed, weight), scaled(moving, weight)
         terms = {"similarity": 1 - similarity(xray[:, None], drr[:, None], pixels)}
@@ -42,3 +45,11 @@ def image_objective(
         return terms
 
     return objective
+
+
+def measured_weights(problems: Sequence[Problem], like: Float[Tensor, "B H W"]) -> Float[Tensor, "B H W"] | None:
+    """1 for measured pixels of the X-rays, 0 for the others; None if all pixels are measured."""
+    if all(problem.mask is None for problem in problems):
+        return None
+    whole = torch.ones_like(like[0], dtype=torch.bool)
+    return torch.stack([whole if one.mask is None else one.mask.to(whole.device) for one in problems]).to(like)

@@ -121,7 +121,8 @@ def _pixels(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Fl
 def pixels_at(level: Level, poses: Float[Tensor, "B 4 4"]) -> Pixels:
     """Pixel weights at the poses, and the X-ray normalised with them."""
     weight = level.weight(poses)
-    coverage_penalty = (1 - weight.mean(dim=(1, 2, 3)) / MIN_FRACTION).clamp_min(0)
+    coverage = weight.mean(dim=(1, 2, 3)) / level.measured_fraction
+    coverage_penalty = (1 - coverage / MIN_FRACTION).clamp_min(0)
     return _pixels(level, weight, coverage_penalty.double())
 
 

@@ -62,7 +62,7 @@ class Registration:
 
 def problem_of(xray: Xray, patient: Patient, weights: WeightMap | None, step_mm: float | None = None) -> Problem:
     """The problem of registering an X-ray to the patient's CT, with the pose `volume_from_rig` as unknown."""
-    return Problem(xray.image, xray.camera, patient.volume, weights, step_mm, xray.rig_from_camera)
+    return Problem(xray.image, xray.camera, patient.volume, weights, step_mm, xray.rig_from_camera, xray.mask)
 
 
 def register_xrays(

@@ -84,7 +84,7 @@ def _adam(
     rois = None
     if method.regions is not None and method.regions.acts_on == "objective":
         rois = roi_term(patient, xrays, initial, method.regions)
-    problems = [replace(problem, xray=xray.image) for xray in xrays]
+    problems = [replace(problem, xray=xray.image, mask=xray.mask) for xray in xrays]
     objective = image_objective(problems, similarity(method.similarity, method.search.ncc_epsilon), rois)
     return register_adam(objective, _chart(patient, initial, problem, method.search), method.search)
 
@@ -104,7 +104,9 @@ def _gauss_newton(
     from roireg.register.gauss_newton import register_gauss_newton
 
     return [
-        register_gauss_newton([replace(problem, xray=xray.image)], pose, patient.center_mm, method.search)
+        register_gauss_newton(
+            [replace(problem, xray=xray.image, mask=xray.mask)], pose, patient.center_mm, method.search
+        )
         for xray, pose in zip(xrays, initial, strict=True)
     ]
 

@@ -86,14 +86,14 @@ def _alone(
     weights = weight_map(patient, method.pixels)
     volume = patient.volume.to(placement.device)
     for number, group in enumerate(batches(xrays, placement.xrays)):
-        problem = Problem(group[0].image, group[0].camera, volume, weights, method.step_mm)
+        problem = Problem(group[0].image, group[0].camera, volume, weights, method.step_mm, mask=group[0].mask)
         if number == 0:
             _batch(patient, group, problem, once(method), seed, placement)
         begin = time.perf_counter()
         traces = _batch(patient, group, problem, method, seed, placement)
         seconds = (time.perf_counter() - begin) / len(group)
         for xray, trace in zip(group, traces, strict=True):
-            own = replace(problem, xray=xray.image, volume=patient.volume)
+            own = replace(problem, xray=xray.image, volume=patient.volume, mask=xray.mask)
             (judged,) = judgement(patient, [xray], [own], trace).xrays
             yield _result(patient, judged, method, trace, seconds + _seconds_before(xray, method), seed)
 
@@ -109,7 +109,7 @@ def _batch(
     starts = []
     for xray in xrays:
         rng = generator(seed, "initial pose", method.init, patient.name, xray.name)
-        own = replace(problem, xray=xray.image, volume=patient.volume)
+        own = replace(problem, xray=xray.image, volume=patient.volume, mask=xray.mask)
         starts.append(start_pose(patient, [xray], [own], method, rng))
     return batch(patient, xrays, torch.stack(starts).to(placement.device), problem, method)
 

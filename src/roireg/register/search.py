@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.patient import Patient, expected_rig_pose
-from roireg.data.xray import Xray
+from roireg.data.xray import OTHER_POLARITY, Xray
 from roireg.register.judgement import THRESHOLDS, Judgement, rejudged
 from roireg.register.method import MethodSettings
 from roireg.register.multi_start import multi_start
@@ -80,14 +80,15 @@ def search(
     optimized(patient, xrays, problems, expected_rig_pose(patient), once(method))
     began = time.perf_counter()
     best: Registration | None = None
-    rounds: list[Round | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
-    for number, current in enumerate(rounds, start=1):
+    for number, (current, opposite) in enumerate(_attempts(xrays, initial), start=1):
         posed = [xray.upside_down() if current is not None and current.upside_down else xray for xray in xrays]
+        if opposite:
+            posed = [xray if xray.other_image is None else xray.with_other_polarity() for xray in posed]
+        start = "the given start" if current is None else str(current)
+        report(f"round {number}: {start}{', with the opposite polarity' if opposite else ''}")
         if current is None:
-            report(f"round {number}: the given start")
             found = _from(patient, posed, method, weights, initial)
         else:
-            report(f"round {number}: {current}")
             found = _searched(patient, posed, method, weights, current, generator(seed, "own patient", str(current)))
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
         if best is None or _rank(found.judged) > _rank(best.judged):
@@ -97,7 +98,20 @@ def search(
     if not images_agree(best.judged):
         report("no trusted pose: trying the X-ray flipped left to right")
         best = _also_mirrored(patient, best, method, weights, seed)
+    for result in best.xrays:
+        if OTHER_POLARITY in result.xray.warnings:
+            report(f"{result.xray.name}: {OTHER_POLARITY}")
     return replace(best, seconds=time.perf_counter() - began)
+
+
+def _attempts(xrays: Sequence[Xray], initial: Float[Tensor, "4 4"] | None) -> list[tuple[Round | None, bool]]:
+    """Rounds (None for the given start), and whether the opposite polarity is tried.
+
+    The opposite polarity follows each round if the polarity of an X-ray is an assumption.
+    """
+    rounds: list[Round | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
+    polarities = (False, True) if any(xray.other_image is not None for xray in xrays) else (False,)
+    return [(current, opposite) for current in rounds for opposite in polarities]
 
 
 def _searched(

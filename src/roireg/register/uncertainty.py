@@ -47,7 +47,7 @@ class Fit:
 
     Attributes:
         ncc: weighted NCC of the locally normalised images.
-        coverage: mean pixel weight: the fraction of the image that is covered by the CT and not excluded.
+        coverage: mean pixel weight: the fraction of the measured pixels that is covered by the CT and not excluded.
         residual: half the weighted mean squared residual, with outliers down-weighted.
         information: the matrix H, per rad and mm, for rotations about the patient's centre, along the volume's axes.
         scatter: the sum of $g_b g_b^\\top$ over blocks.
@@ -73,7 +73,7 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
     weighted = (fraction * columns).flatten(1)
     return Fit(
         ncc=float(1 - 0.5 * (weighted_pixels.fraction[0, 0] * plain.square()).sum()),
-        coverage=float(weighted_pixels.weight.mean()),
+        coverage=float(weighted_pixels.weight.mean()) / level.measured_fraction,
         residual=float(0.5 * (fraction * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
         scatter=(gradient @ gradient.T).double(),

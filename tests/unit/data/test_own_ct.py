@@ -8,7 +8,7 @@ import torch
 from own_patient import itk_image, write_ct_series, write_volume
 
 from roireg.data.readers.ct import read_patient
-from roireg.data.readers.image import frame_of, read_image
+from roireg.data.readers.volumes import read_volume
 from roireg.data.volume import attenuation_from_hu
 from roireg.errors import InputError
 
@@ -62,7 +62,7 @@ def test_a_nifti_file_that_is_cut_off_is_refused(tmp_path, name):
     path = write_volume(tmp_path / name, HU, FRAME)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="truncated"):
-        read_image(path)
+        read_volume(path)
 
 
 def test_fine_voxels_are_averaged_where_they_are(folder):
@@ -111,18 +111,36 @@ def fault_of(*args, **kwargs) -> InputError:
     return raised.value
 
 
-def test_labels_on_another_grid_are_told(folder):
+def test_labels_on_other_grids_are_brought_onto_the_ct_in_space(folder):
     ct = write_volume(folder / "g.nii.gz", HU, FRAME)
-    smaller = write_volume(folder / "small.nii.gz", (HU[:-1] > 800).astype(np.uint8), FRAME)
-    error = fault_of(ct, smaller)
-    assert "36 x 30 x 23 voxels against 36 x 30 x 24" in error.what
-    assert "Resample" in error.remedy
-    shifted = FRAME.copy()
-    shifted[2, 3] += 4.0
-    error = fault_of(ct, write_volume(folder / "shifted.nii.gz", (HU > 800).astype(np.uint8), shifted))
-    assert "4 mm apart" in error.what
+    bone = (HU > 800).astype(np.uint8)
+    plain = read_patient(ct, write_volume(folder / "same.nii.gz", bone, FRAME), voxel_mm=1.0)
+    assert not any("brought" in note for note in plain.warnings)
+    # Cropped in front, turned round along x, and with axes exchanged: the same labels in space.
+    cropped_frame = FRAME.copy()
+    cropped_frame[:3, 3] += FRAME[:3, 2] * 2
+    turned_frame = FRAME @ np.diag([-1.0, 1, 1, 1])
+    turned_frame[:3, 3] += FRAME[:3, 0] * (SHAPE[2] - 1)
+    nudged = FRAME.copy()
+    nudged[:3, 3] += 0.02
+    others = {
+        "cropped": (bone[2:], cropped_frame),
+        "turned": (bone[:, :, ::-1].copy(), turned_frame),
+        "exchanged": (bone.transpose(2, 1, 0).copy(), FRAME[:, [2, 1, 0, 3]]),
+        "nudged": (bone, nudged),
+    }
+    for name, (values, frame) in others.items():
+        patient = read_patient(ct, write_volume(folder / f"{name}.nrrd", values, frame), voxel_mm=1.0)
+        assert torch.equal(patient.labels, plain.labels), name
+        assert any("brought from another grid" in note for note in patient.warnings), name
+
+
+def test_labels_that_lie_elsewhere_are_told(folder):
+    ct = write_volume(folder / "e.nii.gz", HU, FRAME)
     flipped = FRAME @ np.diag([-1.0, 1, 1, 1])
-    assert "mm apart" in fault_of(ct, write_volume(folder / "flip.nii.gz", (HU > 800).astype(np.uint8), flipped)).what
+    error = fault_of(ct, write_volume(folder / "flip.nii.gz", (HU > 800).astype(np.uint8), flipped))
+    assert "lies elsewhere" in error.what
+    assert "mm apart" in error.what
 
 
 @pytest.mark.parametrize(
@@ -189,8 +207,11 @@ def test_two_series_an_empty_folder_and_no_volume_are_told(folder):
     assert "not a volume" in fault_of(folder / "slice.mha").what
 
 
-def test_the_frame_is_itks(folder):
-    image = read_image(write_volume(folder / "frame.nrrd", HU, FRAME))
+@pytest.mark.parametrize("name", ["frame.nii.gz", "frame.nrrd", "frame.mha", "frame.mhd"])
+def test_the_frame_and_the_values_are_itks(folder, name):
+    path = write_volume(folder / name, HU, FRAME)
+    volume, image = read_volume(path), sitk.ReadImage(str(path))
     for index in ((0, 0, 0), (5, 7, 11), (35, 29, 23)):
-        point = frame_of(image) @ [*index, 1]
+        point = volume.frame @ [*index, 1]
         np.testing.assert_allclose(point[:3], image.TransformIndexToPhysicalPoint(index), atol=1e-4)
+    np.testing.assert_array_equal(volume.values, sitk.GetArrayFromImage(image))

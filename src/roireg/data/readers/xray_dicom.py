@@ -1,7 +1,6 @@
-"""Reads an X-ray from DICOM: pixels, camera and the C-arm's position, from the tags that C-arms and detectors write.
+"""An X-ray from DICOM: pixels, camera and the C-arm's position from the tags that C-arms and detectors write.
 
-Tags are those of PS3.3, C.8.7 (X-Ray Angiographic) and C.8.11 (Digital X-Ray). Values without a tag are assumed, and a
-warning says so.
+Tags are those of PS3.3, C.8.7 (X-Ray Angiographic) and C.8.11 (Digital X-Ray). What no tag says is assumed, and said.
 """
 
 import math
@@ -9,95 +8,131 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import torch
-from jaxtyping import Float
-from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from roireg.data.preprocess import SIZE_PX, GreyScale, cut_out, preprocess, size_within
-from roireg.data.xray import DIRECTIONS, Fact, Xray
+from roireg.data.preprocess import SIZE_PX, GreyScale
+from roireg.data.readers.dicom_file import Header, pixel_frames, read_dicom, source_of
+from roireg.data.readers.picture import Picture
+from roireg.data.readers.shutters import stated_invalid
+from roireg.data.xray import DIRECTIONS, POLARITY, Fact, Xray
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
 
 MODALITIES = ("XA", "RF", "DX", "CR", "RG", "XC")
-# Positioner angles (primary, secondary) of the view positions of digital X-rays (DX).
+# Positioner angles of DX's view positions: where the detector is.
 VIEW_POSITIONS = {"PA": (0.0, 0.0), "AP": (180.0, 0.0), "LL": (90.0, 0.0), "RL": (-90.0, 0.0)}
 NEEDED = "Write a camera file and give it with --camera (docs/own-data.md)"
 
 
+POSITION_TAGS = {"PositionerPrimaryAngle": "PositionerPrimaryAngleIncrement"}
+POSITION_TAGS["PositionerSecondaryAngle"] = "PositionerSecondaryAngleIncrement"
+DISTANCE_MM = (100.0, 5000.0)
+PIXEL_MM = (0.005, 10.0)
+MAGNIFICATION = (0.9, 10.0)
+FULL_TURN = 360.0
+METRES_REMEDY = "Correct the tag: it is in millimetres"
+
+
 @dataclass
 class Tags:
-    """A DICOM header, with a record of what was read from it (`facts`) and what was assumed instead (`warnings`)."""
+    """A header, and what was read from it or assumed instead."""
 
-    header: Dataset
+    header: Header
     facts: list[Fact]
     warnings: list[str]
 
-    def number(self, keyword: str, name: str, unit: str) -> float | None:
-        """The number in a tag; None if the tag is missing or empty."""
-        value = self.header.get(keyword)
-        if value is None or value == "":
+    def fact(self, name: str, value: str, keyword: str) -> None:
+        """Note what a tag says."""
+        self.facts.append(Fact(name, value, source_of(keyword)))
+
+    def warn(self, text: str) -> None:
+        """Note what was assumed, or cannot be meant."""
+        self.warnings.append(text)
+
+    def number(self, keyword: str, name: str, unit: str, bounds: tuple[float, float]) -> float | None:
+        """A number; None where the tag is not there or empty.
+
+        Raises:
+            InputError: it is none, or out of bounds.
+        """
+        value = self.header.number(keyword, bounds, unit)
+        if value is not None:
+            self.fact(name, f"{value:.6g} {unit}".strip(), keyword)
+        return value
+
+    def angle_deg(self, keyword: str, name: str) -> float | None:
+        """A positioner angle of this frame in -180 to 180: the tag's, plus the frame's increment.
+
+        A tag with as many angles as there are frames has one for each.
+
+        Raises:
+            InputError: it is no angle, or there is another number of angles or increments than of frames.
+        """
+        frames, frame = self.header.frames, self.header.frame
+        stated = self.header.numbers(keyword, None, (-FULL_TURN, FULL_TURN), "°")
+        if stated is None:
             return None
-        self.facts.append(Fact(name, f"{float(value):.6g} {unit}", source_of(keyword)))
-        return float(value)
+        if len(stated) not in (1, frames):
+            where = f"{self.header.path}: {source_of(keyword)}"
+            what = f"it holds {len(stated)} angles, and there {'is 1 frame' if frames == 1 else f'are {frames} frames'}"
+            raise InputError(where, what, NEEDED)
+        angle = stated[frame if len(stated) > 1 else 0]
+        increment_tag = POSITION_TAGS[keyword]
+        increments = self.header.numbers(increment_tag, None, (-FULL_TURN, FULL_TURN), "°")
+        if increments is not None and len(stated) == 1 and (frames > 1 or any(increments)):
+            if len(increments) not in (1, frames):
+                where = f"{self.header.path}: {source_of(increment_tag)}"
+                raise InputError(where, f"it holds {len(increments)} angles, and there are {frames} frames", NEEDED)
+            step = increments[frame] if len(increments) == frames else frame * increments[0]
+            angle += step
+            self.fact(f"{name}, of frame {frame}", f"{step:+.6g} °", increment_tag)
+        self.fact(name, f"{angle:.6g} °", keyword)
+        return (angle + FULL_TURN / 2) % FULL_TURN - FULL_TURN / 2 if abs(angle) > FULL_TURN / 2 else angle
 
     def assume(self, name: str, value: str, warning: str) -> None:
-        """Record a value that no tag gives and that was assumed."""
+        """Note what no tag says."""
         self.facts.append(Fact(name, value, "assumed"))
         self.warnings.append(warning)
 
 
-def source_of(keyword: str) -> str:
-    """The tag of a keyword in the form `(gggg,eeee) Keyword`."""
-    tag = pydicom.datadict.tag_for_keyword(keyword)
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword}"
-
-
 def read_dicom_xray(path: str | Path, frame: int = 0, crop_px: int = 0, size_px: int = SIZE_PX) -> Xray:
-    """Read an X-ray from a DICOM file.
+    """An X-ray from a DICOM file.
 
     Args:
         path: the file.
-        frame: number of the frame of a sequence, from 0.
-        crop_px: pixels cropped from each side, in addition to the collimator and shutter given by tags.
+        frame: of a sequence, from 0.
+        crop_px: taken off each side of what tags and flat borders leave of the image.
         size_px: longer side of the image that is registered.
 
     Raises:
-        InputError: the file is not DICOM or not an X-ray, or its tags do not give the geometry of the exposure.
+        InputError: it is no DICOM, is damaged, is no X-ray, or does not say how it was taken.
     """
-    try:
-        header = pydicom.dcmread(path)
-    except (InvalidDicomError, OSError):
-        raise InputError(path, "it is not a DICOM file", "Give a DICOM X-ray, or a picture with --camera") from None
-    if header.get("Modality") not in MODALITIES:
-        fault = f"its modality is {header.get('Modality', 'not stated')}"
+    path = Path(path)
+    header = Header(path, read_dicom(path), frame)
+    modality = header.word("Modality")
+    if modality not in MODALITIES:
+        fault = f"its modality is {modality or 'not stated'}"
         raise InputError(path, fault, f"Give an X-ray, of modality {', '.join(MODALITIES)}")
+    stored = dicom_pixels(header)
     tags = Tags(header, [], [])
-    stored = dicom_pixels(path, header, frame)
     camera = _camera(path, tags, *stored.shape)
     rig_from_camera, camera = _position(path, tags, camera)
-    grey_scale = _grey_scale(tags)
-    rows, columns = _opening(tags, *stored.shape)
-    rows, columns = (slice(span.start + crop_px, span.stop - crop_px) for span in (rows, columns))
-    if rows.stop - rows.start < 2 or columns.stop - columns.start < 2:
-        raise InputError(path, "the crop leaves nothing of the image", "Crop less")
-    part, window = cut_out(stored, rows, columns, camera)
-    image, small = preprocess(path, part, window, grey_scale, size_within(part.shape, size_px))
-    facts, warnings = tuple(tags.facts), tuple(tags.warnings)
-    return Xray(Path(path).name, image, small, rig_from_camera, camera, facts=facts, warnings=warnings)
+    grey_scales = _grey_scales(tags)
+    picture = Picture(path, stored, camera, stated_invalid(header, stored, tags))
+    return picture.as_xray(grey_scales, rig_from_camera, crop_px, size_px, tags.facts, tags.warnings)
 
 
 def centred_camera(
     height: int, width: int, spacing_mm: tuple[float, float], source_to_detector_mm: float, from_behind: bool
 ) -> Camera:
-    """A camera whose central ray meets the centre of the image.
+    """A camera whose central ray meets the middle of the image.
 
     Args:
-        height, width: size in pixels.
-        spacing_mm: size of a pixel on the detector, along a row and along a column.
+        height, width: pixels.
+        spacing_mm: of a pixel on the detector, along a row and along a column.
         source_to_detector_mm: focal length.
         from_behind: whether the image is seen from behind the detector, as C-arms show it.
     """
@@ -106,77 +141,81 @@ def centred_camera(
     return Camera(torch.tensor(k, dtype=torch.float64), height, width, spacing_mm)
 
 
-def dicom_pixels(path: str | Path, header: Dataset, frame: int) -> np.ndarray:
-    """The grey values of one frame.
+def dicom_pixels(header: Header) -> Shaped[np.ndarray, "R C"]:
+    """Grey values of the header's frame, as they are stored.
 
     Raises:
-        InputError: the image is in colour, cannot be decoded, or has no such frame.
+        InputError: it is in colour, has no pixels or too few, cannot be decoded, or has no such frame.
     """
-    if header.get("SamplesPerPixel", 1) != 1:
-        raise InputError(path, "it is a colour image", "Give the X-ray itself instead of a photo or a screenshot of it")
-    try:
-        pixels = header.pixel_array
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise InputError(path, f"its pixels cannot be decoded ({error})", "Save it uncompressed") from None
-    frames = pixels[None] if pixels.ndim == 2 else pixels
-    if not 0 <= frame < len(frames):
-        raise InputError(path, f"it has {len(frames)} frames", f"Give --frame 0 to {len(frames) - 1}")
-    return frames[frame]
+    if not 0 <= header.frame < header.frames:
+        last = header.frames - 1
+        told = f"it has {header.frames} frame{'s' if last else ''}"
+        raise InputError(header.path, told, f"Give --frame 0 to {last}" if last else "Give --frame 0")
+    return pixel_frames(header, [header.frame])[0]
 
 
-def _camera(path: str | Path, tags: Tags, height: int, width: int) -> Camera:
-    focal_mm = tags.number("DistanceSourceToDetector", "source to detector", "mm")
+def _camera(path: Path, tags: Tags, height: int, width: int) -> Camera:
+    focal_mm = tags.number("DistanceSourceToDetector", "source to detector", "mm", (0.0, DISTANCE_MM[1]))
     if not focal_mm:
         raise InputError(path, f"{source_of('DistanceSourceToDetector')} is missing", NEEDED)
-    spacing = tags.header.get("ImagerPixelSpacing")
+    if focal_mm < DISTANCE_MM[0]:
+        where = f"{path}: {source_of('DistanceSourceToDetector')}"
+        raise InputError(where, f"it is {focal_mm:g} mm", METRES_REMEDY)
     keyword = "ImagerPixelSpacing"
-    if spacing is None and tags.header.get("PixelSpacing") is not None:
-        magnification = tags.number("EstimatedRadiographicMagnificationFactor", "magnification", "")
+    spacing = tags.header.numbers(keyword, 2, PIXEL_MM, "mm")
+    on_patient = tags.header.numbers("PixelSpacing", 2, PIXEL_MM, "mm") if spacing is None else None
+    if on_patient is not None:
+        name = "EstimatedRadiographicMagnificationFactor"
+        magnification = tags.number(name, "magnification", "", MAGNIFICATION)
         if magnification is None:
-            fault = f"{source_of('ImagerPixelSpacing')} is missing, and PixelSpacing may be that in the patient"
+            fault = f"{source_of('ImagerPixelSpacing')} is missing, and PixelSpacing alone may be that of the patient"
             raise InputError(path, fault, NEEDED)
-        keyword, spacing = "PixelSpacing", [magnification * float(x) for x in tags.header.PixelSpacing]
-        tags.warnings.append("the pixel size on the detector is computed as PixelSpacing times the magnification")
+        keyword, spacing = "PixelSpacing", tuple(magnification * x for x in on_patient)
+        tags.warn("detector's pixel size from PixelSpacing times the magnification")
     if spacing is None:
         raise InputError(path, f"{source_of('ImagerPixelSpacing')} is missing", NEEDED)
-    # DICOM gives the distance between rows first.
-    along_column, along_row = (float(x) for x in spacing)
-    tags.facts.append(Fact("pixel on the detector", f"{along_row:.6g} x {along_column:.6g} mm", source_of(keyword)))
-    tags.assume("central ray", "centre of the image", "the central ray is assumed to meet the centre of the image")
+    # DICOM gives the distance of rows first.
+    along_column, along_row = spacing
+    tags.fact("pixel on the detector", f"{along_row:.6g} x {along_column:.6g} mm", keyword)
+    tags.assume("central ray", "the middle of the image", "the central ray is taken to meet the middle of the image")
     return centred_camera(height, width, (along_row, along_column), focal_mm, from_behind=True)
 
 
-def _position(path: str | Path, tags: Tags, camera: Camera) -> tuple[Float[Tensor, "4 4"], Camera]:
-    """`rig_from_camera`, the camera's pose relative to the C-arm's isocentre; and the camera, mirrored if needed."""
-    isocenter_mm = tags.number("DistanceSourceToPatient", "source to isocentre", "mm")
+def _position(path: Path, tags: Tags, camera: Camera) -> tuple[Float[Tensor, "4 4"], Camera]:
+    """The camera in the frame of the C-arm's isocentre, and the camera with the side from which its image is seen."""
+    keyword = "DistanceSourceToPatient"
+    if tags.header.raw(keyword) is None and tags.header.raw("DistanceSourceToIsocenter") is not None:
+        keyword = "DistanceSourceToIsocenter"
+    isocenter_mm = tags.number(keyword, "source to isocentre", "mm", (0.0, DISTANCE_MM[1]))
     if not isocenter_mm:
         isocenter_mm = SOURCE_TO_ISOCENTER_FRACTION * camera.source_to_detector_mm
         guess = f"{isocenter_mm:.0f} mm"
-        tags.assume("source to isocentre", guess, f"the patient is assumed {guess} from the source")
+        tags.assume("source to isocentre", guess, f"the patient is searched for {guess} from the source")
     elif isocenter_mm >= camera.source_to_detector_mm:
-        fault = f"{source_of('DistanceSourceToPatient')} is not less than the distance to the detector"
+        fault = f"{source_of(keyword)} is not less than the distance to the detector"
         raise InputError(path, fault, NEEDED)
-    primary = tags.number("PositionerPrimaryAngle", "primary angle (+ LAO)", "°")
-    secondary = tags.number("PositionerSecondaryAngle", "secondary angle (+ cranial)", "°")
-    if primary is None and tags.header.get("ViewPosition") in VIEW_POSITIONS:
-        position = tags.header.ViewPosition
+    elif isocenter_mm < DISTANCE_MM[0] / 2:
+        raise InputError(f"{path}: {source_of(keyword)}", f"it is {isocenter_mm:g} mm", METRES_REMEDY)
+    primary = tags.angle_deg("PositionerPrimaryAngle", "primary angle (+ LAO)")
+    secondary = tags.angle_deg("PositionerSecondaryAngle", "secondary angle (+ cranial)")
+    position = tags.header.word("ViewPosition")
+    if primary is None and position in VIEW_POSITIONS:
         primary, secondary = VIEW_POSITIONS[position]
-        tags.facts.append(Fact("view", position, source_of("ViewPosition")))
+        tags.fact("view", position, "ViewPosition")
     elif primary is None:
         primary, secondary = 0.0, secondary or 0.0
-        tags.assume("C-arm's angles", "0° and 0°", "no tag gives the C-arm's angles: posterior-anterior is assumed")
+        tags.assume("C-arm's angles", "0° and 0°", "no tag says from where: posterior-anterior is assumed")
     pose = carm_pose(torch.zeros(3, dtype=torch.float64), isocenter_mm, primary, secondary or 0.0)
     return _as_shown(tags, pose, camera)
 
 
 def _as_shown(tags: Tags, pose: Float[Tensor, "4 4"], camera: Camera) -> tuple[Float[Tensor, "4 4"], Camera]:
-    """Rotate the camera about its central ray, and mirror it, so that the image agrees with PatientOrientation."""
-    stated = [part[:1] for part in tags.header.get("PatientOrientation") or []]
+    """Turn the camera about its central ray, and mirror it, until rows and columns run as PatientOrientation says."""
+    stated = [part[:1] for part in tags.header.words("PatientOrientation")]
     if len(stated) != 2 or any(part not in DIRECTIONS for part in stated):
-        warning = "no tag gives the patient's sides: the image is assumed to be seen from behind the detector"
-        tags.assume("sides", "as C-arms show them", warning)
+        tags.assume("sides", "as C-arms show them", "no tag says which side is left: seen from behind the detector")
         return pose, camera
-    tags.facts.append(Fact("rows, columns run to", "\\".join(stated), source_of("PatientOrientation")))
+    tags.fact("rows, columns run to", "\\".join(stated), "PatientOrientation")
     along_row, along_column = (pose.new_tensor(DIRECTIONS[part]) for part in stated)
     options = []
     for quarter in range(4):
@@ -187,48 +226,45 @@ def _as_shown(tags: Tags, pose: Float[Tensor, "4 4"], camera: Camera) -> tuple[F
         for shown in (camera, camera.mirrored()):
             right = math.copysign(1.0, float(shown.intrinsics_px[0, 0])) * turned[:3, 0]
             options.append((float(right @ along_row + turned[:3, 1] @ along_column), turned, shown))
-    # Among equally good options the first is taken, which is how C-arms show the image.
+    # The first of equals: as C-arms show it.
     _, turned, shown = max(options, key=lambda option: round(option[0], 6))
     return turned, shown
 
 
-def _grey_scale(tags: Tags) -> GreyScale:
-    sign = tags.header.get("PixelIntensityRelationshipSign")
-    relation = tags.header.get("PixelIntensityRelationship")
+def _grey_scales(tags: Tags) -> tuple[GreyScale, GreyScale | None]:
+    """What stored values mean; and the opposite, where that is assumed."""
+    sign = tags.header.number("PixelIntensityRelationshipSign", (-1, 1))
+    relation = tags.header.word("PixelIntensityRelationship")
     if sign in (1, -1):
-        bone_bright = sign == -1
-        source = source_of("PixelIntensityRelationshipSign")
+        bone_bright, source = sign == -1, source_of("PixelIntensityRelationshipSign")
     else:
-        # MONOCHROME1 displays small values as white. X-rays are displayed with white bone, on C-arms often with black.
-        bone_bright = tags.header.get("PhotometricInterpretation") == "MONOCHROME2" and tags.header.Modality in (
-            "DX",
-            "CR",
-            "RG",
-        )
-        source = "assumed"
-        shown = "large" if bone_bright else "small"
-        tags.warnings.append(f"no tag gives the meaning of grey values: bone is assumed to have {shown} values")
-    tags.facts.append(Fact("bone has", "large values" if bone_bright else "small values", source))
-    linear = relation == "LIN" or (relation is None and not bone_bright)
-    source = "assumed" if relation is None else source_of("PixelIntensityRelationship")
-    tags.facts.append(Fact("values are", "intensities" if linear else "their logarithm, or for display", source))
-    return GreyScale(bone_bright, linear)
+        bone_bright, source = _bone_bright(tags), "assumed"
+        tags.warn(f"{POLARITY}: bone is taken to have {_told(bone_bright)}")
+    tags.facts.append(Fact("bone has", _told(bone_bright), source))
+    stated = _grey_scale(bone_bright, relation)
+    source = source_of("PixelIntensityRelationship") if relation else "assumed"
+    tags.facts.append(Fact("values are", "intensities" if stated.linear else "their logarithm, or for display", source))
+    return stated, None if sign in (1, -1) else _grey_scale(not bone_bright, relation)
 
 
-def _opening(tags: Tags, height: int, width: int) -> tuple[slice, slice]:
-    """Rows and columns inside a rectangular collimator and shutter, whose edges DICOM counts from 1."""
-    top, bottom, left, right = 1, height, 1, width
-    for prefix in ("Collimator", "Shutter"):
-        if "RECTANGULAR" not in (tags.header.get(f"{prefix}Shape") or []):
-            continue
-        edges = [
-            tags.header.get(f"{prefix}{side}Edge")
-            for side in ("UpperHorizontal", "LowerHorizontal", "LeftVertical", "RightVertical")
-        ]
-        if None in edges:
-            continue
-        top, bottom = max(top, int(edges[0])), min(bottom, int(edges[1]))
-        left, right = max(left, int(edges[2])), min(right, int(edges[3]))
-        value = f"rows {top} to {bottom}, columns {left} to {right}"
-        tags.facts.append(Fact(f"{prefix.lower()} opening", value, source_of(f"{prefix}Shape")))
-    return slice(top - 1, max(bottom, top)), slice(left - 1, max(right, left))
+def _told(bone_bright: bool) -> str:
+    return "large values" if bone_bright else "small values"
+
+
+def _grey_scale(bone_bright: bool, relation: str) -> GreyScale:
+    return GreyScale(bone_bright, relation == "LIN" or (not relation and not bone_bright))
+
+
+def _bone_bright(tags: Tags) -> bool:
+    """Whether bone has large stored values, by how the picture is shown.
+
+    MONOCHROME1 shows small values white, and so does an inverse look-up table; a negative slope turns values round
+    before. Radiographs are shown with white bone, those of C-arms with black bone or, in MONOCHROME1, with white.
+    """
+    slope = tags.header.number("RescaleSlope", (-1e6, 1e6))
+    turned = slope is not None and slope < 0
+    shown_white = tags.header.word("PhotometricInterpretation") != "MONOCHROME1"
+    if tags.header.word("PresentationLUTShape") == "INVERSE":
+        shown_white = not shown_white
+    radiograph = tags.header.word("Modality") in ("DX", "CR", "RG")
+    return (shown_white and radiograph) != turned

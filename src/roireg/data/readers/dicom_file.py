@@ -1,0 +1,272 @@
+"""DICOM files: read with or without preamble, tags found wherever a file keeps them, and pixels of every encoding."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from jaxtyping import Shaped
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
+
+from roireg.data.readers.gate import brief, check_expansion, check_regular, require_memory
+from roireg.data.readers.grid import WORKING_BYTES_PER_VOXEL
+from roireg.data.readers.isolated import call_apart
+from roireg.data.readers.numbers import numbers_of
+from roireg.errors import InputError
+
+AGAIN = "Copy or export it again"
+# What pydicom raises on damaged files is not documented.
+READ_ERRORS = (
+    InvalidDicomError,
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    IndexError,
+    NotImplementedError,
+    OverflowError,
+    RecursionError,
+    MemoryError,
+    UnicodeError,
+    AssertionError,
+)
+PIXEL_TAGS = ("FloatPixelData", "DoubleFloatPixelData", "PixelData")
+TEXT_NUMBERS = ("DS", "IS")
+DEPTH = 4
+# Many frames of grey values in one file, whatever else it was.
+MULTI_FRAME_CAPTURE = UID("1.2.840.10008.5.1.4.1.1.7.3")
+
+
+def read_dicom(path: Path, pixels: bool = True) -> Dataset:
+    """A DICOM file, also one without preamble.
+
+    Raises:
+        InputError: it is none, or is damaged.
+    """
+    check_regular(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(132)
+        if start[128:132] == b"DICM":
+            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
+        else:
+            dataset = _without_preamble(path, pixels)
+        dataset.get("Modality")
+    except READ_ERRORS as error:
+        raise InputError(path, f"it is damaged, or no DICOM file ({brief(error)})", AGAIN) from None
+    if len(dataset) == 0:
+        raise InputError(path, "it is no DICOM file, or only its first bytes are there", AGAIN)
+    return dataset
+
+
+def _without_preamble(path: Path, pixels: bool) -> Dataset:
+    """Files that begin with their first element; without group 2, the element's type tells the transfer syntax."""
+    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+    if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
+        with path.open("rb") as file:
+            explicit = file.read(6)[4:6].isalpha()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
+    return dataset
+
+
+def source_of(keyword: str) -> str:
+    """`(gggg,eeee) Keyword`, for tables."""
+    tag = pydicom.datadict.tag_for_keyword(keyword)
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword}"
+
+
+@dataclass(frozen=True)
+class Header:
+    """A DICOM header as one frame has it.
+
+    A tag is looked up at the top, then in the shared functional groups, then in those of the frame.
+
+    Attributes:
+        path: of the file, for errors.
+        dataset: all of it.
+        frame: from 0.
+    """
+
+    path: Path
+    dataset: Dataset
+    frame: int = 0
+
+    @property
+    def frames(self) -> int:
+        """How many frames there are."""
+        value = self.raw("NumberOfFrames")
+        if value is None:
+            return 1
+        where = f"{self.path}: {source_of('NumberOfFrames')}"
+        return int(numbers_of(where, value, 1, (1, 10**6))[0])
+
+    def of_frame(self, frame: int) -> "Header":
+        """The same file, seen by another frame."""
+        return Header(self.path, self.dataset, frame)
+
+    def raw(self, keyword: str) -> Any:
+        """What stands in a tag; None where it is missing or empty. Text of numbers stays text.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        tag = BaseTag(pydicom.datadict.tag_for_keyword(keyword))
+        try:
+            for dataset in self._places():
+                value = _value(dataset, tag)
+                if value is not None and value != "" and value != []:
+                    return value
+        except READ_ERRORS as error:
+            raise InputError(f"{self.path}: {source_of(keyword)}", f"it is damaged ({brief(error)})", AGAIN) from None
+        return None
+
+    def numbers(
+        self, keyword: str, count: int | None, bounds: tuple[float, float], unit: str = ""
+    ) -> tuple[float, ...] | None:
+        """Numbers in a tag; None where it is missing or empty.
+
+        Raises:
+            InputError: see `numbers_of`.
+        """
+        value = self.raw(keyword)
+        if value is None:
+            return None
+        return numbers_of(f"{self.path}: {source_of(keyword)}", value, count, bounds, unit)
+
+    def number(self, keyword: str, bounds: tuple[float, float], unit: str = "") -> float | None:
+        """One number in a tag; None where it is missing or empty."""
+        found = self.numbers(keyword, 1, bounds, unit)
+        return None if found is None else found[0]
+
+    def words(self, keyword: str) -> tuple[str, ...]:
+        """Words in a tag, in capitals; none where it is missing."""
+        value = self.raw(keyword)
+        if value is None:
+            return ()
+        parts = value.split("\\") if isinstance(value, str) else value if isinstance(value, Sequence) else [value]
+        return tuple(str(part).strip().strip("\0").upper() for part in parts)
+
+    def word(self, keyword: str) -> str:
+        """The first word in a tag; empty where it is missing."""
+        return next(iter(self.words(keyword)), "")
+
+    def _places(self) -> Iterator[Dataset]:
+        yield self.dataset
+        for keyword, index in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", self.frame)):
+            groups = self.dataset.get(keyword)
+            if groups is not None and index < len(groups):
+                yield from _nested(groups[index], DEPTH)
+
+
+def _nested(dataset: Dataset, depth: int) -> Iterator[Dataset]:
+    """Items of the sequences in a dataset, at any depth up to `depth`, outer ones first."""
+    inner = [element.value[0] for element in dataset if element.VR == "SQ" and len(element.value)]
+    yield from inner
+    if depth > 1:
+        for one in inner:
+            yield from _nested(one, depth - 1)
+
+
+def _value(dataset: Dataset, tag: BaseTag) -> Any:
+    """The value of an element; numbers in text are not converted, as what stands there may be none."""
+    if tag not in dataset:
+        return None
+    element = dataset.get_item(tag)
+    if isinstance(element, RawDataElement):
+        kind = element.VR or pydicom.datadict.dictionary_VR(tag)
+        if kind in TEXT_NUMBERS:
+            return (element.value or b"").decode("latin-1").strip(" \0")
+    value = dataset[tag].value
+    return None if value is None else value
+
+
+def pixel_frames(header: Header, frames: Sequence[int] | None = None) -> Shaped[np.ndarray, "F R C"]:
+    """Frames of grey values as they are stored.
+
+    JPEG in all its kinds is decoded by GDCM in a process of its own.
+
+    Args:
+        header: of the file, read with its pixels.
+        frames: which ones; None for all.
+
+    Raises:
+        InputError: it is in colour, has no pixels or too few, or cannot be decoded.
+    """
+    path, dataset = header.path, header.dataset
+    samples = header.number("SamplesPerPixel", (1, 4))
+    if samples not in (None, 1.0):
+        raise InputError(path, "it is a colour image", "Give the X-ray itself, not a photo or a screenshot of it")
+    if header.word("PhotometricInterpretation") == "PALETTE COLOR":
+        raise InputError(path, "it is a colour image (by a palette)", "Export grey values")
+    if not any(keyword in dataset for keyword in PIXEL_TAGS):
+        raise InputError(path, "it has no pixels", "Give the image itself, not its header or a report")
+    rows, columns = (
+        int(header.number(keyword, (1, 65535)) or _missing(path, keyword)) for keyword in ("Rows", "Columns")
+    )
+    bits = int(header.number("BitsAllocated", (1, 64)) or _missing(path, "BitsAllocated"))
+    if bits == 1:
+        raise InputError(path, "a pixel is one bit", "Give the X-ray itself, not a mask or an overlay")
+    count = rows * columns * header.frames
+    require_memory(path, count * (bits // 8 + WORKING_BYTES_PER_VOXEL))
+    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", ExplicitVRLittleEndian)
+    if not syntax.is_compressed and not syntax.is_deflated:
+        check_expansion(path, "none", count * bits // 8)
+    if syntax.is_encapsulated and syntax != RLELossless:
+        pixels = _decoded_apart(header)
+    else:
+        try:
+            pixels = dataset.pixel_array
+        except READ_ERRORS as error:
+            told = brief(error)
+            cut = "less than expected" in str(error) or "expected" in str(error)
+            what = f"it is truncated ({told})" if cut else f"its pixels cannot be decoded ({told})"
+            raise InputError(path, what, "Copy or export it again, or save it uncompressed") from None
+    if pixels.size != count:
+        raise InputError(path, "it holds another number of pixels than its tags say", AGAIN)
+    stack = pixels.reshape(header.frames, rows, columns)
+    return stack if frames is None else stack[list(frames)]
+
+
+def _missing(path: Path, keyword: str) -> int:
+    raise InputError(path, f"{source_of(keyword)} is missing", AGAIN)
+
+
+def _decoded_apart(header: Header) -> Shaped[np.ndarray, "F R C"]:
+    """Pixels of a compressed file, by GDCM in another process, from a copy that holds the pixels alone."""
+    plain = Dataset()
+    for keyword in (
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "NumberOfFrames",
+        "PixelData",
+    ):
+        if keyword in header.dataset:
+            plain[keyword] = header.dataset[keyword]
+    plain.SOPClassUID, plain.SOPInstanceUID = MULTI_FRAME_CAPTURE, pydicom.uid.generate_uid(entropy_srcs=["roireg"])
+    plain.file_meta = FileMetaDataset()
+    plain.file_meta.TransferSyntaxUID = header.dataset.file_meta.TransferSyntaxUID
+    remedy = "Copy or export it again, or save it uncompressed"
+    with tempfile.TemporaryDirectory(prefix="roireg-") as folder:
+        copy, result = Path(folder) / "pixels.dcm", Path(folder) / "pixels.npy"
+        try:
+            plain.save_as(copy, enforce_file_format=True)
+        except READ_ERRORS as error:
+            raise InputError(header.path, f"its pixels are damaged ({brief(error)})", remedy) from None
+        call_apart(header.path, "roireg.data.readers.gdcm_pixels", "decode", [copy, result], remedy)
+        return np.load(result, allow_pickle=False)
