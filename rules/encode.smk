@@ -23,7 +23,7 @@ rule train_encoder:
     # On two cores, two trainings at once take half the time of two in turn with two threads each.
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=plan.encoder_memory(config),
         runtime=2880,
         gpu=config["training"]["gpu"],
     params:

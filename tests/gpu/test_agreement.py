@@ -23,7 +23,9 @@ def kernels_missing(gpu: Gpu) -> dict[str, int]:
     return dict(gpu.missing) if torch.backends.cuda.is_built() else {}
 
 
-def test_the_device_of_a_job_refuses_the_cpus_tensors():
+def test_the_device_of_a_job_refuses_the_cpus_tensors(monkeypatch: pytest.MonkeyPatch):
+    # This machine need not have one.
+    monkeypatch.setattr("roireg.workflow.device.check_compiler", lambda key: None)
     with emulated_gpu() as gpu:
         device = job_device(1, "training.gpu")
         twist = torch.zeros(2, 6, dtype=torch.float64, device=device, requires_grad=True)
@@ -34,6 +36,19 @@ def test_the_device_of_a_job_refuses_the_cpus_tensors():
         with pytest.raises(RuntimeError, match="synchronizing"), gpu.synchronised():
             twist.sum().item()
     assert not torch.cuda.is_available()
+
+
+def test_medsams_encoder_rounds_and_gives_float32_back():
+    _, (xray, *_) = two_bones(1)
+    boxes = torch.tensor([[[4.0, 4.0, 20.0, 20.0], [10.0, 10.0, 30.0, 30.0]]])
+    seen = []
+    with emulated_gpu():
+        medsam = segmenter("medsam", GPU)
+        block = medsam.network.image_encoder.blocks[0]
+        block.attn.qkv.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+        found = medsam.probabilities(xray.image[None].to(GPU), medsam.prompts(boxes, tuple(xray.image.shape), GPU))
+        assert found.dtype == torch.float32
+    assert seen == [torch.bfloat16]
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)

@@ -57,7 +57,6 @@ SEGMENTER_CHANGES = SegmenterAugmentation(
 ENCODER_CHANGES = EncoderAugmentation(
     (1.0, 1.0, 4.0), probability=0.5, gamma=(0.5, 2.0), light=0.3, blur_sigma_px=(0.3, 1.5), noise_sd=0.03, rods=3
 )
-# The size of the paper's run, but for the images: all terms of the loss, no changes of the image.
 LOSSES = {
     "ours": {"geodesic": 1e-2, "roi": 0.1, "similarity": "mncc", "reconstruction": 0.0, "latent": 0.0},
     "psss": {"geodesic": 1e-2, "roi": 0.0, "similarity": "none", "reconstruction": 1.0, "latent": 0.01},
@@ -105,10 +104,10 @@ def beside(folder: Path) -> Checkpoint:
     return Checkpoint(folder / "checkpoint.pt", "test", every_seconds=0.0)
 
 
-def segmenter_training(name: str, recipe: str) -> Training:
+def segmenter_training(name: str, recipe: str, length: Length = LENGTH) -> Training:
     """Of a U-Net or a small MedSAM."""
     sources = [drr_examples([drr_pool()])]
-    how = TrainingSettings(RECIPES[recipe], LENGTH, 2, SEGMENTER_CHANGES)
+    how = TrainingSettings(RECIPES[recipe], length, 2, SEGMENTER_CHANGES)
 
     def train(folder: Path, device: torch.device) -> Trained:
         fold = Fold(0, name, "P01")

@@ -167,11 +167,11 @@ class Synthesizer:
     Args:
         patient: the CT and its labels.
         camera: the detector.
-        pa: `T_PA`, about which poses are drawn, `volume_from_camera` in mm.
-        rois: labels of the CT; where they overlap in a DRR, later ones lie over earlier ones.
-        settings: how DRRs are drawn.
-        step_mm: sampling of the renderer, or None for its default.
-        device: where DRRs are rendered and ROIs projected.
+        pa: `T_PA`, around which poses are drawn; `volume_from_camera`, mm.
+        rois: labels of the CT; where they overlap in a DRR, the later one wins.
+        settings: distribution of poses and contrast.
+        step_mm: distance between the renderer's samples on the central ray; None for its default.
+        device: device that renders the DRRs and projects the ROIs.
 
     Raises:
         InputError: a ROI is not among the patient's labels.

@@ -19,6 +19,9 @@ from roireg.workflow.shards import numbered_shards
 Config = Mapping[str, Any]
 # Main memory of a job with MedSAM's full-size network (ViT-B), MB.
 VIT_B_MB = 16000
+# Torch with its libraries, and a CT of 360^3 voxels in float32, as DeepFluoro's.
+LIBRARIES_MB, CT_MB = 2500, 190
+DEMO_ENCODER_MB = 4000
 
 
 def specimens_of(config: Config) -> list[str]:
@@ -165,6 +168,18 @@ def gpus_of(config: Config, methods: Iterable[str]) -> int:
     """Number of GPUs of a job that registers by these methods."""
     types = {config["optimizers"][config["methods"][method]["optimizer"]]["type"] for method in methods}
     return config["registration"]["gpu"] if any(OPTIMIZERS[optimizer].on_gpu for optimizer in types) else 0
+
+
+def encoder_memory(config: Config) -> int:
+    """MB of a training of an encoder, from the volumes that it holds at most.
+
+    DRRs for the learning curve and those for training each need the CT and its bone, with and without tissue beyond
+    its ends, as they are and as the renderer packs them, and a mask of each ROI, packed too.
+    """
+    if config["dataset"]["source"] == "demo" and config["dataset"]["path"] is None:
+        return DEMO_ENCODER_MB
+    volumes = 2 * 2 * (4 + len(config["rois"]))
+    return max(DEMO_ENCODER_MB, LIBRARIES_MB + volumes * CT_MB)
 
 
 def needs_vit_b(config: Config, methods: Iterable[str]) -> bool:

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from roireg.errors import InputError
-from roireg.workflow import gpu_slot
-from roireg.workflow.device import job_device
-from roireg.workflow.gpu_slot import VISIBLE, own_gpu, visible_gpus
+from roireg.workflow import gpu_slot as slots
+from roireg.workflow.device import check_compiler, job_device
+from roireg.workflow.gpu_slot import VISIBLE, gpu_slot, own_gpu, visible_gpus
 
 HOLD = """
 import sys, time
@@ -30,7 +30,7 @@ with gpu_slot.own_gpu(1):
 
 @pytest.fixture(autouse=True)
 def no_scheduler(monkeypatch):
-    for name in (*gpu_slot.SCHEDULERS, VISIBLE):
+    for name in (*slots.SCHEDULERS, VISIBLE):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -89,7 +89,7 @@ def test_a_job_without_a_gpu_sees_none_and_the_environment_is_put_back(monkeypat
 
 
 def test_where_a_scheduler_gave_a_gpu_it_is_left_as_it_is(monkeypatch, tmp_path):
-    monkeypatch.setattr(gpu_slot, "slots_folder", lambda: tmp_path)
+    monkeypatch.setattr(slots, "slots_folder", lambda: tmp_path)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv(VISIBLE, "2")
     with own_gpu(1):
@@ -105,3 +105,60 @@ def test_gpus_are_those_that_the_driver_lists(monkeypatch, tmp_path):
     assert visible_gpus() == ["0", "1"]
     driver.write_text("#!/bin/sh\nexit 9\n")
     assert visible_gpus() == []
+
+
+def test_a_divided_gpu_is_named_by_its_parts():
+    listed = """GPU 0: Some Card (UUID: GPU-1)
+  MIG 1g.10gb     Device  0: (UUID: MIG-a)
+  MIG 1g.10gb     Device  1: (UUID: MIG-b)
+GPU 1: Some Card (UUID: GPU-2)
+"""
+    assert slots.listed_gpus(listed) == ["MIG-a", "MIG-b", "1"]
+
+
+def test_several_gpus_of_one_allocation_are_given_out_one_by_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(slots, "slots_folder", lambda: tmp_path)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv(VISIBLE, "MIG-a,MIG-b")
+    with own_gpu(1):
+        first = os.environ[VISIBLE]
+        monkeypatch.setenv(VISIBLE, "MIG-a,MIG-b")
+        with own_gpu(1):
+            assert {first, os.environ[VISIBLE]} == {"MIG-a", "MIG-b"}
+    assert [path.name for path in tmp_path.iterdir()] == ["7"]
+
+
+def test_a_planted_lock_is_explained(tmp_path):
+    def faults(folder: Path) -> str:
+        with pytest.raises(InputError) as raised, gpu_slot(["0"], folder):
+            pass
+        return raised.value.where
+
+    (tmp_path / "file").touch()
+    assert faults(tmp_path / "file") == str(tmp_path / "file")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert faults(tmp_path / "link") == str(tmp_path / "link")
+    (tmp_path / "real" / "0.lock").mkdir()
+    assert faults(tmp_path / "real") == str(tmp_path / "real" / "0.lock")
+
+
+def test_the_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "getuid", lambda: 4711)
+    with pytest.raises(InputError), gpu_slot(["0"], tmp_path):
+        pass
+
+
+def test_a_missing_compiler_or_header_is_said_with_its_remedy(monkeypatch, tmp_path):
+    compiler, header = tmp_path / "gcc", tmp_path / "Python.h"
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    with pytest.raises(InputError, match="C compiler"):
+        check_compiler("training.gpu")
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    with pytest.raises(InputError, match="python3-dev"):
+        check_compiler("training.gpu")
+    header.touch()
+    check_compiler("training.gpu")

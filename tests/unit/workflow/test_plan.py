@@ -249,3 +249,10 @@ def test_every_run_of_ours_can_be_planned(name):
     registered = dict.fromkeys(config["methods"], specimens)
     costs = plan.costs_of(config, registered, [], plan.xray_counts(config, specimens))
     assert all(one["jobs"] >= len(specimens) for one in costs["methods"].values())
+
+
+def test_the_memory_of_an_encoders_training_follows_from_the_size_of_the_ct():
+    # With the paper's settings 7.2 GB were measured.
+    paper = merged(DEFAULT, yaml.safe_load((ROOT / "config/deepfluoro.yaml").read_text()))
+    assert plan.encoder_memory(paper) > 7200
+    assert plan.encoder_memory(DEFAULT) == 4000
