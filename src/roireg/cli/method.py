@@ -54,6 +54,7 @@ def configured_method(
         settings["weights"][entry["weights"]],
         rois,
         settings["render"]["step_mm"],
+        settings["initial_poses"].get(entry["fallback"]),
     )
     if method.start.type == "perturbed":
         what = "it starts from the true pose, which is not known here"

@@ -33,6 +33,7 @@ class MethodSettings:
         step_mm: sampling of the renderer, or None for its default.
         estimates: an encoder's, by the X-ray's name, where the start names an encoder.
         views: X-rays of a specimen that the workflow registers jointly.
+        fallback: where to begin again if the verdict is not `trusted`, or None; the better of both results is kept.
     """
 
     name: str
@@ -48,6 +49,7 @@ class MethodSettings:
     step_mm: float | None
     estimates: Mapping[str, Estimate] = field(default_factory=dict, repr=False)
     views: int = 1
+    fallback: StartSettings | None = None
 
 
 def method_from_config(
@@ -59,6 +61,7 @@ def method_from_config(
     weights: dict[str, Any],
     rois: list[str],
     step_mm: float | None,
+    fallback: dict[str, Any] | None = None,
 ) -> MethodSettings:
     """A method from its entry in the configuration and the entries that it names.
 
@@ -67,6 +70,7 @@ def method_from_config(
         method, initial_pose, optimizer, roi_term, weights: entries; `roi_term` None for a method without ROIs.
         rois: all that segmenters know, in their order.
         step_mm: sampling of the renderer, or None for its default.
+        fallback: entry of the start that is taken where the result is not trusted, or None.
     """
     return MethodSettings(
         name=name,
@@ -81,6 +85,7 @@ def method_from_config(
         pixels=WeightSettings(**weights),
         step_mm=step_mm,
         views=method.get("views", 1),
+        fallback=None if fallback is None else settings_of(fallback, STARTS),
     )
 
 

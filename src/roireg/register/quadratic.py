@@ -31,6 +31,8 @@ MIN_SHARE = 0.3
 TUKEY = 4.685
 MAD_OF_NORMAL = 0.6745
 TINY = 1e-12
+# Of a normalised image: 1, or 0 where it had no contrast at all.
+LEAST_VARIANCE = 0.5
 
 # An image, followed by its derivatives to the six parameters where they are wanted.
 ImageAndJacobian = Float[Tensor, "B C H W"]
@@ -136,12 +138,19 @@ def without_outliers(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -
     return _pixels(level, pixels.weight * factor, pixels.coverage_penalty)
 
 
+def no_contrast_penalty(image: ImageAndJacobian, pixels: Pixels) -> Float[Tensor, "B"]:
+    """What is added where a normalised image is empty: without contrast nothing matches, and NCC is 0, not a half."""
+    empty = [_mean(one[:, :1].square(), pixels.share)[:, 0, 0, 0] < LEAST_VARIANCE for one in (image, pixels.fixed)]
+    return 0.5 * (empty[0].double() + empty[1].double())
+
+
 def objective(level: Level, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B"]:
     """The objective on the pixels that count at the poses."""
     pixels = pixels_at(level, poses)
     moving = render(level.volume, level.camera, poses, level.step_mm)[:, None]
-    residual = normalised(moving, pixels.weight, pixels.share, pixels.mass, level) - pixels.fixed
-    return _mean(residual.square(), pixels.share)[:, 0, 0, 0].double() / 2 + pixels.coverage_penalty
+    image = normalised(moving, pixels.weight, pixels.share, pixels.mass, level)
+    value = _mean((image - pixels.fixed).square(), pixels.share)[:, 0, 0, 0].double() / 2
+    return value + no_contrast_penalty(image, pixels) + pixels.coverage_penalty
 
 
 def drr_and_jacobian(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> ImageAndJacobian:
@@ -167,8 +176,9 @@ def quadratic(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -> Quadr
     share = pixels.share.flatten(2)
     columns = rendered[:, 1:].flatten(2)
     weighted = columns * share
+    empty = no_contrast_penalty(rendered, pixels)
     return Quadratic(
-        objective=0.5 * (share * residual.square()).sum(dim=(1, 2)).double() + pixels.coverage_penalty,
+        objective=0.5 * (share * residual.square()).sum(dim=(1, 2)).double() + empty + pixels.coverage_penalty,
         gradient=(weighted @ residual.transpose(1, 2))[..., 0].double(),
         hessian=(weighted @ columns.transpose(1, 2)).double(),
     )

@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.patient import Patient, expected_rig_pose
+from roireg.data.reach import long_axis, reach_along_mm
 from roireg.data.xray import Xray
-from roireg.register.judgement import THRESHOLDS, Judgement, rejudged
+from roireg.register.judgement import THRESHOLDS, Judgement, agreement, rejudged
 from roireg.register.method import MethodSettings
 from roireg.register.multi_start import multi_start
 from roireg.register.registration import Registration, once, optimized, problem_of, registration_of
@@ -21,22 +22,30 @@ from roireg.seeds import generator
 
 @dataclass(frozen=True)
 class Round:
-    """How many starts, how far they spread (standard deviation), and whether the image may be upside down."""
+    """How many starts, how far they spread (standard deviation, and along a long CT to either side evenly), and whether
+    the image may be upside down."""
 
     starts: int
     rotation_sd_deg: float
     translation_sd_mm: float
     upside_down: bool = False
+    along_mm: float = 0.0
 
     def __str__(self) -> str:
         spread_of = f"{self.rotation_sd_deg:g}° and {self.translation_sd_mm:g} mm (sd)"
-        return f"{self.starts} starts within {spread_of}" + (", image upside down" if self.upside_down else "")
+        along = f", up to {self.along_mm:.0f} mm along the CT" if self.along_mm else ""
+        return f"{self.starts} starts within {spread_of}{along}" + (", image upside down" if self.upside_down else "")
 
     def settings(self) -> MultiStartSettings:
         """Those of the search at low resolution."""
         return MultiStartSettings(
             starts=self.starts, rotation_sd_deg=self.rotation_sd_deg, translation_sd_mm=self.translation_sd_mm
         )
+
+    def along(self, reach_mm: float) -> "Round":
+        """The same along a long CT, with as many starts for each place of it."""
+        more = 1 + reach_mm / STARTS_REACH_MM
+        return replace(self, starts=round(self.starts * more), along_mm=reach_mm) if reach_mm else self
 
 
 # Each looks farther, if those before it ended in no trusted pose.
@@ -48,6 +57,8 @@ ROUNDS = (
     Round(1500, 20.0, 90.0),
 )
 MIRRORED = ROUNDS[2]
+# Half of what the starts of the first round cover along an axis.
+STARTS_REACH_MM = 50.0
 
 
 def search(
@@ -74,7 +85,9 @@ def search(
     optimized(patient, xrays, problems, expected_rig_pose(patient), once(method))
     began = time.perf_counter()
     best: Registration | None = None
-    rounds: list[Round | None] = [*ROUNDS] if initial is None else [None, *ROUNDS]
+    reach_mm = min(reach_along_mm(patient, xray) for xray in xrays)
+    searched = [one.along(reach_mm) for one in ROUNDS]
+    rounds: list[Round | None] = [*searched] if initial is None else [None, *searched]
     for number, one in enumerate(rounds, start=1):
         posed = [xray.upside_down() if one is not None and one.upside_down else xray for xray in xrays]
         if one is None:
@@ -84,7 +97,8 @@ def search(
             report(f"round {number}: {one}")
             found = _searched(patient, posed, method, weights, one, generator(seed, "own patient", str(one)))
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
-        if best is None or _rank(found.judged) > _rank(best.judged):
+        found = _or_rival(patient, posed, found, method, weights)
+        if best is None or agreement(found.judged) > agreement(best.judged):
             best = replace(found, rounds=number)
         if images_agree(best.judged):
             break
@@ -103,8 +117,19 @@ def _searched(
     rng: np.random.Generator,
 ) -> Registration:
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
-    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, one.settings(), rng)
+    along_mm = one.along_mm * long_axis(patient.volume)
+    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, one.settings(), rng, along_mm)
     return _from(patient, xrays, method, weights, start)
+
+
+def _or_rival(
+    patient: Patient, xrays: Sequence[Xray], found: Registration, method: MethodSettings, weights: WeightMap | None
+) -> Registration:
+    """What small kicks led to, where images agree better there."""
+    if found.judged.rival is None or max(one.evidence.rival_gain for one in found.xrays) <= 0:
+        return found
+    other = _from(patient, xrays, method, weights, found.judged.rival)
+    return other if agreement(other.judged) > agreement(found.judged) else found
 
 
 def _from(
@@ -126,12 +151,6 @@ def images_agree(judged: Judgement) -> bool:
         and one.evidence.coverage >= THRESHOLDS.least_coverage
         for one in judged.xrays
     )
-
-
-def _rank(judged: Judgement) -> float:
-    """Larger is better: the agreement of the worst X-ray, on enough of the image."""
-    seen = [one.evidence for one in judged.xrays]
-    return min(one.ncc if one.coverage >= THRESHOLDS.least_coverage else -1.0 for one in seen)
 
 
 def _also_mirrored(

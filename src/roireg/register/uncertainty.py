@@ -38,6 +38,8 @@ BLOCK_PX = 16
 RIDGE = 1e-9
 # Of standard deviations.
 INFLATION = 2.0
+# Of the information's diagonal: below it nothing in the image moves with a parameter.
+LEAST_INFORMATION = 1e-20
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,7 @@ class Fit:
     """How an X-ray and the DRR of a pose agree.
 
     Attributes:
-        ncc: of the locally normalised images, on the pixels that count.
+        ncc: of the locally normalised images, on the pixels that count; 0 where one of them has no contrast.
         coverage: fraction of the image that counts, by coverage and excluded bones.
         residual: what is minimised at the pose: half the mean squared residual, outliers taken away.
         information: `(6, 6)` H, per rad and mm, rotations about the patient's centre, along the volume's axes.
@@ -65,13 +67,13 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
     rendered = drr_and_jacobian(level, pose, center_mm)
     seen = pixels_at(level, pose)
     kept = without_outliers(level, seen, rendered)
-    plain = _residuals(level, seen, rendered)[0]
+    image = normalised(rendered[:, :1], seen.weight, seen.share, seen.mass, level)
     residual, columns = _residuals(level, kept, rendered)
     share = kept.share[0, 0]
     gradient = _block_sums(share * residual * columns)
     weighted = (share * columns).flatten(1)
     return Fit(
-        ncc=float(1 - 0.5 * (seen.share[0, 0] * plain.square()).sum()),
+        ncc=float((seen.share * image * seen.fixed).sum()),
         coverage=float(seen.weight.mean()),
         residual=float(0.5 * (share * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
@@ -94,10 +96,15 @@ def _block_sums(values: Float[Tensor, "C H W"]) -> Float[Tensor, "C N"]:
 
 
 def covariance(fits: Sequence[Fit]) -> Float[Tensor, "6 6"]:
-    """Of the twist (rad, mm; volume axes) at which several X-rays end together; a single one may be given too."""
+    """Of the twist (rad, mm; volume axes) at which several X-rays end together; a single one may be given too.
+
+    Infinite where the X-rays say nothing of a parameter.
+    """
     shares = view_shares([torch.tensor([fit.residual], dtype=torch.float64) for fit in fits])[:, 0]
     information = sum(share * fit.information for share, fit in zip(shares, fits, strict=True))
     scatter = sum(share**2 * fit.scatter for share, fit in zip(shares, fits, strict=True))
+    if bool((information.diagonal() < LEAST_INFORMATION).any()):
+        return torch.full((6, 6), math.inf, dtype=torch.float64)
     # Free of units: a radian and a millimetre are not alike.
     scale = information.diagonal().clamp_min(1e-30).sqrt()
     unit = information / scale[:, None] / scale + RIDGE * torch.eye(6, dtype=information.dtype)
@@ -133,9 +140,11 @@ def spread(
         bone_points_mm: points whose projections are looked at, volume frame.
 
     Returns:
-        Standard deviations; `projection_mm` is the root of the points' mean squared shift on the detector, infinite
-        where the X-ray says nothing.
+        Standard deviations; `projection_mm` is the root of the points' mean squared shift on the detector. All are
+        infinite where the X-ray says nothing.
     """
+    if not bool(covariance.isfinite().all()):
+        return Spread(math.inf, math.inf, math.inf, (math.inf,) * 3, math.inf)
     turn = torch.block_diag(pose[:3, :3].T, pose[:3, :3].T)
     sd = (turn @ covariance @ turn.T).diagonal().clamp_min(0).sqrt()
     pixel_mm = covariance.new_tensor(camera.pixel_spacing_mm)

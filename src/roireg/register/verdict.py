@@ -21,12 +21,17 @@ class Evidence:
         coverage: fraction of the image that the CT can explain.
         projection_sd_mm: predicted standard deviation of bone's shadows on the detector.
         converged: whether the last steps were within the tolerance.
-        from_expected_mm: how far the patient's centre was moved from where he was expected.
+        from_expected_mm: how far the patient's centre was moved from where he was expected; of a long CT, from the
+            nearest place at which the C-arm may have looked.
         turned_deg: and how far he was turned.
         mirrored_ncc: `ncc` of a registration of the mirrored image, or None if it was not tried.
         between_views_mm: with several views, how far on the detector this view alone would move the joint pose; None
             for a single view.
         roi_dice: overlap of the ROIs that a network sees with the labels projected at the pose; None without a network.
+        bone_shown: whether bone of the CT lies in the picture, where pixels count.
+        held: share of small kicks after which the registration came back; None where nobody kicked.
+        rival_mm: how far on the detector from here the best other place lies where kicks ended; None without one.
+        rival_gain: NCC there less that here.
     """
 
     ncc: float
@@ -38,6 +43,10 @@ class Evidence:
     mirrored_ncc: float | None = None
     between_views_mm: float | None = None
     roi_dice: float | None = None
+    bone_shown: bool = True
+    held: float | None = None
+    rival_mm: float | None = None
+    rival_gain: float = -1.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,8 @@ class Thresholds:
         mirrored_margin: NCC by which the mirrored image fits better.
         between_views_mm: by which views may contradict each other.
         least_dice: of ROIs.
+        least_held: share of kicks.
+        rival_deficit: NCC by which another place must be worse.
     """
 
     trusted_ncc: float = 0.55
@@ -72,6 +83,8 @@ class Thresholds:
     mirrored_margin: float = 0.1
     between_views_mm: float = 3.0
     least_dice: float = 0.5
+    least_held: float = 0.3
+    rival_deficit: float = 0.03
 
 
 def judge(evidence: Evidence, limits: Thresholds) -> Verdict:
@@ -83,6 +96,8 @@ def judge(evidence: Evidence, limits: Thresholds) -> Verdict:
             f"flipped left to right, the X-ray fits better (NCC {evidence.mirrored_ncc:.2f} against "
             f"{evidence.ncc:.2f}): the X-ray or the CT is mirrored; give --mirror, or correct the file that is wrong"
         )
+    if not evidence.bone_shown:
+        failed.append("from there the CT shows no bone in the picture")
     if evidence.coverage < limits.least_coverage:
         failed.append(f"the CT explains {evidence.coverage:.0%} of the image, less than {limits.least_coverage:.0%}")
     if evidence.ncc < limits.failed_ncc:
@@ -93,6 +108,11 @@ def judge(evidence: Evidence, limits: Thresholds) -> Verdict:
         failed.append(f"the X-ray hardly says where bone's shadows lie (sd {evidence.projection_sd_mm:.2f} mm)")
     elif evidence.projection_sd_mm > limits.trusted_sd_mm:
         check.append(f"bone's shadows are uncertain (sd {evidence.projection_sd_mm:.2f} mm on the detector)")
+    if evidence.rival_mm is not None and evidence.rival_gain > -limits.rival_deficit:
+        ncc = evidence.ncc + evidence.rival_gain
+        check.append(f"another pose, {evidence.rival_mm:.1f} mm away on the detector, fits as well (NCC {ncc:.2f})")
+    elif evidence.held is not None and evidence.held < limits.least_held:
+        check.append(f"it came back from {evidence.held:.0%} of small kicks only: is there a better pose beside it?")
     if not evidence.converged:
         check.append("the search had not come to rest")
     if evidence.from_expected_mm > limits.far_mm or evidence.turned_deg > limits.far_deg:

@@ -418,6 +418,14 @@ def test_none_is_no_name_of_a_roi_term():
     assert error.where == "config: roi_terms.none"
 
 
+@pytest.mark.parametrize(("start", "said"), [("far_away", "not defined"), ("ours", "starts from an encoder")])
+def test_a_fallback_is_a_start_without_a_network(start, said):
+    with pytest.raises(InputError, match=said) as raised:
+        check_references(validated(changed("methods/ours+gn/fallback", start)))
+    assert raised.value.where == "config: methods.ours+gn.fallback"
+    check_references(validated(changed("methods/ours+gn/fallback", "multi_start")))
+
+
 @pytest.mark.parametrize("views", [0, -1, 1.5, "two"])
 def test_views_are_counted(views):
     assert refused(changed("methods/ours+gn/views", views)).where == "config: methods.ours+gn.views"

@@ -37,6 +37,12 @@ class Method(Section):
 
     Paper: 1.
     """
+    fallback: str | None = None
+    """Where to begin again if the verdict is not trusted, a name of `initial_poses`; the better of both is kept. null
+    for nowhere.
+
+    Paper: none.
+    """
 
 
 def weights() -> dict[str, Entry[WeightSettings]]:
