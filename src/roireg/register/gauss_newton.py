@@ -121,7 +121,7 @@ def _mean(parts: Sequence[Quadratic], shares: Float[Tensor, "V B"]) -> Quadratic
     )
 
 
-def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, "B 6"]:
+def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, "B P"]:
     """The twist to the minimum of the model, its diagonal raised by `damping` (Marquardt: free of units)."""
     diagonal = damping[:, None] * model.hessian.diagonal(dim1=1, dim2=2) + SMALLEST_CURVATURE
     return torch.linalg.solve(model.hessian + torch.diag_embed(diagonal), -model.gradient)

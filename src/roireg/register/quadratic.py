@@ -59,11 +59,11 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """The objective at B poses, and its Gauss-Newton model in the twist of `perturb`."""
+    """The objective at B poses, and its Gauss-Newton model in the twist of `perturb`; of several bones one for each."""
 
     objective: Float[Tensor, "B"]
-    gradient: Float[Tensor, "B 6"]
-    hessian: Float[Tensor, "B 6 6"]
+    gradient: Float[Tensor, "B P"]
+    hessian: Float[Tensor, "B P P"]
 
 
 def _mean(images: ImageAndJacobian, share: Tensor) -> Float[Tensor, "B C 1 1"]:
@@ -112,7 +112,8 @@ def normalised(
     return _standardised(_locally_normalised(rendered, weight, share, mass, level), share)
 
 
-def _pixels(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Float[Tensor, "B"]) -> Pixels:
+def pixels_of(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Float[Tensor, "B"]) -> Pixels:
+    """The pixels that have these weights, and how the X-ray looks on them."""
     share = weight / weight.sum(dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
     mass = _window_sum(weight, level).clamp_min(TINY)
     fixed = normalised(level.fixed.expand_as(weight), weight, share, mass, level)
@@ -123,7 +124,7 @@ def pixels_at(level: Level, poses: Float[Tensor, "B 4 4"]) -> Pixels:
     """The pixels that count at the poses."""
     weight = level.weight(poses)
     coverage_penalty = (1 - weight.mean(dim=(1, 2, 3)) / MIN_SHARE).clamp_min(0)
-    return _pixels(level, weight, coverage_penalty.double())
+    return pixels_of(level, weight, coverage_penalty.double())
 
 
 def without_outliers(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -> Pixels:
@@ -135,7 +136,7 @@ def without_outliers(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -
     sd = magnitude.nanmedian(dim=1).values / MAD_OF_NORMAL
     ratio = residual / (TUKEY * sd.clamp_min(TINY)[:, None, None, None])
     factor = (1 - ratio.square()).clamp_min(0).square()
-    return _pixels(level, pixels.weight * factor, pixels.coverage_penalty)
+    return pixels_of(level, pixels.weight * factor, pixels.coverage_penalty)
 
 
 def no_contrast_penalty(image: ImageAndJacobian, pixels: Pixels) -> Float[Tensor, "B"]:
