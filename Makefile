@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake
 READY := $(VENV)/.ready
 RUN ?= config/study.yaml
+DATA ?= ../shared/data/wrist
 # Many short jobs import large libraries: without Python's bytecode cache each import takes three times as long.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -73,6 +74,9 @@ bench: $(VENV)/.bench ## Ratios against peers, each measured in one process
 own-study: $(READY) ## roireg on new deformed copies of the demo's CT: errors, verdicts, two views (docs/own-data.md)
 	@$(BIN)/python benchmarks/own_patient.py
 
+real-wrist: $(READY) ## Bones in real X-rays: make real-wrist DATA=folder (docs/real-data.md)
+	@$(BIN)/python benchmarks/real_wrist.py "$(DATA)"
+
 parity: $(READY) ## roireg under the paper's settings against DiffPose's own recipe, on DiffDRR (docs/paper-gaps.md)
 	@$(BIN)/python benchmarks/diffpose_parity.py
 
@@ -90,4 +94,4 @@ lock: $(READY) ## Resolve the lock files anew from pyproject.toml
 clean: ## Remove results, not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-slow config lint format bench own-study parity report lock clean
+.PHONY: help environment demo study estimate test test-slow config lint format bench own-study real-wrist parity report lock clean

@@ -36,6 +36,7 @@ class BoneSettings:
         starts: random poses about the start of each bone that are tried at the coarsest level.
         rotation_sd_deg, translation_sd_mm: their spread about and along each axis. The start is taken to be right to
             twice that (standard deviation).
+        reach: factor on that spread, but not on what the start is taken to be right to.
         keep: how many of the best are refined.
         iterations: most steps at each level.
         tolerance_rotation_rad, tolerance_translation_mm: a level ends when a step is smaller.
@@ -46,10 +47,11 @@ class BoneSettings:
     margin_mm: float = 3.0
     margin_px: float = 4.0
     levels_px: tuple[int, ...] = (48, 96, 192)
-    local_sigma_px: tuple[float, ...] = (8.0, 8.0, 8.0)
+    local_sigma_px: tuple[float, ...] = (5.0, 5.0, 5.0)
     starts: int = 64
     rotation_sd_deg: float = 3.0
     translation_sd_mm: float = 3.0
+    reach: float = 1.0
     keep: int = 4
     iterations: int = 15
     tolerance_rotation_rad: float = 2e-4
@@ -60,6 +62,10 @@ class BoneSettings:
     def prior(self, starts: Float[Tensor, "K 4 4"]) -> Prior:
         """What the starts `volume_from_rig` (mm) say of the poses."""
         return Prior(starts, 2 * math.radians(self.rotation_sd_deg), 2 * self.translation_sd_mm)
+
+    def wider(self) -> "BoneSettings":
+        """For a second attempt: more starts, farther away. What the start is taken to be right to stays."""
+        return replace(self, starts=4 * self.starts, keep=2 * self.keep, reach=2.0)
 
     @property
     def end_margin_mm(self) -> float:
@@ -138,7 +144,7 @@ def _around(
     rng = generator(seed, "bone", bones[moving].name)
     step = torch.zeros(settings.starts, 6 * len(bones), dtype=torch.float64)
     sd = [math.radians(settings.rotation_sd_deg)] * 3 + [settings.translation_sd_mm] * 3
-    step[:, 6 * moving : 6 * moving + 6] = torch.from_numpy(rng.normal(size=(settings.starts, 6)) * sd)
+    step[:, 6 * moving : 6 * moving + 6] = torch.from_numpy(rng.normal(size=(settings.starts, 6)) * sd * settings.reach)
     return moved(bones, poses.expand(settings.starts, *poses.shape), step)
 
 

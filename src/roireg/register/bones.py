@@ -10,6 +10,7 @@ from roireg.data.xray import Xray
 from roireg.register.bone import bone_of
 from roireg.register.bone_judgement import BoneResult, judged_bones
 from roireg.register.bone_registration import BoneSettings, find_bones
+from roireg.register.verdict import Grade
 
 
 def register_bones(
@@ -20,7 +21,7 @@ def register_bones(
     settings: BoneSettings | None = None,
     seed: int = 0,
 ) -> tuple[BoneResult, ...]:
-    """The pose of each bone, all refined together.
+    """The pose of each bone, all refined together; where one has failed, once more from farther away.
 
     Args:
         patient: the CT, at the resolution at which it is stored.
@@ -36,5 +37,15 @@ def register_bones(
     settings = BoneSettings() if settings is None else settings
     bones = [bone_of(patient, name, settings.end_margin_mm) for name in names]
     starts = start.expand(len(bones), 4, 4) if start.ndim == 2 else start
-    found = find_bones(bones, xrays, starts, settings, seed)
-    return judged_bones(found, xrays, settings.prior(starts), settings)
+    prior = settings.prior(starts)
+    results = judged_bones(find_bones(bones, xrays, starts, settings, seed), xrays, prior, settings)
+    if all(one.verdict.grade is not Grade.FAILED for one in results):
+        return results
+    wider = settings.wider()
+    again = judged_bones(find_bones(bones, xrays, starts, wider, seed), xrays, prior, wider)
+    return max(results, again, key=_agreement)
+
+
+def _agreement(results: Sequence[BoneResult]) -> float:
+    """The NCC of the bone and X-ray that agree least."""
+    return min(view.ncc for one in results for view in one.views)
