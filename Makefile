@@ -1,4 +1,4 @@
-# `make demo` and `make test` are all that a newcomer needs; both make the environment first.
+# Start with `make demo` or `make test`; both first create the environment in .venv. `make help` lists all targets.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -9,7 +9,7 @@ SNAKEMAKE := $(BIN)/snakemake
 READY := $(VENV)/.ready
 RUN ?= config/study.yaml
 DATA ?= ../shared/data/wrist
-# Many short jobs import large libraries: without Python's bytecode cache each import takes three times as long.
+# Keep Python's bytecode cache: many short jobs import large libraries, which takes three times as long without it.
 export PYTHONDONTWRITEBYTECODE :=
 
 help: ## List the targets
@@ -18,7 +18,7 @@ help: ## List the targets
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than Python 3.11. Set one: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "making $(VENV) from requirements.lock (about 3 GB to download, 7 GB on disk)"
+	@echo "creating $(VENV) from requirements.lock (about 3 GB to download, 7 GB on disk)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@UV=$$(command -v uv || echo $(BIN)/uv); \
@@ -26,32 +26,36 @@ $(READY): requirements.lock pyproject.toml
 		$$UV pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-environment: $(READY) ## Make .venv from requirements.lock
+environment: $(READY) ## Create .venv from requirements.lock
 
-demo: $(READY) ## Fetch a CT, simulate X-rays, train, register, make tables and figures
+demo: $(READY) ## Run the workflow on the demo data: download a CT, simulate X-rays, train, register, make tables and figures
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all
 	@cat results/pelvis-demo/tables/table1.md results/pelvis-demo/tables/table2.md results/pelvis-demo/tables/table3.md
-	@echo "results/pelvis-demo/report.html holds all of it and every X-ray: open it in a browser"
+	@echo "open results/pelvis-demo/report.html in a browser: tables, figures and all X-rays"
 
-study: $(READY) ## The run from which claims are made (6 specimens of 12 X-rays)
+study: $(READY) ## Run the workflow for quantitative claims (6 specimens of 12 X-rays, docs/study.md)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile config/study.yaml
 	@cat results/pelvis-study/tables/table1.md results/pelvis-study/tables/table3.md results/pelvis-study/tables/ablation.md
-	@echo "results/pelvis-study/report.html holds all of it and every X-ray: open it in a browser"
+	@echo "open results/pelvis-study/report.html in a browser: tables, figures and all X-rays"
 
-estimate: $(READY) ## Core-hours, GPU-hours and disk of a run: make estimate RUN="config/deepfluoro.yaml mine.yaml"
+estimate: $(READY) ## Estimate core-hours, GPU-hours and disk space of a run: make estimate RUN="config/deepfluoro.yaml mine.yaml"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores 1 --quiet rules --configfile $(RUN) -- estimate
 
-test: $(READY) ## Lint, unit tests, dry-runs, the real smoke workflow
+test: $(READY) ## Run linters, unit tests, dry-runs, and the whole workflow on tiny data
 	@$(MAKE) --no-print-directory lint
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(MAKE) --no-print-directory test-gpu
 
-test-slow: $(READY) ## Tests of minutes and gigabytes, such as a training step of MedSAM's ViT-B
+test-gpu: $(READY) ## What runs on a GPU, on an emulated one: results as on the CPU, and no waiting for the device
+	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/gpu
+
+test-slow: $(READY) ## Run tests that need minutes and gigabytes, such as a training step of MedSAM's ViT-B
 	@$(BIN)/python -m pytest -m slow
 
-config: $(READY) ## Write config.yaml, its schema and docs/configuration.md from the models in src/roireg/workflow/schema
+config: $(READY) ## Generate config.yaml, its schema and docs/configuration.md from the models in src/roireg/workflow/schema
 	@$(BIN)/python -m roireg.workflow.config_files
 
-lint: $(READY) ## Linters and formatters, without changing a file
+lint: $(READY) ## Run linters, and check the formatting without changing files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
@@ -68,30 +72,30 @@ $(VENV)/.bench: requirements-bench.lock $(READY)
 	@$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --require-hashes -r $<
 	@touch $@
 
-bench: $(VENV)/.bench ## Ratios against peers, each measured in one process
+bench: $(VENV)/.bench ## Measure speed relative to other renderers and encoders
 	@for file in benchmarks/bench_*.py; do $(BIN)/python $$file; done
 
-own-study: $(READY) ## roireg on new deformed copies of the demo's CT: errors, verdicts, two views (docs/own-data.md)
+own-study: $(READY) ## Measure the command on new deformed copies of the demo's CT: errors, verdicts, two views (docs/own-data.md)
 	@$(BIN)/python benchmarks/own_patient.py
 
-real-wrist: $(READY) ## Bones in real X-rays: make real-wrist DATA=folder (docs/real-data.md)
+real-wrist: $(READY) ## Register bones in real X-rays: make real-wrist DATA=folder (docs/real-data.md)
 	@$(BIN)/python benchmarks/real_wrist.py "$(DATA)"
 
-parity: $(READY) ## roireg under the paper's settings against DiffPose's own recipe, on DiffDRR (docs/paper-gaps.md)
+parity: $(READY) ## Compare roireg with the paper's settings to DiffPose's own recipe (docs/paper-gaps.md)
 	@$(BIN)/python benchmarks/diffpose_parity.py
 
-report: $(READY) ## One self-contained HTML report of the last `make demo`
+report: $(READY) ## Write Snakemake's own HTML report of the last `make demo`
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --report results/pelvis-demo/snakemake-report.html
 
 LOCK_OPTIONS := --quiet --universal --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
-lock: $(READY) ## Resolve the lock files anew from pyproject.toml
+lock: $(READY) ## Update the lock files from pyproject.toml
 	@UV=$$(command -v uv || echo $(BIN)/uv); \
 		$$UV pip compile $(LOCK_OPTIONS) --extra dev --extra cluster pyproject.toml -o requirements.lock; \
 		$$UV pip compile $(LOCK_OPTIONS) --extra dev --extra cluster --extra bench --constraint requirements.lock pyproject.toml \
 			-o requirements-bench.lock
 
-clean: ## Remove results, not the environment
+clean: ## Delete results, but not the environment
 	rm -rf results/* .snakemake
 
 .PHONY: help environment demo study estimate test test-slow config lint format bench own-study real-wrist parity report lock clean

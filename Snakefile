@@ -34,7 +34,7 @@ include: "rules/estimate_parts.smk"
 include: "rules/estimate.smk"
 
 
-# Downloads run where the workflow was started: machines of a cluster often have no way out.
+# Downloads run where the workflow was started, because compute nodes of a cluster often have no access to the internet.
 localrules:
     download_demo_ct,
     download_deepfluoro,

@@ -1,4 +1,4 @@
-"""Training pairs per second of a pose encoder on the chest CT: ours against the same step on DiffDRR's renderer."""
+"""Speed of training a pose encoder on the chest CT, in pairs per second, with our renderer and with DiffDRR's."""
 
 import copy
 import math
@@ -42,28 +42,29 @@ from roireg.training.loop import Checkpoint, Length, Recipe, make_optimizer
 
 CONFIG = Path(__file__).parent.parent / "config.yaml"
 BATCH_SIZE = 8
-# Of the demo's spread of poses. With all of it the detector would cut into this CT, which is wider than a pelvis.
+# Fraction of the demo's spread of poses; with all of it the detector would reach into this CT, wider than a pelvis.
 SPREAD = 0.5
-# So low that the views at the estimated poses, and with them the work, stay the same.
+# So low that estimated poses, and with them the rendering work, hardly change during the benchmark.
 LEARNING_RATE = 1e-6
 RESNET_18_WIDTHS = [64, 128, 256, 512]
 POOL_DRRS = 64
 POOL_STEPS = 20
 RUNS = 7
-# Share of the largest value, for samples nearly a voxel apart that lie elsewhere on each side; a pixel's shift: 0.1.
+# Allowed difference of the two renderers' images, as a fraction of the largest value. Their samples are nearly a voxel
+# apart and lie at different positions. For comparison, a shift by one pixel gives a difference of 0.1.
 TOLERANCE = 5e-3
 PEER = f"DiffDRR trilinear {SAMPLES} points"
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What both sides have in common.
+    """The inputs that both renderers' training steps have in common.
 
     Attributes:
         truth: true poses of the batch, `volume_from_camera`, mm; the same in all steps.
-        frame: in which the network's output is a pose.
-        segmenter: frozen, with random weights.
-        loss: the paper's, from the config.
+        frame: converts the network's output to poses.
+        segmenter: frozen segmenter with random weights.
+        loss: settings of the paper's loss, from the config.
     """
 
     truth: Float[Tensor, "B 4 4"]
@@ -73,26 +74,26 @@ class Task:
 
 
 def pose_frame(volume: Volume, camera: Camera, synthesis: dict) -> PoseFrame:
-    """T_PA on the middle of the CT, in units of the poses' standard deviations."""
+    """A frame with T_PA at the centre of the CT, and outputs in units of the poses' standard deviations."""
     unit = torch.tensor([*synthesis["rotation_sd_deg"], *synthesis["translation_sd_mm"]], dtype=torch.float64)
     unit[:3] = torch.deg2rad(unit[:3])
     return PoseFrame(pa_pose(volume.center_mm, SOURCE_TO_CENTER_MM), volume.center_mm, unit, camera)
 
 
 def sample_poses(frame: PoseFrame, count: int, seed: int) -> Float[Tensor, "B 4 4"]:
-    """Random poses about T_PA, mm."""
+    """Random poses around T_PA, mm."""
     return frame.poses(SPREAD * torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)))
 
 
 def random_segmenter(config: dict) -> Segmenter:
-    """The config's U-Net with random weights, for time does not depend on them."""
+    """The config's U-Net with random weights, on which run time does not depend."""
     unet = config["segment"]["unet"]
     network = UNet(UNetSettings(unet["image_size_px"], tuple(unet["widths"])), len(config["rois"]))
     return Segmenter(tuple(config["rois"]), network.eval().requires_grad_(False))
 
 
 def batch_loss(network: nn.Module, render: Render, task: Task) -> Float[Tensor, ""]:
-    """The loss of a batch that is rendered on the fly (paper, Fig. 2); the network reads what the loss compares."""
+    """The loss of a batch that is rendered on the fly (paper, Fig. 2), without augmentation."""
     frame = task.frame
     with torch.no_grad():
         fixed = scaled(render(task.truth))
@@ -109,7 +110,7 @@ def batch_loss(network: nn.Module, render: Render, task: Task) -> Float[Tensor, 
 
 
 def training_step(network: nn.Module, recipe: Recipe, render: Render, task: Task) -> Callable[[], None]:
-    """A step of training on a copy of the network."""
+    """A function that does one training step on a copy of the network."""
     network = copy.deepcopy(network)
     optimizer = make_optimizer(recipe, list(network.parameters()))
 
@@ -122,13 +123,13 @@ def training_step(network: nn.Module, recipe: Recipe, render: Render, task: Task
 
 
 def gradient_norm(network: nn.Module, render: Render, task: Task) -> float:
-    """Of the loss, to all weights; the network is left as it was."""
+    """Norm of the loss's gradient with respect to all weights; the network is not changed."""
     gradients = torch.autograd.grad(batch_loss(network, render, task), list(network.parameters()))
     return float(torch.cat([gradient.flatten() for gradient in gradients]).norm())
 
 
 def pool_training(volume: Volume, frame: PoseFrame, segmenter: Segmenter, config: dict) -> Callable[[], object]:
-    """Our own `POOL_STEPS` steps as the config has them, clipping included, from a pool and for a new network."""
+    """A function that trains a new network for `POOL_STEPS` steps with the config's settings, from a stored pool."""
     entry = config["encoders"]["ours"]
     settings = encoder_settings(entry, config["recipes"][entry["recipe"]], config["encoder_augmentation"])
     settings = replace(settings, length=Length(1, POOL_STEPS))

@@ -1,4 +1,4 @@
-"""How long Snakemake takes to plan the paper's run, by the number of X-rays that jobs of eight share."""
+"""Time that Snakemake takes to plan the paper's run, by the number of X-rays, with jobs of eight X-rays each."""
 
 import subprocess
 import sys
@@ -10,13 +10,13 @@ import h5py
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# As published: DeepFluoro's specimens.
+# Number of X-rays of DeepFluoro's specimens, used for the proportions of each total.
 XRAYS = {"17-1882": 111, "18-1109": 24, "18-0725": 104, "18-2799": 24, "18-2800": 48, "17-1905": 55}
 TOTALS = (366, 1000, 10_000)
 
 
 def main() -> None:
-    """Print seconds and jobs for each number of X-rays, and seconds relative to the first."""
+    """Print jobs and seconds for each number of X-rays, and seconds relative to the first number."""
     first = None
     with tempfile.TemporaryDirectory() as folder:
         for total in TOTALS:

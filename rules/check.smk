@@ -1,11 +1,11 @@
-"""Does the dataset mean what the conventions say? Before anything trains, and not for the demo, which this project writes.
+"""Check that the dataset follows the documented conventions, before trainings. The demo data set is not checked.
 
 Reads the dataset. Writes results/{dataset}/check/: check.md, check.csv, {specimen}.png.
 """
 
 
 rule check_dataset:
-    """Landmarks, projected labels and DRRs at the stored poses, and what they say to set or to correct."""
+    """Compare landmarks, projected labels and DRRs at the stored poses with the X-rays; report what to set or correct."""
     input:
         dataset=rules.prepare_specimen.input.dataset,
     output:
@@ -18,7 +18,7 @@ rule check_dataset:
         f"{LOGS}/check_dataset.log",
     benchmark:
         f"{BENCHMARKS}/check_dataset.tsv"
-    # Before trainings, which do not wait for it.
+    # Runs before trainings, but trainings do not depend on it.
     priority: 100
     conda:
         ENVIRONMENT

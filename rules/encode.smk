@@ -1,12 +1,12 @@
-"""The preoperative stage: one pose encoder per encoder entry and specimen, and its reading of the X-rays.
+"""Pose encoders: train each one for each specimen, and estimate the poses of the specimen's X-rays.
 
 Reads results/{dataset}/specimens/, drrs/ and segmenters/. Writes results/{dataset}/encoders/{encoder}/{specimen}/, where
-{encoder} is a name, or name@n for the same with n added to the seed.
+{encoder} is a name of `encoders`, or name@n for the same encoder trained with n added to the seed.
 """
 
 
 rule train_encoder:
-    """An encoder of one patient's pose, trained on DRRs of that patient."""
+    """Train a pose encoder of one specimen on DRRs of that specimen."""
     input:
         unpack(encoder_data),
         specimen=rules.prepare_specimen.output,
@@ -20,7 +20,7 @@ rule train_encoder:
         f"{BENCHMARKS}/train_encoder/{{encoder}}/{{specimen}}.tsv"
     conda:
         ENVIRONMENT
-    # Two trainings side by side on two cores take half the time of two in turn that share the cores.
+    # On two cores, two trainings at once take half the time of two in turn with two threads each.
     threads: 1
     resources:
         mem_mb=4000,
@@ -40,7 +40,7 @@ rule train_encoder:
 
 
 rule estimate_poses:
-    """The encoder's pose of every X-ray of one specimen."""
+    """Estimate the poses of all X-rays of one specimen with its encoder."""
     input:
         specimen=rules.prepare_specimen.output,
         model=rules.train_encoder.output.model,

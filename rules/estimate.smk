@@ -1,11 +1,11 @@
-"""What a run will cost: `make estimate`. It needs no data.
+"""Estimate the time and disk space of a run (`make estimate`); needs no data.
 
-Reads nothing but the config. Writes results/{dataset}/estimate.md.
+Reads the config only. Writes results/{dataset}/estimate.md.
 """
 
 
 rule estimate:
-    """Core-hours, GPU-hours and disk of the run, from steps measured here."""
+    """Measure single steps on this machine, and estimate core-hours, GPU-hours and disk space of the run."""
     output:
         f"results/{DATASET}/estimate.md",
     log:

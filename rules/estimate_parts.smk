@@ -1,8 +1,8 @@
-"""What there is to estimate."""
+"""Collects the trainings and registrations of a run, for the estimate of its costs."""
 
 
 def registered():
-    """Specimens by method, of all registrations that tables and figures show."""
+    """For each method that tables or figures show, the specimens that it registers."""
     everywhere = [
         *TABLE1_METHODS,
         *FIGURE_METHODS,
@@ -20,7 +20,7 @@ def registered():
 
 
 def planned():
-    """Trainings and registrations of the run, with their settings and how many jobs and X-rays there are."""
+    """Trainings and registrations of the run, with their settings and numbers of jobs and X-rays."""
     curves = [
         with_seed(name, seed)
         for name in LEARNING_CURVES["encoders"]

@@ -1,4 +1,4 @@
-"""Figures.
+"""The figures.
 
 Reads results/{dataset}/specimens/, segmentations/, encoders/, registrations/ and traces/. Writes results/{dataset}/figures/.
 """
@@ -11,7 +11,7 @@ CAPTURE_RANGE = config["figures"]["capture_range"]
 
 
 rule figure1:
-    """Figure 1: bones and landmarks in 3D beside the 2D mask."""
+    """Figure 1: ROIs and landmarks in 3D and in an X-ray."""
     input:
         specimen=expand(
             rules.prepare_specimen.output, specimen=SPECIMENS[0], allow_missing=True
@@ -44,7 +44,7 @@ rule figure1:
 
 
 rule segmentations:
-    """Typical and worst segmentations of one segmenter, X-ray and DRR side by side."""
+    """Typical and worst segmentation of one segmenter, on X-ray and DRR."""
     input:
         maps=expand(
             rules.segment_dice.output.maps, specimen=SPECIMENS, allow_missing=True
@@ -82,7 +82,7 @@ rule segmentations:
 
 
 rule figure4:
-    """Figure 4: landmarks under each method's estimate and under the truth."""
+    """Figure 4: landmarks and pelvis under each method's estimate and under the truth."""
     input:
         specimens=expand(
             rules.prepare_specimen.output, specimen=SPECIMENS, allow_missing=True
@@ -121,7 +121,7 @@ rule figure4:
 
 
 rule figure5:
-    """Figure 5: segmentations and landmarks in 3D of one patient."""
+    """Figure 5: Dice of segmenters and landmarks in 3D for one patient."""
     input:
         specimen=expand(
             rules.prepare_specimen.output, specimen=CASE, allow_missing=True
@@ -169,7 +169,7 @@ rule figure5:
 
 
 rule errors:
-    """Share of X-rays below an error, by method of Table 1."""
+    """Fraction of X-rays with an error below x, for the methods of Table 1."""
     input:
         registrations=expand(
             REGISTRATIONS,
@@ -182,7 +182,10 @@ rule errors:
             f"{OUT}/figures/errors.png",
             caption="../report/errors.rst",
             category="Figures",
-            labels={"figure": "errors", "content": "share of X-rays below an error"},
+            labels={
+                "figure": "errors",
+                "content": "fraction of X-rays below an error",
+            },
         ),
         pdf=f"{OUT}/figures/errors.pdf",
     log:
@@ -205,7 +208,7 @@ rule errors:
 
 
 rule capture_range:
-    """Share of X-rays that are registered, by the error where they began."""
+    """Fraction of successfully registered X-rays, by initial error."""
     input:
         registrations=expand(
             REGISTRATIONS,
@@ -279,7 +282,7 @@ rule convergence:
 
 
 rule learning_curves:
-    """Validation error of encoders while they learn."""
+    """Validation error of encoders during training."""
     input:
         histories=expand(
             rules.train_encoder.output.history,
@@ -298,7 +301,7 @@ rule learning_curves:
             category="Figures",
             labels={
                 "figure": "learning curves",
-                "content": "encoders while they learn",
+                "content": "validation error of encoders",
             },
         ),
         pdf=f"{OUT}/figures/learning_curves.pdf",

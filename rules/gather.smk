@@ -1,15 +1,15 @@
-"""With `registration.xrays_per_job`: the registrations of a specimen from the jobs that shared them.
+"""Join the registrations of a specimen that were divided among several jobs (`registration.xrays_per_job`).
 
-Reads results/{dataset}/parts/. Writes results/{dataset}/registrations/{method}/{specimen}.csv and
+Reads results/{dataset}/shards/. Writes results/{dataset}/registrations/{method}/{specimen}.csv and
 results/{dataset}/traces/{method}/{specimen}.h5.
 """
 
 
 rule gather:
-    """One method's registrations of one specimen, put together."""
+    """Join the shards of one method's registrations of one specimen."""
     input:
-        registrations=lambda wildcards: parts_of("registrations", "csv", wildcards),
-        traces=lambda wildcards: parts_of("traces", "h5", wildcards),
+        registrations=lambda wildcards: shards_of("registrations", "csv", wildcards),
+        traces=lambda wildcards: shards_of("traces", "h5", wildcards),
     output:
         registrations=REGISTRATIONS,
         traces=TRACES,

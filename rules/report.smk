@@ -1,4 +1,4 @@
-"""The report: one self-contained page.
+"""The self-contained HTML report.
 
 Reads results/{dataset}/specimens/, tables/, figures/, registrations/, traces/ and metrics of trainings. Writes
 results/{dataset}/report.html.
@@ -10,7 +10,7 @@ REPORT_TRAININGS = report_trainings()
 
 
 rule report_html:
-    """Tables, figures, X-rays, run times, versions and settings on one page."""
+    """Write tables, figures, X-rays, run times, versions and settings to one HTML page."""
     input:
         specimens=everywhere(
             expand(
@@ -45,7 +45,7 @@ rule report_html:
         labels=plan.labels_of(config, TABLE1_METHODS),
         tables=[title for title, _ in REPORT_TABLES],
         figures=[(title, text) for title, _, text in REPORT_FIGURES],
-        # Conditions, if there are any, are told apart by the names of specimens: condition/specimen.
+        # With conditions, specimens are named condition/specimen.
         specimens=shown_specimens(),
         registrations=[specimen for specimen, _ in report_files(REGISTRATIONS)],
         trainings=[label for label, _ in REPORT_TRAININGS],

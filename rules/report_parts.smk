@@ -1,8 +1,8 @@
-"""What the report holds, by title."""
+"""Collects the tables, figures and metrics of the report, with their titles."""
 
 
 def of_conditions(path):
-    """A path in each condition, by the words with which titles of that condition begin."""
+    """The path in each condition, by the prefix of titles in that condition."""
     if not CONDITIONS:
         return {"": path}
     return {
@@ -12,14 +12,14 @@ def of_conditions(path):
 
 
 def shown_specimens():
-    """Names of specimens as the report shows them, in the order of its files."""
+    """Names of specimens in the report, in the order of its input files."""
     return [
         f"{prefix}{specimen}" for prefix in of_conditions(OUT) for specimen in SPECIMENS
     ]
 
 
 def report_files(pattern):
-    """Name of the specimen as the report shows it, and path, of a file for each method of Table 1 and specimen."""
+    """For each method of Table 1 and each specimen: the specimen's name in the report, and the path of a file."""
     return [
         (f"{prefix}{specimen}", path.format(method=method, specimen=specimen))
         for prefix, path in of_conditions(pattern).items()
@@ -73,7 +73,7 @@ def report_figures():
 
 
 def report_trainings():
-    """Label and metrics file of every network that the tables show."""
+    """Label and metrics file of every trained network in Tables 1 and 2."""
     segmenters = [
         (config["segment"][name]["label"], f"{OUT}/segmenters/{name}")
         for name in TABLE2_SEGMENTERS

@@ -1,4 +1,4 @@
-"""ROI segmentation: one network per segmenter and left-out specimen, and its Dice on that specimen.
+"""ROI segmentation: train each segmenter without each specimen, and measure its Dice on that specimen.
 
 Reads results/{dataset}/specimens/ and drrs/. Writes results/{dataset}/segmenters/{segmenter}/{specimen}/, where
 {specimen} is the one LEFT OUT of the training, and results/{dataset}/segmentations/{segmenter}/{specimen}.{csv,h5}.
@@ -6,7 +6,7 @@ Reads results/{dataset}/specimens/ and drrs/. Writes results/{dataset}/segmenter
 
 
 rule train_unet:
-    """A U-Net that has seen all specimens but one."""
+    """Train a U-Net on all specimens but one."""
     input:
         unpack(training_data),
     output:
@@ -20,7 +20,7 @@ rule train_unet:
         segmenter=plan.segmenter_pattern(config, "unet"),
     conda:
         ENVIRONMENT
-    # Two trainings side by side on two cores take half the time of two in turn that share the cores.
+    # On two cores, two trainings at once take half the time of two in turn with two threads each.
     threads: 1
     resources:
         mem_mb=4000,
@@ -36,7 +36,7 @@ rule train_unet:
 
 
 rule train_medsam:
-    """MedSAM that has seen all specimens but one."""
+    """Train MedSAM on all specimens but one."""
     input:
         unpack(training_data),
     output:
@@ -50,7 +50,7 @@ rule train_medsam:
         segmenter=plan.segmenter_pattern(config, "medsam"),
     conda:
         ENVIRONMENT
-    # Two trainings side by side on two cores take half the time of two in turn that share the cores.
+    # On two cores, two trainings at once take half the time of two in turn with two threads each.
     threads: 1
     resources:
         mem_mb=lambda wildcards: (
@@ -70,7 +70,7 @@ rule train_medsam:
 
 
 rule segment_dice:
-    """Dice of one segmenter on X-rays and DRRs of the specimen that it has not seen."""
+    """Measure the Dice of one segmenter on X-rays and DRRs of the specimen that it was trained without."""
     input:
         specimen=rules.prepare_specimen.output,
         model=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/model.safetensors",

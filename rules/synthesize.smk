@@ -1,11 +1,11 @@
-"""DRRs of every specimen at random poses, with ROI maps: training data without annotation.
+"""Render DRRs of every specimen at random poses, with ROI maps: training data without annotation.
 
 Reads results/{dataset}/specimens/. Writes results/{dataset}/drrs/{specimen}.h5.
 """
 
 
 rule synthesize_drrs:
-    """DRRs of one specimen, shared by all that learns from it."""
+    """Render the pool of DRRs of one specimen, which all encoders and segmenters are trained with."""
     input:
         specimen=rules.prepare_specimen.output,
     output:

@@ -1,4 +1,4 @@
-"""Tables.
+"""The tables.
 
 Reads results/{dataset}/segmentations/ and registrations/. Writes results/{dataset}/tables/.
 """
@@ -10,7 +10,7 @@ TABLE2_SEGMENTERS = config["tables"]["table2"]["segmenters"]
 
 
 rule table1:
-    """Table 1: methods compared, beside the paper's figures."""
+    """Table 1: comparison of methods, beside the paper's results."""
     input:
         registrations=expand(
             REGISTRATIONS,
@@ -23,7 +23,7 @@ rule table1:
             f"{OUT}/tables/table1.csv",
             caption="../report/table1.rst",
             category="Tables",
-            labels={"table": "1", "content": "methods compared"},
+            labels={"table": "1", "content": "comparison of methods"},
         ),
         md=f"{OUT}/tables/table1.md",
         tex=f"{OUT}/tables/table1.tex",
@@ -48,7 +48,7 @@ rule table1:
 
 
 rule table2:
-    """Table 2: Dice of the segmenters on X-rays and DRRs, beside the paper's figures."""
+    """Table 2: Dice of the segmenters on X-rays and DRRs, beside the paper's results."""
     input:
         dice=expand(
             rules.segment_dice.output.dice,
@@ -61,7 +61,7 @@ rule table2:
             f"{OUT}/tables/table2.csv",
             caption="../report/table2.rst",
             category="Tables",
-            labels={"table": "2", "content": "segmenters compared"},
+            labels={"table": "2", "content": "comparison of segmenters"},
         ),
         md=f"{OUT}/tables/table2.md",
         tex=f"{OUT}/tables/table2.tex",
@@ -86,7 +86,7 @@ rule table2:
 
 
 rule table3:
-    """Table 3: similarities with and without the ROI term, beside the paper's figures."""
+    """Table 3: similarities without and with the ROI term, beside the paper's results."""
     input:
         registrations=expand(
             REGISTRATIONS,
@@ -103,7 +103,10 @@ rule table3:
             f"{OUT}/tables/table3.csv",
             caption="../report/table3.rst",
             category="Tables",
-            labels={"table": "3", "content": "similarities with and without ROIs"},
+            labels={
+                "table": "3",
+                "content": "similarities without and with the ROI term",
+            },
         ),
         md=f"{OUT}/tables/table3.md",
         tex=f"{OUT}/tables/table3.tex",
@@ -128,7 +131,7 @@ rule table3:
 
 
 rule ablation:
-    """What ROI terms and weights bring, by optimizer; not in the paper."""
+    """Ablation: effect of ROI terms and pixel weights, by optimizer; not in the paper."""
     input:
         registrations=expand(
             REGISTRATIONS,

@@ -1,4 +1,4 @@
-"""What ROI terms and weights bring, by optimizer."""
+"""Ablation: effect of ROI terms and pixel weights on the error, by optimizer."""
 
 from roireg.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""Share of X-rays that are registered, by the error where they began."""
+"""Figure: fraction of successfully registered X-rays, by initial error."""
 
 from roireg.workflow.job import job
 

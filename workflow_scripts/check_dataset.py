@@ -1,4 +1,4 @@
-"""Check whether CTs, labels, landmarks, poses and X-rays of the dataset go together."""
+"""Check whether CTs, labels, landmarks, poses and X-rays of the dataset are consistent with each other."""
 
 from roireg.workflow.job import job
 

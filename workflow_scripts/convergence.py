@@ -1,4 +1,4 @@
-"""Objective and error by iteration, for each method."""
+"""Figure: objective and error by iteration, for each method."""
 
 from roireg.workflow.job import job
 

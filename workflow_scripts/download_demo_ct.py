@@ -1,4 +1,4 @@
-"""Fetch the demo CT and its labels, checked by hash."""
+"""Download the demo CT and its labels, and check their hashes."""
 
 from roireg.workflow.job import job
 

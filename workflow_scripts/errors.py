@@ -1,4 +1,4 @@
-"""Share of X-rays below an error, by method."""
+"""Figure: fraction of X-rays with an error below x, by method."""
 
 from roireg.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""What the run will cost: jobs, core-hours, GPU-hours, disk."""
+"""Estimate jobs, core-hours, GPU-hours and disk space of the run."""
 
 from roireg.workflow.job import job
 
@@ -11,7 +11,7 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
     from roireg.files import atomic_path
 
     torch.set_num_threads(1)
-    # An estimate for a machine with GPUs may be made on one without.
+    # A run on GPUs can be estimated on a machine without any.
     device = torch.device("cuda" if snakemake.resources.gpu and torch.cuda.is_available() else "cpu")
     costs = run_costs(snakemake.params.plan, snakemake.params.settings, device, logger)
     text = report(costs, gflops(), device.type == "cuda")

@@ -1,4 +1,4 @@
-"""The encoder's pose of every X-ray of one specimen."""
+"""Estimate the poses of all X-rays of one specimen with its encoder."""
 
 from roireg.workflow.job import job
 

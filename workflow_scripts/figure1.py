@@ -1,4 +1,4 @@
-"""Figure 1: bones and landmarks in 3D beside the 2D mask."""
+"""Figure 1: ROIs and landmarks in 3D and in an X-ray."""
 
 from roireg.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""Figure 4: one X-ray of each specimen, landmarks under each method's estimate and under the truth."""
+"""Figure 4: landmarks and pelvis under each method's estimate and under the truth, for an X-ray of each specimen."""
 
 from roireg.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""Figure 5: one patient's segmentations and landmarks in 3D."""
+"""Figure 5: Dice of segmenters and landmarks in 3D for one patient."""
 
 from roireg.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""One method's registrations of one specimen, put together."""
+"""Join the shards of one method's registrations of one specimen."""
 
 from roireg.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""Validation error of encoders while they learn."""
+"""Figure: validation error of encoders during training."""
 
 from roireg.workflow.job import job
 
@@ -11,7 +11,7 @@ with job(snakemake.log[0], snakemake.threads):
 
     curves = {}
     for encoder, label in snakemake.params.labels.items():
-        # .../encoders/{encoder} or {encoder}@{seed}/{specimen}/history.csv
+        # Paths are .../encoders/{encoder}/{specimen}/history.csv, or with {encoder}@{seed} instead of {encoder}.
         own = [path for path in snakemake.input.histories if Path(path).parts[-3].partition("@")[0] == encoder]
         curves[label] = read_histories(own)
     save_figure(learning_curves(curves), snakemake.output, snakemake.params.dpi)

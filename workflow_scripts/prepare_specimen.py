@@ -1,4 +1,4 @@
-"""Read one specimen of the dataset once and write what all later stages need of it."""
+"""Preprocess one specimen of the dataset, and write it to a file for all later stages."""
 
 from roireg.workflow.job import job
 

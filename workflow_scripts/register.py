@@ -1,4 +1,4 @@
-"""Methods on all X-rays of one specimen, which start from the same poses."""
+"""Register the X-rays of one specimen by one or more methods that start from the same poses."""
 
 from roireg.workflow.job import job, progress
 
@@ -14,14 +14,14 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
     from roireg.register.run import Placement, register_specimen, write_traces
     from roireg.segment.model import load_segmenter
     from roireg.workflow.device import job_device
-    from roireg.workflow.shards import of_part
+    from roireg.workflow.shards import of_shard
 
-    # The renderer has the cores; images are too small for torch's second thread to pay.
+    # The renderer uses all cores; the images are too small for torch to benefit from more threads.
     torch.set_num_threads(1)
     params, output = snakemake.params, snakemake.output
     patient, xrays = read_specimen(snakemake.input.specimen[0])
     xrays = xrays[: params.xrays]
-    xrays = of_part(xrays, params.part) if params.part else xrays
+    xrays = of_shard(xrays, params.shard) if params.shard else xrays
     device = job_device(snakemake.resources.gpu, "registration.gpu")
     placement = Placement(device, snakemake.resources.xrays_together if device.type == "cuda" else 1)
     estimates = read_estimates(snakemake.input.estimates) if snakemake.input.get("estimates") else None

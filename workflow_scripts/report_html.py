@@ -1,4 +1,4 @@
-"""The report: one self-contained page."""
+"""Write the self-contained HTML report."""
 
 from roireg.workflow.job import job, progress
 
@@ -44,12 +44,12 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     settings = yaml.safe_dump(params.settings, sort_keys=False)
     pictured = len({(entry.specimen, entry.projection) for entry in gallery.entries})
     total = len(rows[["specimen", "projection"]].drop_duplicates())
-    shown = f"All {total} X-rays, under every method of Table 1."
+    shown = f"All {total} X-rays, registered by every method of Table 1."
     if pictured < total:
         shown = (
-            f"{pictured} of {total} X-rays, under every method of Table 1: of each specimen evenly spaced from the "
-            "best to the worst by the median mpd of all methods (report.xrays_per_specimen). Tables and figures "
-            "are of all."
+            f"{pictured} of {total} X-rays, registered by every method of Table 1. They are evenly spaced from the "
+            "best to the worst of each specimen, by the median mpd over the methods (config key "
+            "report.xrays_per_specimen). Tables and figures include all X-rays."
         )
     html = page(params.title, tables, figures, gallery, shown, run_times(rows, trainings, params.labels), settings)
     with atomic_path(snakemake.output[0]) as path:

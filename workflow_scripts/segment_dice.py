@@ -1,4 +1,4 @@
-"""Dice of one segmenter on X-rays and DRRs of the specimen that it has not seen."""
+"""Measure the Dice of one segmenter on X-rays and DRRs of the specimen that it was trained without."""
 
 from roireg.workflow.job import job, progress
 

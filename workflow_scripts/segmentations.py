@@ -1,4 +1,4 @@
-"""Typical and worst segmentations of one segmenter, X-ray and DRR side by side."""
+"""Figure: typical and worst segmentation of one segmenter, on X-ray and DRR."""
 
 from roireg.workflow.job import job
 
@@ -10,6 +10,6 @@ with job(snakemake.log[0], snakemake.threads):
 
     params = snakemake.params
     maps = {name: read_segmented(path) for name, path in zip(params.specimens, snakemake.input.maps, strict=True)}
-    title = f"{params.label}: specimens that the network has not seen"
+    title = f"{params.label}, on specimens that the network was not trained on"
     figure = segmentation_figure(typical_and_worst(maps, params.label), params.rois, title)
     save_figure(figure, snakemake.output, params.dpi)

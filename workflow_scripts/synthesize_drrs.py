@@ -1,4 +1,4 @@
-"""DRRs of one specimen at random poses, with ROI maps."""
+"""Render DRRs of one specimen at random poses, with ROI maps."""
 
 from roireg.workflow.job import job, progress
 

@@ -1,4 +1,4 @@
-"""Table 1: methods compared, beside the paper's figures."""
+"""Table 1: comparison of methods, beside the paper's results."""
 
 from roireg.workflow.job import job
 

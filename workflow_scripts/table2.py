@@ -1,4 +1,4 @@
-"""Table 2: Dice of the segmenters on X-rays and DRRs, beside the paper's figures."""
+"""Table 2: Dice of the segmenters on X-rays and DRRs, beside the paper's results."""
 
 from roireg.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""Table 3: similarities with and without the ROI term, beside the paper's figures."""
+"""Table 3: similarities without and with the ROI term, beside the paper's results."""
 
 from roireg.workflow.job import job
 

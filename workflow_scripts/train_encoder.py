@@ -1,4 +1,4 @@
-"""An encoder of one patient's pose, trained on DRRs of that patient."""
+"""Train a pose encoder of one specimen on DRRs of that specimen."""
 
 from roireg.workflow.job import job
 

@@ -1,4 +1,4 @@
-"""MedSAM that has seen all specimens but one."""
+"""Train MedSAM on all specimens but one."""
 
 from roireg.workflow.job import job
 

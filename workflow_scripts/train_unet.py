@@ -1,4 +1,4 @@
-"""A U-Net that has seen all specimens but one."""
+"""Train a U-Net on all specimens but one."""
 
 from roireg.workflow.job import job
 

@@ -1,6 +1,6 @@
 """ROI-guided, weakly supervised 2D/3D (X-ray to CT) registration.
 
-For a user's own patient:
+To register an X-ray of your own patient:
 
     import roireg
 
@@ -16,7 +16,7 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-# Imported when they are first used: jobs of the workflow import the package for other things.
+# Public names and their modules; imported on first use, so that `import roireg` is fast.
 _API = {
     "read_patient": "roireg.data.readers.ct",
     "read_xray": "roireg.data.readers.xray",

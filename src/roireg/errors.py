@@ -1,8 +1,14 @@
-"""The one exception that a user's input can cause."""
+"""The exception for faults in the user's input."""
 
 
 class InputError(ValueError):
-    """Something in the user's input is wrong: `where` names the file or key, `what` the fault, `remedy` what to do."""
+    """A fault in the user's input, shown as a message of one line.
+
+    Attributes:
+        where: file or config key with the fault.
+        what: the fault.
+        remedy: what the user can do.
+    """
 
     def __init__(self, where: object, what: str, remedy: str) -> None:
         self.where, self.what, self.remedy = str(where), what, remedy

@@ -1,7 +1,7 @@
-"""How settings are declared and checked: strict pydantic models whose fields carry their range and their description.
+"""Types and options of settings: strict pydantic models whose fields have a range and a description.
 
-A field's description is the string below it. A paragraph of it that begins with `Paper:` says what the paper (WSReg,
-MICCAI 2025) has for it, and where. Units are in names: `_mm`, `_px`, `_deg`.
+The description of a field is the string below it. A paragraph that begins with `Paper:` gives the value in the paper
+(WSReg, MICCAI 2025), with its section. The unit is the end of the name: `_mm`, `_px`, `_deg`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -10,14 +10,14 @@ from typing import Annotated, TypeVar
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
-# Unknown keys, NaN and infinity are refused.
+# Options of models: unknown keys, NaN and infinity are errors.
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True)
-# Dataclasses find the strings below their fields only while the class statement runs, so they are built there.
+# Options of dataclasses, without `defer_build`: their descriptions are found only while the class is defined.
 STRICT_DATACLASS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Refused(ValueError):
-    """A value that does not go with others: what is wrong with it, and what to do."""
+    """A value that is not allowed: what is wrong with it, and what to do."""
 
     def __init__(self, what: str, remedy: str) -> None:
         self.what, self.remedy = what, remedy
@@ -30,20 +30,20 @@ T = TypeVar("T", bound=Hashable)
 def _without_repetition(values: Sequence[T]) -> Sequence[T]:
     repeated = [value for index, value in enumerate(values) if value in values[:index]]
     if repeated:
-        raise Refused(f"{repeated[0]!r} is there twice", "Name each once")
+        raise Refused(f"{repeated[0]!r} is given twice", "Give each value once")
     return values
 
 
 def _rising(values: tuple[float, float]) -> tuple[float, float]:
     low, high = values
     if low > high:
-        raise Refused(f"{low} is more than {high}", "Give the smaller one first")
+        raise Refused(f"{low} is larger than {high}", "Give the smaller value first")
     return values
 
 
 UNIQUE = (AfterValidator(_without_repetition), Field(json_schema_extra={"uniqueItems": True}))
 
-# It becomes part of paths.
+# A name that can be part of a path.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 Text = Annotated[str, MinLen(1)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{64}$")]
@@ -56,7 +56,7 @@ Positive = Annotated[float, Gt(0)]
 # Added to the variances of images in [0, 1] in an NCC.
 NccEpsilon = Annotated[float, Gt(0), Le(1)]
 Probability = Annotated[float, Ge(0), Le(1)]
-# Of something, neither none nor all of it.
+# A fraction above 0 and below 1.
 ProperFraction = Annotated[float, Gt(0), Lt(1)]
-# Least and largest value of a factor, an exponent or a width.
+# Smallest and largest value of a factor, an exponent or a width.
 Range = Annotated[tuple[Annotated[float, Gt(0), Le(100)], Annotated[float, Gt(0), Le(100)]], AfterValidator(_rising)]

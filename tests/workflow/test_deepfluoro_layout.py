@@ -50,7 +50,7 @@ def test_the_real_layout_goes_from_end_to_end(run):
     assert patient.label_names[7] == "lower-sacrum"
     assert len(xrays) == XRAYS
     page = (out / "check/check.md").read_text()
-    assert "prepare.ct_shift_voxels is 0.5, rightly" in page
+    assert "prepare.ct_shift_voxels is correctly 0.5" in page
     assert "**wrong**" not in page
     assert page.index(OTHER_ORDER[0]) < page.index(OTHER_ORDER[1])
     for name in SPECIMENS:

@@ -1,1 +1,1 @@
-"""Does a dataset mean what the conventions say? Evidence at the stored poses, and what it says to set or to correct."""
+"""Checks that a dataset follows the documented conventions: tests CT, poses, labels and X-rays against each other."""

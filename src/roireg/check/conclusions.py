@@ -1,4 +1,4 @@
-"""From evidence to sentences: what is wrong with a dataset, what to set, and what to know of it."""
+"""Turns the evidence of a check into sentences: what is wrong with a dataset, and which config keys to set."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from roireg.check.hypotheses import LANDMARK_FRACTION, mean_agreement
 from roireg.data.deepfluoro import ProjectionParameters
 from roireg.data.label_names import normalized
 
-# A shift is believed where it is the best of so many X-rays, at least, and ahead by so many standard errors.
+# A shift is accepted if at least `LEAST_XRAYS` were compared, it is best in `WINNING_FRACTION` of them, and its mean
+# lead over every other shift exceeds `STANDARD_ERRORS` standard errors.
 LEAST_XRAYS = 3
 WINNING_FRACTION = 2 / 3
 STANDARD_ERRORS = 2.0
@@ -23,7 +24,7 @@ NAMED = 5
 
 
 class Level(StrEnum):
-    """How a sentence is meant."""
+    """Severity of a finding, from the worst to the best."""
 
     WRONG = "wrong"
     SET = "set"
@@ -33,7 +34,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence; of level `wrong` where the file contradicts itself or the conventions."""
+    """A sentence about the dataset; its level is `wrong` if the file contradicts itself or the conventions."""
 
     level: Level
     text: str
@@ -45,13 +46,13 @@ def conclusions(
     settings: CheckSettings,
     expected_xrays: Mapping[str, int],
 ) -> list[Finding]:
-    """What the evidence says, the worst first.
+    """Findings from the evidence of all specimens, the worst first.
 
     Args:
-        checks: of all specimens.
-        parameters: the C-arm as it is stored.
-        settings: of the check.
-        expected_xrays: how many X-rays a specimen should have, where that is known.
+        checks: evidence of all specimens.
+        parameters: stored parameters of the C-arm.
+        settings: settings of the check.
+        expected_xrays: known number of X-rays, by specimen.
     """
     found = [
         *_camera(parameters),
@@ -63,7 +64,7 @@ def conclusions(
         *_coverage(checks),
         *_flags(checks),
     ]
-    return sorted(found, key=lambda one: [*Level].index(one.level))
+    return sorted(found, key=lambda finding: [*Level].index(finding.level))
 
 
 def _named(names: Sequence[str]) -> str:
@@ -72,7 +73,7 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _camera(parameters: ProjectionParameters) -> list[Finding]:
-    """The focal length in mm is one, whichever way it is computed, unless pixel spacings are exchanged."""
+    """Check that the focal length in mm is the same by columns and by rows, and plausible."""
     fx, fy = abs(parameters.intrinsic[0, 0]), abs(parameters.intrinsic[1, 1])
     column, row = parameters.column_spacing_mm, parameters.row_spacing_mm
     ratio = fx * column / (fy * row) - 1
@@ -114,7 +115,7 @@ def _mistakes(checks: Sequence[SpecimenCheck], parameters: ProjectionParameters)
             if not (np.isnan(old) and np.isnan(new))
         ]
         names = ", ".join(one.name for one in those)
-        text = f"{names}: {sentence}. Undone, evidence changes so: {'; '.join(changes)}."
+        text = f"{names}: {sentence}. If this is corrected, agreement changes: {'; '.join(changes)}."
         out.append(Finding(Level.WRONG, text))
     for one in checks:
         if one.explanation is None and one.stored:
@@ -149,19 +150,19 @@ def _poses(checks: Sequence[SpecimenCheck]) -> list[Finding]:
     for one in checks:
         odd = {
             "have a pose that is not rigid": [row.name for row in one.views if not row.rigid],
-            "do not have the CT's middle between source and detector": [
+            "do not have the CT's centre between source and detector": [
                 row.name for row in one.views if row.rigid and not np.isnan(row.depth) and not 0 < row.depth < 1
             ],
-            "do not show the CT's middle": [
+            "do not show the CT's centre": [
                 row.name for row in one.views if row.rigid and not np.isnan(row.depth) and not row.in_picture
             ],
-            "have the patient's head down once rot-180-for-up is heeded": [
+            "show the patient's head down after applying rot-180-for-up": [
                 row.name for row in one.views if row.rigid and not np.isnan(row.depth) and not row.upright
             ],
         }
         for what, names in odd.items():
             if names:
-                # Views from odd sides exist; a pose that is none does not.
+                # Unusual views are possible; a pose that is not rigid or misses the patient is not.
                 level = Level.WRONG if "rigid" in what or "between" in what else Level.NOTE
                 out.append(
                     Finding(level, f"{one.name}: {len(names)} of {len(one.views)} X-rays {what}: {_named(names)}.")
@@ -174,22 +175,25 @@ def _counts(checks: Sequence[SpecimenCheck], expected: Mapping[str, int]) -> lis
     out = [Finding(Level.FINE, f"X-rays: {counts}; {sum(len(one.views) for one in checks)} in all.")]
     for one in checks:
         if one.name in expected and expected[one.name] != len(one.views):
-            text = f"{one.name}: it has {len(one.views)} X-rays; DeepFluoro as published has {expected[one.name]}."
+            text = f"{one.name}: it has {len(one.views)} X-rays; the published DeepFluoro has {expected[one.name]}."
             out.append(Finding(Level.NOTE, text))
     return out
 
 
 def _shift(checks: Sequence[SpecimenCheck], settings: CheckSettings) -> list[Finding]:
-    """Only the X-ray's intensities tell where the patient was; `gt-seg` tells how its authors projected labels."""
+    """Decide on the shift of the CT by the X-rays' intensities: only they depend on where the patient really was.
+
+    `gt-seg` was projected from the CT's labels by software, so it only shows that software's voxel convention.
+    """
     rows = [row for one in checks for row in one.shifts.values()]
     if not rows:
-        return [Finding(Level.NOTE, "Shifts of the CT are compared once nothing else is wrong.")]
-    ncc = np.array([[one.ncc for one in row] for row in rows])
-    dice = np.array([[one.dice for one in row] for row in rows])
+        return [Finding(Level.NOTE, "Shifts of the CT were not compared; correct the other mistakes first.")]
+    ncc = np.array([[shift.ncc for shift in row] for row in rows])
+    dice = np.array([[shift.dice for shift in row] for row in rows])
     ncc = ncc[~np.isnan(ncc).any(axis=1)]
     best = _decided(ncc)
     if best is None:
-        text = "X-rays do not tell whether the CT is shifted by half a voxel: no shift is clearly ahead."
+        text = "The X-rays do not show whether the CT is shifted by half a voxel: no shift is clearly better."
         return [Finding(Level.NOTE, text)]
     values = ", ".join(f"{shift:+g}: {value:.4f}" for shift, value in zip(SHIFTS_VOXELS, ncc.mean(axis=0), strict=True))
     wins = int((ncc.argmax(axis=1) == best).sum())
@@ -197,20 +201,20 @@ def _shift(checks: Sequence[SpecimenCheck], settings: CheckSettings) -> list[Fin
     reason = f"X-rays and DRRs agree best with the CT moved by {shift:+g} voxels"
     reason += f" (NCC at {values}; best in {wins} of {len(ncc)} X-rays)"
     if np.isclose(shift, settings.ct_shift_voxels):
-        out = [Finding(Level.FINE, f"prepare.ct_shift_voxels is {settings.ct_shift_voxels:g}, rightly: {reason}.")]
+        out = [Finding(Level.FINE, f"prepare.ct_shift_voxels is correctly {settings.ct_shift_voxels:g}: {reason}.")]
     else:
         now = f"It is {settings.ct_shift_voxels:g}"
         out = [Finding(Level.SET, f"Set prepare.ct_shift_voxels to {shift:g}: {reason}. {now}.")]
     by_labels = _decided(dice[~np.isnan(dice).any(axis=1)])
     if by_labels is not None and by_labels != best:
-        text = f"gt-seg agrees best with {SHIFTS_VOXELS[by_labels]:+g} voxels and not {shift:+g}"
-        why = "software projected it from the CT's labels, so it tells how that software places voxels, not the patient"
+        text = f"gt-seg agrees best with {SHIFTS_VOXELS[by_labels]:+g} voxels instead of {shift:+g}"
+        why = "software projected it from the CT's labels, so it shows that software's voxel convention only"
         out.append(Finding(Level.NOTE, f"{text}: {why}."))
     return out
 
 
 def _decided(scores: np.ndarray) -> int | None:
-    """Which column of `(X-rays, shifts)` is the best, if that is clear."""
+    """Index of the column of `(X-rays, shifts)` that is clearly the best; None if none is."""
     if len(scores) < LEAST_XRAYS:
         return None
     best = int(scores.mean(axis=0).argmax())
@@ -224,10 +228,10 @@ def _decided(scores: np.ndarray) -> int | None:
 
 
 def _coverage(checks: Sequence[SpecimenCheck]) -> list[Finding]:
-    shares = [fraction for one in checks for fraction in one.uncovered.values()]
-    if not shares:
+    fractions = [fraction for one in checks for fraction in one.uncovered.values()]
+    if not fractions:
         return []
-    mean, most = float(np.mean(shares)), float(np.max(shares))
+    mean, most = float(np.mean(fractions)), float(np.max(fractions))
     text = f"{100 * mean:.1f}% of the rays leave through the CT's ends (at most {100 * most:.1f}% in an X-ray)"
     if mean > NOTEWORTHY_FRACTION:
         text += ": the CT does not cover the view, and methods without `weights.coverage` will fail more often"
@@ -241,6 +245,6 @@ def _flags(checks: Sequence[SpecimenCheck]) -> list[Finding]:
     out = [Finding(Level.FINE, f"rot-180-for-up is set for {turned} of {len(views)} X-rays.")]
     if any(row.good_fov is not None for row in views):
         poor = sum(row.good_fov is False for row in views)
-        text = f"good-fov is 0 for {poor} of {len(views)} X-rays; they are used as all others, as in the paper."
+        text = f"good-fov is 0 for {poor} of {len(views)} X-rays; they are used like all others, as in the paper."
         out.append(Finding(Level.NOTE if poor else Level.FINE, text))
     return out

@@ -1,4 +1,4 @@
-"""Evidence of a whole dataset: every X-ray's landmarks, pose and flags, and of a few X-rays a specimen all else."""
+"""Collects the evidence of a dataset: landmarks, pose and flags of every X-ray; DRRs and labels for a few of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,11 +27,11 @@ from roireg.geometry.se3 import invert, transform_points
 
 SHIFTS_VOXELS = (-0.5, 0.0, 0.5)
 IMAGE_PX = 256
-# For hypotheses, which change more than half a voxel.
+# Sizes for testing hypotheses, whose effect is much larger than half a voxel.
 COARSE_PX = 96
 COARSE_VOXEL_MM = 2.0
 EXPLAINED_VIEWS = 3
-# What a collimator may cover: 51 of 1536 px.
+# Margin of the image that a collimator may cover, as a fraction of its side: 51 of 1536 px.
 CROP_FRACTION = 1 / 30
 UP_MM = 20.0
 GRID_MM = 1e-2
@@ -39,13 +39,13 @@ GRID_MM = 1e-2
 
 @dataclass(frozen=True)
 class CheckSettings:
-    """What the check takes from the config.
+    """Settings of a check.
 
     Attributes:
         rois: names of labels that the run needs.
-        ct_shift_voxels: `prepare.ct_shift_voxels`.
-        attenuation: of the DRRs, as in `prepare`.
-        xrays: how many X-rays of a specimen are compared with DRRs, spread over all of them.
+        ct_shift_voxels: `prepare.ct_shift_voxels` of the config.
+        attenuation: conversion of HU for the DRRs, as in `prepare`.
+        xrays: number of X-rays of each specimen that are compared with DRRs, evenly spaced over all of them.
     """
 
     rois: tuple[str, ...]
@@ -55,13 +55,13 @@ class CheckSettings:
 
 
 def settings_from_config(prepare: Mapping[str, Any], rois: Sequence[str], xrays: int) -> CheckSettings:
-    """From `prepare` and `rois` of the config."""
+    """Settings from the config's `prepare` and `rois`."""
     return CheckSettings(tuple(rois), prepare["ct_shift_voxels"], attenuation_settings(prepare), xrays)
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """A label of a CT: its id, name, voxels, and their median in HU (NaN where it lies on another grid than the CT)."""
+    """A label of a CT: its id, name, number of voxels, and their median HU (NaN if its grid differs from the CT's)."""
 
     label: int
     name: str
@@ -71,16 +71,17 @@ class LabelRow:
 
 @dataclass(frozen=True)
 class ViewRow:
-    """What is told of every X-ray.
+    """Evidence that is collected for every X-ray.
 
     Attributes:
-        name: of the projection.
+        name: name of the projection.
         landmarks_px: see `Agreement`.
-        rigid: the pelvis's pose is a rotation and a translation.
-        depth: of the CT's middle, as a fraction of source to detector; NaN without a camera.
-        in_picture: the CT's middle is projected into the picture.
-        upright: the patient's head is up once `rot-180-for-up` is heeded.
-        turned, good_fov: the flags; None where missing.
+        rigid: whether all stored poses are a rotation and a translation.
+        depth: distance of the CT's centre from the source along the camera's z axis, as a fraction of the distance
+            from source to detector; NaN if the parameters describe no camera.
+        in_picture: whether the CT's centre is projected into the image.
+        upright: whether the patient's head is up after applying `rot-180-for-up`.
+        turned, good_fov: the flags `rot-180-for-up` and `good-fov`; None if missing.
     """
 
     name: str
@@ -98,16 +99,16 @@ class SpecimenCheck:
     """All evidence of one specimen.
 
     Attributes:
-        name: of the specimen.
-        ct_grid, labels_grid: in words; one grid where they are the same.
+        name: name of the specimen.
+        ct_grid, labels_grid: the grids of CT and labels, described in words.
         labels: every label.
         views: every X-ray.
-        shifts: agreement by X-ray, one for each of `SHIFTS_VOXELS`; empty where a mistake was found.
+        shifts: agreement for each of `SHIFTS_VOXELS`, by X-ray; empty if a mistake was found.
         uncovered: fraction of the rays that leave through the CT's ends, by X-ray.
         explanation: the mistake that explains the evidence, or None.
-        stored: agreement at the stored poses, coarse, of the X-rays on which mistakes were tried.
-        faults: what could not be read, in words.
-        scan, shown: the CT and X-rays for the picture.
+        stored: agreement at the stored poses, at coarse resolution, for the X-rays with which mistakes were tested.
+        faults: descriptions of what could not be read.
+        scan, shown: the CT and the X-rays of the figure.
     """
 
     name: str
@@ -125,13 +126,13 @@ class SpecimenCheck:
 
 
 def spread(names: Sequence[str], count: int) -> list[str]:
-    """At most `count` names, evenly spread over all of them."""
+    """At most `count` of the names, evenly spaced."""
     picks = np.linspace(0, len(names) - 1, min(count, len(names))).round().astype(int)
     return [names[pick] for pick in dict.fromkeys(picks.tolist())]
 
 
 def check_specimen(file: h5py.File, name: str, settings: CheckSettings) -> SpecimenCheck:
-    """Evidence of a specimen, whatever is wrong with what can be compared.
+    """Collect the evidence of a specimen. Faults that leave something to compare are recorded and not raised.
 
     Raises:
         InputError: CT, C-arm or X-rays cannot be read at all.
@@ -182,7 +183,7 @@ def check_specimen(file: h5py.File, name: str, settings: CheckSettings) -> Speci
 
 
 def _label_grid(file: h5py.File, name: str, ct: deepfluoro.Grid) -> tuple[deepfluoro.Grid | None, list[str]]:
-    """The labels where their own header puts them, or the CT's where they have none; and what is wrong with them."""
+    """The labels on the grid of their own header (the CT's grid if they have no header), and faults found."""
     key = f"{name}/vol-seg/image"
     try:
         found = deepfluoro.read_grid(file, key)
@@ -192,16 +193,16 @@ def _label_grid(file: h5py.File, name: str, ct: deepfluoro.Grid) -> tuple[deepfl
         found = replace(ct, pixels=np.asarray(file[f"{key}/pixels"][()]))
     differences = []
     if found.pixels.shape != ct.pixels.shape:
-        differences.append(f"shape {found.pixels.shape} and not {ct.pixels.shape}")
+        differences.append(f"shape {found.pixels.shape} instead of {ct.pixels.shape}")
     for what in ("spacing_mm", "origin_mm", "direction"):
         ours, theirs = getattr(found, what), getattr(ct, what)
         if not np.allclose(ours, theirs, rtol=1e-3, atol=GRID_MM):
             differences.append(
-                f"{what.replace('_mm', ' (mm)')} {np.round(ours, 3).tolist()} and not {np.round(theirs, 3).tolist()}"
+                f"{what.replace('_mm', ' (mm)')} {np.round(ours, 3).tolist()} instead of {np.round(theirs, 3).tolist()}"
             )
     if differences:
         remedy = "Resample the labels onto the grid of the CT"
-        return found, [f"{name}: the labels lie on another grid than the CT: {'; '.join(differences)}. {remedy}"]
+        return found, [f"{name}: the grid of the labels differs from the CT's: {'; '.join(differences)}. {remedy}"]
     return found, []
 
 
@@ -209,7 +210,7 @@ def _in_words(grid: deepfluoro.Grid) -> str:
     voxels = " x ".join(map(str, grid.pixels.shape[::-1]))
     spacing = " x ".join(f"{s:.3g}" for s in grid.spacing_mm)
     origin = ", ".join(f"{x:.1f}" for x in grid.origin_mm)
-    axes = "axes of LPS" if np.allclose(grid.direction, np.eye(3), atol=1e-3) else "axes turned"
+    axes = "LPS axes" if np.allclose(grid.direction, np.eye(3), atol=1e-3) else "other axes than LPS"
     return f"{voxels} voxels of {spacing} mm from ({origin}) mm, {axes}, {grid.pixels.dtype}"
 
 

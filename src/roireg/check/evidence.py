@@ -1,8 +1,9 @@
-"""How well what a file stores goes together at one X-ray: landmarks, projected labels, and the DRR.
+"""Measures how well the stored data of one X-ray agree: landmarks, projected labels, and the DRR.
 
-Each kind of evidence tests something else. Landmarks are points in mm: they test the camera and the pose, not the CT.
-Projected labels test the labels' grid as well. The DRR against the X-ray's intensities tests the CT's grid, and is the
-only comparison with something that no software has made of the CT: it alone tells where the patient was.
+Each comparison tests something different. Landmarks are points in mm: they test the camera and the pose, not the CT.
+Projected labels test the grid of the labels as well. Comparing the DRR with the X-ray's intensities tests the CT's
+grid. It is the only comparison with a measurement instead of something computed from the CT, so it alone shows where
+the patient really was.
 """
 
 from collections.abc import Mapping
@@ -23,20 +24,20 @@ from roireg.geometry.camera import Camera, project
 from roireg.geometry.conversions import pose_from_deepfluoro
 from roireg.metrics.similarity import local_ncc
 
-# Bones with a pose of their own.
+# Bones that have their own stored poses.
 MOVING = {"left femur": POSES[1], "right femur": POSES[2]}
 MARGIN_PX = 3
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What is stored of a specimen's CT.
+    """A specimen's CT as it is stored.
 
     Attributes:
         volume: attenuation in 1/mm.
-        labels: label ids, on a grid of their own, or None.
-        label_names: name by label id.
-        landmarks_mm: `(3,)` by name, volume frame.
+        labels: label ids, on their own grid; None if there are none.
+        label_names: names by label id.
+        landmarks_mm: positions `(3,)` by name, volume frame.
     """
 
     volume: Volume
@@ -46,7 +47,7 @@ class Scan:
 
     @cached_property
     def bones(self) -> dict[int, Volume]:
-        """Each label as a mask, cut to where it is; without those that no voxel has."""
+        """Mask of each label, cropped to its bounding box; labels without voxels are left out."""
         if self.labels is None:
             return {}
         masks = {label: (self.labels.values == label).float() for label in self.label_names}
@@ -54,7 +55,7 @@ class Scan:
         return {label: cropped(Volume(mask, frame)) for label, mask in masks.items() if bool(mask.any())}
 
     def shifted(self, voxels: float) -> "Scan":
-        """CT and labels moved along each axis of their grids by so many voxels; landmarks stay."""
+        """The scan with CT and labels shifted by a number of voxels along each axis of their grids; landmarks stay."""
         return replace(self, volume=_shifted(self.volume, voxels), labels=self.labels and _shifted(self.labels, voxels))
 
 
@@ -66,16 +67,16 @@ def _shifted(volume: Volume, voxels: float) -> Volume:
 
 @dataclass(frozen=True, eq=False)
 class StoredView:
-    """What is stored of an X-ray, not turned, its image reduced.
+    """An X-ray as it is stored (not rotated), with its image cropped and reduced in size.
 
     Attributes:
-        name: of the projection.
-        parameters: the C-arm as it is stored.
+        name: name of the projection.
+        parameters: stored parameters of the C-arm.
         poses: stored matrices by key of `POSES`.
         landmarks_px: `(column, row)` by name, px of the stored image.
-        image: `(S, S)` log attenuation in [0, 1], the stored image without `crop_px` pixels a side.
+        image: `(S, S)` log attenuation in [0, 1].
         segmentation: `(S, S)` label ids, or None.
-        crop_px: pixels of the stored image.
+        crop_px: pixels cropped from each side of the stored image.
     """
 
     name: str
@@ -87,23 +88,28 @@ class StoredView:
     crop_px: int
 
     def camera(self) -> Camera:
-        """Of `image`; ValueError where the intrinsic matrix is not one of a camera."""
+        """The camera of `image`.
+
+        Raises:
+            ValueError: the stored intrinsic matrix does not describe a camera.
+        """
         return self.parameters.camera().cropped(self.crop_px).resized(*self.image.shape)
 
     def pose(self, key: str = POSES[0]) -> Float[Tensor, "4 4"]:
-        """`volume_from_camera`, mm; the pelvis's where the bone has none."""
+        """Pose `volume_from_camera`, mm, for a key of `POSES`; the pelvis's if the key is not stored."""
         matrix = torch.from_numpy(self.poses.get(key, self.poses[POSES[0]]))
         return pose_from_deepfluoro(matrix, torch.from_numpy(self.parameters.extrinsic))
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Of one X-ray; NaN where there is nothing to compare.
+    """Agreement of the stored data of one X-ray; NaN if there is nothing to compare.
 
     Attributes:
-        landmarks_px: root mean square distance of stored landmarks and projected 3D landmarks, px of the stored image.
-        dice: of `gt-seg` and the projected labels, mean over the labels that either shows.
-        ncc: of X-ray and DRR in windows of 13 px, where the CT covers the rays and no femur is in them.
+        landmarks_px: root mean square distance between stored landmarks and projected 3D landmarks, px of the stored
+            image.
+        dice: Dice of `gt-seg` and the projected labels, mean over the labels that either contains.
+        ncc: local NCC (windows of 13 px) of X-ray and DRR, over rays that the CT covers and that cross no femur.
     """
 
     landmarks_px: float
@@ -115,7 +121,7 @@ NOTHING = Agreement(float("nan"), float("nan"), float("nan"))
 
 
 def landmark_residual_px(scan: Scan, view: StoredView) -> float:
-    """Root mean square distance in px of the stored image; NaN without landmarks, infinite if one has none."""
+    """`Agreement.landmarks_px`; NaN without landmarks, infinite if a landmark cannot be projected."""
     names = [name for name in scan.landmarks_mm if name in view.landmarks_px]
     if not names:
         return float("nan")
@@ -126,8 +132,8 @@ def landmark_residual_px(scan: Scan, view: StoredView) -> float:
     return residual if np.isfinite(residual) else float("inf")
 
 
-def shadows(scan: Scan, view: StoredView) -> dict[int, Bool[Tensor, "S S"]]:
-    """Where each label's projection is, femurs at their own poses."""
+def silhouettes(scan: Scan, view: StoredView) -> dict[int, Bool[Tensor, "S S"]]:
+    """Silhouette of each label at the stored pose, by label id; femurs at their own poses."""
     camera = view.camera()
     out = {}
     for label, bone in scan.bones.items():
@@ -137,39 +143,40 @@ def shadows(scan: Scan, view: StoredView) -> dict[int, Bool[Tensor, "S S"]]:
 
 
 def segmentation_dice(shown: Mapping[int, Bool[Tensor, "S S"]], segmentation: UInt8[Tensor, "S S"]) -> float:
-    """Mean Dice of projected labels and a segmentation that has one label a pixel; NaN without labels.
+    """Mean Dice of projected labels and a segmentation with one label for each pixel; NaN without labels.
 
-    Where projected bones overlap, nobody says which of them the segmentation names: a pixel whose label is one of
-    those projected there agrees, and does not count for the others.
+    Where projected bones overlap, the segmentation may name any of them. A pixel whose label is among those projected
+    there counts as agreement for that label and is ignored for the others.
     """
     scores = []
     explained = torch.zeros_like(segmentation, dtype=torch.bool)
-    for label, shadow in shown.items():
-        explained |= shadow & (segmentation == label)
-    for label, shadow in shown.items():
+    for label, silhouette in shown.items():
+        explained |= silhouette & (segmentation == label)
+    for label, silhouette in shown.items():
         named = segmentation == label
-        counted = shadow & (named | ~explained)
+        counted = silhouette & (named | ~explained)
         total = int(named.sum() + counted.sum())
         if total:
-            scores.append(2 * int((named & shadow).sum()) / total)
+            scores.append(2 * int((named & silhouette).sum()) / total)
     return float(np.mean(scores)) if scores else float("nan")
 
 
 def image_ncc(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S S"]]) -> float:
-    """Local NCC of X-ray and DRR over rays that the CT covers, femurs and a margin left out; NaN if there are none.
+    """Local NCC of X-ray and DRR, over rays that the CT covers and that do not pass near a femur; NaN if none is left.
 
-    Local, because the whole image is ruled by where the patient ends, which a flipped CT leaves in place.
+    NCC is local because a global NCC is dominated by the patient's outline, which hardly changes when the CT is
+    flipped.
 
     Args:
-        scan, view: what is stored.
-        shown: of `shadows`.
+        scan, view: the stored data.
+        shown: silhouettes made by `silhouettes`.
     """
     volume = scan.volume
     camera, pose = view.camera(), view.pose()[None]
     weight = coverage(volume, camera, pose)[0]
-    for label, shadow in shown.items():
+    for label, silhouette in shown.items():
         if normalized(scan.label_names[label]) in MOVING:
-            grown = max_pool2d(shadow[None, None].float(), 2 * MARGIN_PX + 1, 1, MARGIN_PX)[0, 0]
+            grown = max_pool2d(silhouette[None, None].float(), 2 * MARGIN_PX + 1, 1, MARGIN_PX)[0, 0]
             weight = weight * (1 - grown)
     if not bool((weight > 0).any()):
         return float("nan")
@@ -181,7 +188,7 @@ def image_ncc(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S 
 
 
 def is_camera(parameters: ProjectionParameters) -> bool:
-    """Whether the stored intrinsic matrix is one of a camera."""
+    """True if the stored intrinsic matrix describes a camera."""
     try:
         parameters.camera()
     except ValueError:
@@ -190,19 +197,19 @@ def is_camera(parameters: ProjectionParameters) -> bool:
 
 
 def agreement(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S S"]] | None = None) -> Agreement:
-    """All evidence of one X-ray; NaN throughout where the file describes no camera.
+    """The agreement of one X-ray; all NaN if the stored parameters do not describe a camera.
 
     Args:
-        scan, view: what is stored.
-        shown: of `shadows`, if they are known.
+        scan, view: the stored data.
+        shown: silhouettes made by `silhouettes`; computed if None.
     """
     if not is_camera(view.parameters):
         return NOTHING
-    shown = shadows(scan, view) if shown is None else shown
+    shown = silhouettes(scan, view) if shown is None else shown
     dice = float("nan") if view.segmentation is None or not shown else segmentation_dice(shown, view.segmentation)
     return Agreement(landmark_residual_px(scan, view), dice, image_ncc(scan, view, shown))
 
 
 def uncovered_fraction(scan: Scan, view: StoredView) -> float:
-    """Fraction of the rays that leave through an end of the CT at which the patient goes on."""
+    """Fraction of the rays that leave the CT through an end at which the patient is cut off."""
     return 1 - float(coverage(scan.volume, view.camera(), view.pose()[None]).mean())

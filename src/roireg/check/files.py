@@ -1,4 +1,4 @@
-"""The check as files: a page with sentences and tables, a table of X-rays, a picture per specimen."""
+"""Writes the result of a check: a page with findings and tables, a CSV of X-rays, and a figure for each specimen."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from roireg.check.conclusions import Finding, conclusions
 from roireg.check.dataset import SHIFTS_VOXELS, CheckSettings, SpecimenCheck, check_specimen
-from roireg.check.evidence import StoredView, is_camera, shadows
+from roireg.check.evidence import StoredView, is_camera, silhouettes
 from roireg.check.hypotheses import mean_agreement
 from roireg.data.deepfluoro import specimen_names, stored_parameters
 from roireg.data.label_names import normalized
@@ -34,17 +34,17 @@ def check_dataset(
     expected_xrays: Mapping[str, int],
     folder: str | Path,
 ) -> list[Finding]:
-    """Check a dataset and write `check.md`, `check.csv` and a picture per specimen.
+    """Check a dataset and write `check.md`, `check.csv` and a figure for each specimen.
 
     Args:
-        file: in the DeepFluoro layout.
-        specimens: their names; all of the file if there are none.
-        settings: what the check takes from the config.
-        expected_xrays: how many X-rays a specimen should have, where that is known.
-        folder: is made.
+        file: HDF5 file in the DeepFluoro layout.
+        specimens: names of the specimens to check; empty for all.
+        settings: settings of the check.
+        expected_xrays: known number of X-rays, by specimen.
+        folder: output folder, created if missing.
 
     Returns:
-        The sentences, the worst first.
+        The findings, the worst first.
 
     Raises:
         InputError: a specimen is not in the file, or cannot be read at all.
@@ -52,7 +52,8 @@ def check_dataset(
     known = specimen_names(file)
     for name in specimens:
         if name not in known:
-            raise InputError(f"specimen {name}", f"{file.filename} does not hold it", f"It holds: {', '.join(known)}")
+            remedy = f"Choose among: {', '.join(known)}"
+            raise InputError(f"specimen {name}", f"{file.filename} does not contain it", remedy)
     parameters = stored_parameters(file)
     checks = []
     for name in specimens or known:
@@ -67,7 +68,7 @@ def check_dataset(
 
 
 def xray_table(checks: Sequence[SpecimenCheck]) -> pd.DataFrame:
-    """A row per X-ray: landmark residual (px), pose, flags; Dice and NCC by shift where it was compared with DRRs."""
+    """A row for each X-ray: landmark residual (px), pose, flags; Dice and NCC by shift if it was compared with DRRs."""
     rows = []
     for one in checks:
         for view in one.views:
@@ -81,11 +82,11 @@ def xray_table(checks: Sequence[SpecimenCheck]) -> pd.DataFrame:
 
 
 def check_page(checks: Sequence[SpecimenCheck], findings: Sequence[Finding], settings: CheckSettings) -> str:
-    """The page, in Markdown: sentences, agreement by shift, grids, labels."""
+    """The page in Markdown: findings, agreement by shift, grids, labels."""
     lines = ["# Check of the dataset", "", *(f"- **{one.level}**: {one.text}" for one in findings), ""]
     shifts = [f"{shift:+g} voxels" for shift in SHIFTS_VOXELS]
-    lines += ["## Agreement at the stored poses", "", "Landmarks: root mean square px of the stored image."]
-    lines += ["Dice and NCC: of gt-seg and the projected labels, of X-ray and DRR, by shift of the CT.", ""]
+    lines += ["## Agreement at the stored poses", "", "Landmarks: root mean square distance in px of the stored image."]
+    lines += ["Dice of gt-seg and projected labels, and NCC of X-ray and DRR, by shift of the CT.", ""]
     table = []
     for one in checks:
         row = {"specimen": one.name, "X-rays": len(one.views), "compared": len(one.shifts) or len(one.stored)}
@@ -118,46 +119,46 @@ def check_page(checks: Sequence[SpecimenCheck], findings: Sequence[Finding], set
 
 
 def check_figure(check: SpecimenCheck) -> Figure:
-    """A line per X-ray, as it is stored: with landmarks, its DRR at the stored pose, and with outlines of labels."""
+    """A row for each X-ray: the X-ray with landmarks, its DRR at the stored pose, the X-ray with outlines of labels."""
     views = check.shown or (None,)
     figure = Figure(figsize=(3 * PANEL_INCH, (PANEL_INCH + 0.2) * len(views) + 0.5), layout="constrained")
-    for line, view in zip(figure.subplots(len(views), 3, squeeze=False), views, strict=True):
-        for axes in line:
+    for row, view in zip(figure.subplots(len(views), 3, squeeze=False), views, strict=True):
+        for axes in row:
             axes.set(xticks=[], yticks=[])
         if view is not None:
-            _line(line, check, view)
+            _row(row, check, view)
     figure.suptitle(
         f"{check.name}: at the stored poses (landmarks o stored, + projected; labels solid projected, dotted gt-seg)"
     )
     return figure
 
 
-def _line(line, check: SpecimenCheck, view: StoredView) -> None:
-    panel(line[0], view.image)
-    line[0].set_title(f"X-ray {view.name}, as it is stored")
-    panel(line[2], view.image)
+def _row(row, check: SpecimenCheck, view: StoredView) -> None:
+    panel(row[0], view.image)
+    row[0].set_title(f"X-ray {view.name}, as it is stored")
+    panel(row[2], view.image)
     if view.landmarks_px:
-        # From px of the stored image to px of the reduced one.
+        # Convert from px of the stored image to px of the reduced one.
         side = [size - 2 * view.crop_px for size in (view.parameters.columns, view.parameters.rows)]
         scale = np.array([size / length for size, length in zip(view.image.shape[::-1], side, strict=True)])
         stored = (np.stack([*view.landmarks_px.values()]) - view.crop_px + 0.5) * scale - 0.5
-        line[0].plot(*stored.T, "o", fillstyle="none", color=PALETTE[1], markersize=5)
+        row[0].plot(*stored.T, "o", fillstyle="none", color=PALETTE[1], markersize=5)
     if not is_camera(view.parameters):
-        line[1].set_title("no camera: see check.md")
+        row[1].set_title("no camera: see check.md")
         return
     camera, pose = view.camera(), view.pose()
     points = np.stack([*check.scan.landmarks_mm.values()]) if check.scan.landmarks_mm else np.zeros((0, 3))
-    line[0].plot(*project(pose.new_tensor(points), camera, pose).numpy().T, "+", color=PALETTE[5], markersize=5)
-    panel(line[1], render(check.scan.volume, camera, pose[None])[0].float())
-    line[1].set_title("DRR at the stored pose")
-    line[2].set_title("labels")
-    for index, (label, shadow) in enumerate(shadows(check.scan, view).items()):
+    row[0].plot(*project(pose.new_tensor(points), camera, pose).numpy().T, "+", color=PALETTE[5], markersize=5)
+    panel(row[1], render(check.scan.volume, camera, pose[None])[0].float())
+    row[1].set_title("DRR at the stored pose")
+    row[2].set_title("labels")
+    for index, (label, silhouette) in enumerate(silhouettes(check.scan, view).items()):
         colour = PALETTE[index % len(PALETTE)]
-        outlines = [(shadow, "solid")]
+        outlines = [(silhouette, "solid")]
         if view.segmentation is not None:
             outlines.append((view.segmentation == label, "dotted"))
         for mask, style in outlines:
             if bool(mask.any()) and not bool(mask.all()):
-                line[2].contour(
+                row[2].contour(
                     mask.numpy().astype(float), levels=[0.5], colors=[colour], linewidths=0.9, linestyles=style
                 )

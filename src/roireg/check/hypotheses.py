@@ -1,4 +1,4 @@
-"""Mistakes that a file may hold, each with what undoes it; one whose undoing makes the evidence agree explains it."""
+"""Known mistakes of dataset files, each with its correction; one whose correction helps explains the evidence."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from roireg.check.evidence import Agreement, Scan, StoredView, agreement, is_camera, landmark_residual_px, shadows
+from roireg.check.evidence import Agreement, Scan, StoredView, agreement, is_camera, landmark_residual_px, silhouettes
 from roireg.data.volume import Volume
 
 AXES = "xyz"
-# By so much must the mean over X-rays change to count.
+# A change of the mean over X-rays counts if it is larger than this.
 CLEAR = 0.05
 # A landmark residual counts as wrong above this fraction of the image's width.
 LANDMARK_FRACTION = 0.005
@@ -19,18 +19,18 @@ NEARLY_ALL = 0.75
 
 
 def same_scan(scan: Scan) -> Scan:
-    """Nothing is undone."""
+    """The scan without a correction."""
     return scan
 
 
 def same_view(view: StoredView) -> StoredView:
-    """Nothing is undone."""
+    """The view without a correction."""
     return view
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A mistake: `sentence` says what is wrong and what to do, `scan` and `view` undo it."""
+    """A possible mistake: `sentence` says what is wrong and what to do; the functions `scan` and `view` correct it."""
 
     sentence: str
     scan: Callable[[Scan], Scan] = same_scan
@@ -39,7 +39,7 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A mistake that explains the evidence: means over X-rays as stored, and with the mistake undone."""
+    """A mistake that explains the evidence, with the mean agreement as stored and with the mistake corrected."""
 
     sentence: str
     stored: Agreement
@@ -150,8 +150,8 @@ def _per_axis(sentence: str, undo: Callable[[int], Callable[[Scan], Scan]]) -> l
 
 
 def _flips(sentence: str, undo: Callable[[tuple[int, ...]], Callable[[StoredView], StoredView]]) -> list[Hypothesis]:
-    ways = {"left to right": (1,), "upside down": (0,), "by half a turn": (0, 1)}
-    return [Hypothesis(sentence.format(way=way), view=undo(dims)) for way, dims in ways.items()]
+    flips = {"flipped left to right": (1,), "flipped upside down": (0,), "rotated by 180 degrees": (0, 1)}
+    return [Hypothesis(sentence.format(flip=flip), view=undo(dims)) for flip, dims in flips.items()]
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
@@ -160,7 +160,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         view=_focal(-1, -1),
     ),
     Hypothesis(
-        "K[0, 0] of proj-params/intrinsic has the wrong sign: the X-rays are seen from the other side",
+        "K[0, 0] of proj-params/intrinsic has the wrong sign: change it, since X-rays are seen from the other side",
         view=_focal(-1, 1),
     ),
     Hypothesis("K[1, 1] of proj-params/intrinsic has the wrong sign: make it negative", view=_focal(1, -1)),
@@ -168,10 +168,10 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis("the focal entries of columns and rows are exchanged in proj-params/intrinsic", view=_swapped_focal),
     Hypothesis("gt-poses are stored inverted (volume to camera): store cam-to-*-vol", view=_inverse_poses),
     Hypothesis("proj-params/extrinsic is stored inverted (camera to world)", view=_inverse_extrinsic),
-    Hypothesis("gt-poses lead to RAS and not to LPS: negate their first two rows", view=_turned_poses),
+    Hypothesis("gt-poses map to RAS instead of LPS: negate their first two rows", view=_turned_poses),
     *_per_axis(
-        "the CT and its labels run backwards along their {axis} axis: flip vol/pixels and vol-seg/image/pixels along "
-        "it, or negate column {number} of dir-mat and put the origin at the other end",
+        "the CT and its labels are reversed along their {axis} axis: flip vol/pixels and vol-seg/image/pixels along "
+        "it, or negate column {number} of dir-mat and move the origin to the other end",
         lambda axis: _both(lambda volume: _flipped(volume, axis)),
     ),
     *_per_axis(
@@ -179,35 +179,35 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         lambda axis: _both(lambda volume: _negated(volume, axis)),
     ),
     *_per_axis(
-        "the CT alone runs backwards along its {axis} axis, its labels do not: flip vol/pixels along it",
+        "the CT is reversed along its {axis} axis, its labels are not: flip vol/pixels along it",
         lambda axis: _ct(lambda volume: _flipped(volume, axis)),
     ),
     *_per_axis(
-        "the labels run backwards along their {axis} axis against the CT: flip vol-seg/image/pixels along it",
+        "the labels are reversed along their {axis} axis, the CT is not: flip vol-seg/image/pixels along it",
         lambda axis: _labels(lambda volume: _flipped(volume, axis)),
     ),
     *_per_axis(
         "column {number} of vol-seg/image/dir-mat ({axis} axis) has the wrong sign: negate it",
         lambda axis: _labels(lambda volume: _negated(volume, axis)),
     ),
-    Hypothesis("origin and dir-mat of the CT are RAS and not LPS: negate their x and y", _both(_half_turned)),
+    Hypothesis("origin and dir-mat of the CT are RAS instead of LPS: negate their x and y", _both(_half_turned)),
     Hypothesis("vol/pixels is stored as (x, y, z): store CT and labels as (z, y, x)", _both(_transposed)),
     Hypothesis(
-        "the labels' own header puts them elsewhere than the CT's would: give vol-seg/image the CT's spacing, origin "
-        "and dir-mat",
+        "the header of the labels places them elsewhere than the CT: give vol-seg/image the CT's spacing, origin and "
+        "dir-mat",
         _labels_on_the_cts_grid,
     ),
-    Hypothesis("vol-landmarks are RAS and not LPS: negate their x and y", _landmarks_turned),
+    Hypothesis("vol-landmarks are RAS instead of LPS: negate their x and y", _landmarks_turned),
     Hypothesis("gt-landmarks are stored as (row, column): store (column, row)", view=_swapped_landmarks),
-    *_flips("image/pixels are flipped {way} against gt-seg and the poses", _image),
-    *_flips("image/pixels and gt-seg are flipped {way} against the poses", _image_and_segmentation),
-    *_flips("gt-seg/pixels are flipped {way} against the X-rays", _segmentation),
-    Hypothesis("image/pixels hold bright bone: store the detector's intensity, in which bone is dark", view=_inverted),
+    *_flips("image/pixels are {flip} relative to gt-seg and the poses", _image),
+    *_flips("image/pixels and gt-seg are {flip} relative to the poses", _image_and_segmentation),
+    *_flips("gt-seg/pixels are {flip} relative to the X-rays", _segmentation),
+    Hypothesis("bone is bright in image/pixels: store the detector's intensity, in which bone is dark", view=_inverted),
 )
 
 
 def mean_agreement(found: Sequence[Agreement]) -> Agreement:
-    """Means over X-rays, NaN left out."""
+    """Means over X-rays, ignoring NaN."""
     columns = zip(*((one.landmarks_px, one.dice, one.ncc) for one in found), strict=True)
     means = []
     for column in columns:
@@ -217,28 +217,29 @@ def mean_agreement(found: Sequence[Agreement]) -> Agreement:
 
 
 def _scores(found: Sequence[Agreement], width_px: int) -> np.ndarray:
-    """`(3, X-rays)`, larger is better, NaN where there is nothing to compare; of landmarks minus the residual."""
+    """Scores `(3, X-rays)` of landmarks (negated residual), Dice and NCC; larger is better, NaN: nothing to compare."""
     unit = LANDMARK_FRACTION * width_px / CLEAR
     rows = [[-one.landmarks_px / unit, one.dice, one.ncc] for one in found]
     return np.clip(np.array(rows).T, -1e3, None)
 
 
 def explain(scan: Scan, views: Sequence[StoredView]) -> tuple[list[Agreement], Explanation | None]:
-    """The evidence as stored, and the mistake whose undoing makes the evidence clearly better, if there is one.
+    """The agreement as stored, and the mistake that explains it; None if no correction makes it clearly better.
 
-    A mistake explains the evidence where its undoing betters one kind of it clearly, in nearly all X-rays, and worsens
-    none. Of several the one is taken that betters most kinds, and then by most.
+    A mistake explains the evidence if correcting it clearly improves landmarks, Dice or NCC in nearly all X-rays, and
+    makes none of them worse. Among several mistakes, the one is chosen that improves most of the three, and among those
+    the one with the highest scores.
 
     Args:
-        scan: the CT, as coarse as that is enough.
+        scan: the CT, at a coarse resolution.
         views: a few X-rays.
     """
-    # Projecting labels takes most of the time, and many mistakes do not touch it.
-    known = [shadows(scan, view) if is_camera(view.parameters) else {} for view in views]
+    # Projecting labels takes most of the time, and many corrections do not change the projections.
+    known = [silhouettes(scan, view) if is_camera(view.parameters) else {} for view in views]
     stored = [agreement(scan, view, shown) for view, shown in zip(views, known, strict=True)]
     width = views[0].parameters.columns
     before = _scores(stored, width)
-    # What is no camera agrees with nothing.
+    # If the parameters describe no camera, there is no agreement to improve on.
     lost = all(np.isnan([one.landmarks_px, one.dice, one.ncc]).all() for one in stored)
     best, best_rank = None, (0, 0.0)
     for hypothesis in HYPOTHESES:
@@ -249,7 +250,7 @@ def explain(scan: Scan, views: Sequence[StoredView]) -> tuple[list[Agreement], E
         undone = []
         for view, other, shown in zip(views, others, known, strict=True):
             undone.append(_undone(scan, changed, view, other, shown))
-            # What does not better the first of few X-rays does not better nearly all.
+            # With few X-rays, a correction that does not improve the first one cannot improve nearly all of them.
             if (
                 len(views) * (1 - NEARLY_ALL) < 1
                 and not lost
@@ -273,7 +274,7 @@ def explain(scan: Scan, views: Sequence[StoredView]) -> tuple[list[Agreement], E
 
 
 def _spoils_landmarks(scan: Scan, views: Sequence[StoredView], before: np.ndarray, width_px: int) -> bool:
-    """Whether landmarks, which cost next to nothing to project, refute a mistake already."""
+    """True if a correction clearly worsens landmarks; tested first because projecting points is fast."""
     if not all(is_camera(view.parameters) for view in views):
         return True
     residuals = [Agreement(landmark_residual_px(scan, view), np.nan, np.nan) for view in views]
@@ -281,13 +282,13 @@ def _spoils_landmarks(scan: Scan, views: Sequence[StoredView], before: np.ndarra
 
 
 def _undone(scan: Scan, changed: Scan, view: StoredView, other: StoredView, shown: Mapping[int, Tensor]) -> Agreement:
-    """Agreement with a mistake undone; `shown` are the projected labels of what is stored."""
+    """Agreement with a mistake corrected; `shown` are the silhouettes before the correction, reused if unchanged."""
     same = changed.labels is scan.labels and other.parameters is view.parameters and other.poses is view.poses
     return agreement(changed, other, shown if same else None)
 
 
 def _clearly(gain: np.ndarray) -> np.ndarray:
-    """By kind of evidence: does the mean gain more than `CLEAR`, and nearly all X-rays gain?"""
+    """For landmarks, Dice and NCC: True if the mean gain exceeds `CLEAR` and nearly all X-rays gain."""
     out = []
     for row in gain:
         known = row[~np.isnan(row)]

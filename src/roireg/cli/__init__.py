@@ -1,1 +1,1 @@
-"""The command `roireg`."""
+"""The command-line interface `roireg`."""

@@ -1,4 +1,4 @@
-"""Commands for a user's own patient. Libraries are imported when a command runs, so that --help is quick."""
+"""The commands of `roireg`. Libraries are imported inside the commands, so that --help is fast."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +36,7 @@ LEVEL_COLOURS = {"wrong": "red", "set": "yellow", "note": "cyan", "fine": "green
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="X-rays to CT: where was the patient when the X-ray was taken?",
+    help="Register X-rays to a CT: find the pose of the patient relative to the X-ray camera.",
     epilog="Frames, units and files: docs/own-data.md. Exit status: 1 for wrong input, 3 for a failed registration.",
 )
 app.add_typer(train.app, name="train")
@@ -50,9 +50,11 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """X-rays to CT: where was the patient when the X-ray was taken?"""
+    """Register X-rays to a CT: find the pose of the patient relative to the X-ray camera."""
 
 
 @app.command()
@@ -63,7 +65,7 @@ def register(
     labels: LabelsOption = None,
     label_names: NamesOption = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(help="Label that may have moved since the CT, such as a femur; repeat for more.")
+        list[str] | None, typer.Option(help="Label that may have moved since the CT, such as a femur; repeatable.")
     ] = None,
     bone: Annotated[
         list[str] | None,
@@ -77,22 +79,25 @@ def register(
     size: SizeOption = 128,
     method: Annotated[
         str | None,
-        typer.Option(help="A method of the configuration, such as ours; without it a search that needs no network."),
+        typer.Option(help="Name of a method of the configuration, such as ours; default: a search without a network."),
     ] = None,
     config: ConfigOption = None,
-    initial: Annotated[Path | None, typer.Option(help="pose.json of the first X-ray, to try first.")] = None,
+    initial: Annotated[Path | None, typer.Option(help="pose.json with an initial pose of the first X-ray.")] = None,
     encoder: Annotated[
-        Path | None, typer.Option(help="Model of `roireg train encoder`: its pose is the start, or tried first.")
+        Path | None, typer.Option(help="Model made by `roireg train encoder`; its pose is the start.")
     ] = None,
     segmenter: Annotated[
-        Path | None, typer.Option(help="Model of `roireg train segmenter`: for a method's ROI term, and to check ROIs.")
+        Path | None, typer.Option(help="Model made by `roireg train segmenter`, for a ROI term and for the verdict.")
     ] = None,
-    roi: Annotated[list[str] | None, typer.Option(help="ROIs of that segmenter, in its order.")] = None,
-    gif: Annotated[bool, typer.Option("--gif", help="Also an animation of the optimization.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for poses and pictures.")] = Path("registration"),
+    roi: Annotated[list[str] | None, typer.Option(help="ROI of the segmenter; repeat for all, in its order.")] = None,
+    gif: Annotated[bool, typer.Option("--gif", help="Also write an animation of the optimization.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    output: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("registration"),
 ) -> None:
-    """Find the pose of the X-rays: pose.json, pose.txt, pose.tfm, points.mrk.json, overlay.png, and a verdict."""
+    """Find the pose of one or more X-rays, and judge it.
+
+    Writes pose.json, pose.txt, pose.tfm, points.mrk.json and overlay.png; prints the verdict.
+    """
     from roireg.cli.printing import print_result
 
     if bone:
@@ -156,7 +161,9 @@ def _register_bones(
 
 @app.command()
 def inspect(
-    files: Annotated[list[Path], typer.Argument(help="CTs, X-rays, HDF5 files; a CT and an X-ray also overlaid.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="CTs, X-rays, HDF5 files; for one CT and one X-ray, also an overlay.")
+    ],
     camera: CameraOption = None,
     labels: LabelsOption = None,
     label_names: NamesOption = None,
@@ -167,38 +174,38 @@ def inspect(
     mirror: MirrorOption = False,
     size: SizeOption = 128,
     pose: Annotated[
-        Path | None, typer.Option(help="pose.json; without it, where the geometry puts the patient.")
+        Path | None, typer.Option(help="pose.json for the overlay; default: the pose stated by the device.")
     ] = None,
-    output: Annotated[Path, typer.Option("--out", "-o", help="The overlay.")] = Path("overlay.png"),
+    output: Annotated[Path, typer.Option("--out", "-o", help="File of the overlay.")] = Path("overlay.png"),
 ) -> None:
-    """Say what files are: geometry, orientation, units; and show whether CT and X-ray go together."""
+    """Print the geometry, orientation and units of files, and show whether a CT and an X-ray fit together."""
     from roireg.cli.printing import print_ct, print_hdf5, print_xray
 
     with one_line_errors():
-        from roireg.data.readers.file_types import Kind, kind_of
+        from roireg.data.readers.file_types import FileType, file_type
         from roireg.data.writers.poses import read_pose
         from roireg.data.xray import expected_pose
         from roireg.figures.overlay import write_overlay
 
-        kinds = {path: kind_of(path) for path in files}
+        types = {path: file_type(path) for path in files}
         patients = [
             load_patient(path, labels, label_names, center_on, rescale)
-            for path, kind in kinds.items()
-            if kind is Kind.CT
+            for path, found in types.items()
+            if found is FileType.CT
         ]
-        pictures = [path for path, kind in kinds.items() if kind is Kind.XRAY]
+        pictures = [path for path, found in types.items() if found is FileType.XRAY]
         xrays = load_xrays(pictures, camera, frame, crop, size, mirror) if pictures else []
         for patient in patients:
             print_ct(patient)
         for xray in xrays:
             print_xray(xray)
-        for path, kind in kinds.items():
-            if kind is Kind.HDF5:
+        for path, found in types.items():
+            if found is FileType.HDF5:
                 print_hdf5(path)
         if len(patients) == 1 and len(xrays) == 1:
             patient, xray = patients[0], xrays[0]
             at = expected_pose(patient, xray) if pose is None else read_pose(pose).pose
-            where = "where the geometry puts the patient" if pose is None else f"at {pose}"
+            where = "at the pose stated by the device" if pose is None else f"at {pose}"
             write_overlay(output, patient, xray, at, f"{patient.name} and {xray.name}, {where}")
             out.print(f"overlay {where}: {output}", markup=False)
 
@@ -206,14 +213,12 @@ def inspect(
 @app.command()
 def check_dataset(
     file: Annotated[Path, typer.Argument(help="HDF5 file in the DeepFluoro layout.")],
-    specimen: Annotated[list[str] | None, typer.Option(help="Specimen to check; repeat for more; all if none.")] = None,
-    xrays: Annotated[int, typer.Option(min=1, help="X-rays of a specimen to compare with DRRs, evenly spread.")] = 8,
+    specimen: Annotated[list[str] | None, typer.Option(help="Specimen to check; repeatable; default: all.")] = None,
+    xrays: Annotated[int, typer.Option(min=1, help="Number of X-rays of a specimen to compare with DRRs.")] = 8,
     config: ConfigOption = None,
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for the page, table and pictures.")] = Path(
-        "check"
-    ),
+    output: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("check"),
 ) -> None:
-    """Say whether a dataset's CTs, labels, landmarks, poses and X-rays go together, and what to set (check.md)."""
+    """Check whether CTs, labels, landmarks, poses and X-rays of a dataset are consistent (check.md)."""
     with one_line_errors():
         from roireg.check.dataset import settings_from_config
         from roireg.check.files import PAGE, check_dataset
@@ -223,28 +228,26 @@ def check_dataset(
         settings = settings_from_config(run["prepare"], run["rois"], xrays)
         with err.status("comparing CTs and X-rays"), open_dataset(file) as dataset:
             findings = check_dataset(dataset, specimen or (), settings, run["deepfluoro"]["xrays"], output)
-        for one in findings:
-            out.print(f"[bold {LEVEL_COLOURS[one.level]}]{one.level}[/] ", end="")
-            out.print(one.text, markup=False, soft_wrap=True)
-        out.print(f"{output / PAGE}, check.csv, and a picture per specimen", markup=False)
+        for finding in findings:
+            out.print(f"[bold {LEVEL_COLOURS[finding.level]}]{finding.level}[/] ", end="")
+            out.print(finding.text, markup=False, soft_wrap=True)
+        out.print(f"{output / PAGE}, check.csv, and a figure of each specimen", markup=False)
 
 
 @app.command()
 def render(
     ct: CtOption,
-    pose: Annotated[Path, typer.Option(help="pose.json of `roireg register`.")],
+    pose: Annotated[Path, typer.Option(help="pose.json written by `roireg register`.")],
     labels: LabelsOption = None,
     label_names: NamesOption = None,
     rescale: RescaleOption = (1.0, 0.0),
-    roi: Annotated[
-        list[str] | None, typer.Option(help="Labels to project, in this order; all if none is named.")
-    ] = None,
+    roi: Annotated[list[str] | None, typer.Option(help="Label to project; repeatable, in order; default: all.")] = None,
     size: Annotated[
-        int | None, typer.Option(min=16, max=4096, help="Longer side; that of the pose if not given.")
+        int | None, typer.Option(min=16, max=4096, help="Longer side in pixels; default: that of the pose's camera.")
     ] = None,
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder.")] = Path("rendering"),
+    output: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("rendering"),
 ) -> None:
-    """Make the DRR at a pose, and with labels the ROI masks: drr.png (16 bits), drr.tif (line integrals), rois.png."""
+    """Render the DRR at a pose: drr.png (16 bits), drr.tif (line integrals); with labels also the ROI mask rois.png."""
     with one_line_errors():
         from roireg.data.writers.poses import read_pose
         from roireg.report.drr_files import write_rendering
@@ -256,14 +259,14 @@ def render(
 
 @app.command()
 def evaluate(
-    estimate: Annotated[Path, typer.Argument(help="pose.json of `roireg register`.")],
+    estimate: Annotated[Path, typer.Argument(help="pose.json written by `roireg register`.")],
     truth: Annotated[Path, typer.Argument(help="pose.json with the true pose of the same X-ray.")],
     landmarks: Annotated[
-        Path | None, typer.Option(help="Slicer .mrk.json, in mm; without it, the estimate's points of bone.")
+        Path | None, typer.Option(help="3D Slicer .mrk.json; default: the points of bone in the estimate.")
     ] = None,
-    output: Annotated[Path | None, typer.Option("--out", "-o", help="Also as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option("--out", "-o", help="Also write the errors as JSON.")] = None,
 ) -> None:
-    """Errors of a pose: mpd, mrpd, tre (mm), rotation (°), translation (mm), as docs/conventions.md defines them."""
+    """Print errors of a pose: mpd, mrpd, tre (mm), rotation (°), translation (mm); docs/conventions.md defines them."""
     with one_line_errors():
         from roireg.data.writers.poses import write_json
         from roireg.metrics.pose_file_errors import pose_errors
@@ -276,9 +279,9 @@ def evaluate(
 
 @app.command()
 def export(
-    pose: Annotated[Path, typer.Argument(help="pose.json of `roireg register`.")],
-    to: Annotated[str, typer.Option(help="matrix, itk (also 3D Slicer's), slicer-points, or diffdrr.")],
-    output: Annotated[Path | None, typer.Option("--out", "-o", help="The file; beside the pose if not given.")] = None,
+    pose: Annotated[Path, typer.Argument(help="pose.json written by `roireg register`.")],
+    to: Annotated[str, typer.Option(help="matrix, itk (also for 3D Slicer), slicer-points, or diffdrr.")],
+    output: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: beside the pose.")] = None,
 ) -> None:
     """Write a pose for another program."""
     from roireg.errors import InputError

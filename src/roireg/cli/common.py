@@ -1,4 +1,4 @@
-"""What commands share: the console, options, one line for an error, and files that go together."""
+"""Common parts of the commands: console output, options, one-line errors, and reading of patients and X-rays."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,30 +18,32 @@ if TYPE_CHECKING:
     from roireg.data.patient import Patient
     from roireg.data.xray import Xray
 
-# Results go to the standard output, what is being done to the error output.
+# Results go to standard output, progress and errors to standard error.
 out, err = Console(), Console(stderr=True, highlight=False)
 
 CtOption = Annotated[Path, typer.Option("--ct", help="NIfTI, NRRD or MHA file, or a folder with one DICOM series.")]
 XrayOption = Annotated[
-    list[Path], typer.Option("--xray", help="DICOM, PNG or TIFF; given several times, views are registered jointly.")
+    list[Path], typer.Option("--xray", help="DICOM, PNG or TIFF; repeatable: several X-rays are registered jointly.")
 ]
 CameraOption = Annotated[
     list[Path] | None,
-    typer.Option("--camera", help="Camera file of a picture: one for all X-rays, or one for each, in their order."),
+    typer.Option("--camera", help="Camera file of pictures: one for all X-rays, or one for each, in their order."),
 ]
-LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Labels on the CT's grid.")]
+LabelsOption = Annotated[Path | None, typer.Option("--labels", help="Image of integer labels on the CT's grid.")]
 NamesOption = Annotated[Path | None, typer.Option("--label-names", help="YAML file with lines such as '1: left hip'.")]
 CenterOption = Annotated[
-    list[str] | None, typer.Option("--center-on", help="Label in whose middle the X-ray is centred; repeat for more.")
+    list[str] | None, typer.Option("--center-on", help="Label on whose centre the X-ray is centred; repeatable.")
 ]
 RescaleOption = Annotated[
-    tuple[float, float], typer.Option("--rescale", help="Slope and intercept to Hounsfield units, if none are stored.")
+    tuple[float, float], typer.Option("--rescale", help="Slope and intercept that convert stored values to HU.")
 ]
 FrameOption = Annotated[int, typer.Option("--frame", min=0, help="Frame of a sequence, from 0.")]
-CropOption = Annotated[int, typer.Option("--crop", min=0, help="Pixels taken off each side (collimator).")]
-MirrorOption = Annotated[bool, typer.Option("--mirror", help="The X-ray is flipped left to right.")]
+CropOption = Annotated[int, typer.Option("--crop", min=0, help="Pixels to crop from each side (collimator).")]
+MirrorOption = Annotated[bool, typer.Option("--mirror", help="Flip the X-ray left to right.")]
 SizeOption = Annotated[int, typer.Option("--size", min=64, max=1024, help="Longer side of the image, in pixels.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="A configuration laid over the default one.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="YAML file with keys that override the default configuration.")
+]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Files:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """End with one line, and status 1, where the user's input is wrong."""
+    """Context that turns an `InputError` into a one-line message and exit status 1."""
     try:
         yield
     except InputError as error:
@@ -101,7 +103,7 @@ def load_patient(
 def load_xrays(
     xrays: Sequence[Path], cameras: Sequence[Path] | None, frame: int, crop: int, size: int, mirror: bool
 ) -> list["Xray"]:
-    """The X-rays, each with its camera file if there is one."""
+    """Load the X-rays, each with its camera file if there is one, and print their warnings."""
     from roireg.data.readers.xray import read_xray
 
     given: list[Path | None] = list(cameras or [None])
@@ -118,7 +120,7 @@ def load_xrays(
 
 
 def warn(name: str, warnings: Sequence[str]) -> None:
-    """What was assumed, or looks odd."""
+    """Print warnings: assumptions that were made, and unusual properties."""
     for warning in warnings:
         err.print(f"[yellow]note:[/] {name}: ", end="")
         err.print(warning, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Patients, X-rays, files and results, printed for the user of the command."""
+"""Prints patients, X-rays, data sets and results for users of the command."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,19 +12,19 @@ COLOURS = {"trusted": "green", "check": "yellow", "failed": "red"}
 
 
 def print_ct(patient: Patient) -> None:
-    """A CT's geometry."""
+    """Print the properties of a CT."""
     table(f"CT {patient.name}", ["what", "value"], [[name, value] for name, value in patient.facts.items()])
 
 
 def print_xray(xray: Xray) -> None:
-    """An X-ray's geometry, and where each number comes from."""
+    """Print the properties of an X-ray, with the source of each."""
     size = f"{xray.camera.width} x {xray.camera.height} px of {xray.camera.pixel_spacing_mm[0]:.3g} mm"
     rows = [[fact.name, fact.value, fact.source] for fact in xray.facts]
-    table(f"X-ray {xray.name}", ["what", "value", "from"], [*rows, ["as it is registered", size, ""]])
+    table(f"X-ray {xray.name}", ["what", "value", "from"], [*rows, ["preprocessed image", size, ""]])
 
 
 def print_hdf5(path: Path) -> None:
-    """Specimens of a data set in the DeepFluoro layout."""
+    """Print the specimens of a data set in the DeepFluoro layout."""
     from roireg.data import deepfluoro
 
     with deepfluoro.open_dataset(path) as file:
@@ -43,15 +43,15 @@ def print_hdf5(path: Path) -> None:
 
 
 def print_result(result: Registration, folders: Sequence[Path]) -> None:
-    """The verdict, its reasons, what is uncertain, and where the files are."""
-    for one, folder in zip(result.xrays, folders, strict=True):
-        grade, sd = one.verdict.grade, one.spread
+    """Print the verdict with its reasons, the predicted standard deviations, and the paths of the files."""
+    for found, folder in zip(result.xrays, folders, strict=True):
+        grade, sd = found.verdict.grade, found.spread
         out.print(f"[bold {COLOURS[grade]}]{grade}[/] ", end="")
-        out.print(f"{one.xray.name}: {'; '.join(one.verdict.reasons)}", markup=False, soft_wrap=True)
+        out.print(f"{found.xray.name}: {'; '.join(found.verdict.reasons)}", markup=False, soft_wrap=True)
         turns = ", ".join(f"{angle:.2f}" for angle in sd.rotation_deg)
         where = f"{sd.across_mm:.2f} mm across, {sd.down_mm:.2f} mm down, {sd.depth_mm:.2f} mm in depth"
         out.print(f"  predicted sd: {where}; {turns}° about these axes", markup=False, soft_wrap=True)
         out.print(f"  {folder}/: pose.json, pose.txt, pose.tfm, points.mrk.json, overlay.png", markup=False)
     if len(result.xrays) == 1:
-        out.print("  depth is what one view sees least of; a second view from the side helps", markup=False)
+        out.print("  a single view determines depth least; a second view from the side helps", markup=False)
     out.print(f"{result.seconds:.1f} s", markup=False)

@@ -1,4 +1,4 @@
-"""`roireg train`: networks from a user's own CTs."""
+"""The commands `roireg train`: train networks from a user's own CTs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -26,15 +26,13 @@ from roireg.cli.common import (
 )
 from roireg.errors import InputError
 
-app = typer.Typer(no_args_is_help=True, help="Train an encoder of one patient's pose, or a segmenter of X-rays.")
+app = typer.Typer(no_args_is_help=True, help="Train a pose encoder of one patient, or a segmenter of X-rays.")
 
-XrayLike = Annotated[
-    Path, typer.Option("--xray", help="An X-ray taken as those to come: its camera and position count, not its image.")
-]
-DrrsOption = Annotated[int, typer.Option(min=10, help="DRRs of each patient to learn from.")]
-SeedOption = Annotated[int, typer.Option(help="Of everything random.")]
-RoiOption = Annotated[list[str] | None, typer.Option("--roi", help="Name of a label; repeat for more, in order.")]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the configuration's.")]
+XrayLike = Annotated[Path, typer.Option("--xray", help="A representative X-ray; only its geometry is used.")]
+DrrsOption = Annotated[int, typer.Option(min=10, help="Number of training DRRs of each patient.")]
+SeedOption = Annotated[int, typer.Option(help="Random seed.")]
+RoiOption = Annotated[list[str] | None, typer.Option("--roi", help="Name of a label; repeatable, in order.")]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Number of epochs; default: the configuration's.")]
 
 
 def _drawing(done: int, total: int) -> None:
@@ -43,7 +41,7 @@ def _drawing(done: int, total: int) -> None:
 
 
 def _log_to_console() -> None:
-    """What the training says of its epochs."""
+    """Print the training's log, with a line for each epoch."""
     import logging
 
     handler = logging.StreamHandler()
@@ -67,15 +65,17 @@ def encoder(
     mirror: MirrorOption = False,
     size: SizeOption = 128,
     entry: Annotated[str, typer.Option("--encoder", help="Entry of `encoders` in the configuration.")] = "diffpose",
-    segmenter: Annotated[Path | None, typer.Option(help="Model of `roireg train segmenter`, for a ROI term.")] = None,
+    segmenter: Annotated[
+        Path | None, typer.Option(help="Model made by `roireg train segmenter`, for a ROI term.")
+    ] = None,
     roi: RoiOption = None,
     drrs: DrrsOption = 300,
     epochs: EpochsOption = None,
     config: ConfigOption = None,
     seed: SeedOption = 0,
-    output: Annotated[Path, typer.Option("--out", "-o", help="The model.")] = Path("encoder.safetensors"),
+    output: Annotated[Path, typer.Option("--out", "-o", help="File of the model.")] = Path("encoder.safetensors"),
 ) -> None:
-    """Train an encoder of this patient's pose on DRRs of the CT: a start for `roireg register --encoder`."""
+    """Train a pose encoder of this patient on DRRs of the CT, for `roireg register --encoder`."""
     with one_line_errors():
         settings = default_config(config)
         from roireg.register.own_networks import train_own_encoder
@@ -93,10 +93,10 @@ def encoder(
 
 @app.command()
 def segmenter(
-    ct: Annotated[list[Path], typer.Option("--ct", help="CTs of patients; repeat, each with its labels.")],
-    labels: Annotated[list[Path], typer.Option("--labels", help="Labels of each CT, in their order.")],
+    ct: Annotated[list[Path], typer.Option("--ct", help="CT of a patient with labels; repeatable.")],
+    labels: Annotated[list[Path], typer.Option("--labels", help="Labels of each CT, in the same order.")],
     xray: XrayLike,
-    roi: Annotated[list[str], typer.Option("--roi", help="Name of a label; repeat for more, in order.")],
+    roi: Annotated[list[str], typer.Option("--roi", help="Name of a label; repeatable, in order.")],
     camera: CameraOption = None,
     label_names: NamesOption = None,
     rescale: RescaleOption = (1.0, 0.0),
@@ -109,9 +109,9 @@ def segmenter(
     epochs: EpochsOption = None,
     config: ConfigOption = None,
     seed: SeedOption = 0,
-    output: Annotated[Path, typer.Option("--out", "-o", help="The model.")] = Path("segmenter.safetensors"),
+    output: Annotated[Path, typer.Option("--out", "-o", help="File of the model.")] = Path("segmenter.safetensors"),
 ) -> None:
-    """Train a U-Net on DRRs and projected labels; no X-ray needs to be annotated."""
+    """Train a U-Net on DRRs with projected labels; no annotated X-rays are needed."""
     with one_line_errors():
         if len(ct) != len(labels):
             raise InputError("--labels", f"{len(labels)} for {len(ct)} CTs", "Give one for each CT, in their order")

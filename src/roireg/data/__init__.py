@@ -1,1 +1,1 @@
-"""Patients, X-rays and data sets: what they are, and how they are read and written."""
+"""Records of patients and X-rays, preprocessing, and reading and writing of files and data sets."""

@@ -1,6 +1,6 @@
-"""Reading and writing of the DeepFluoro full-resolution HDF5 layout (Grupp et al. 2020, DOI 10.7281/T1/IFSXNV).
+"""Reads and writes the DeepFluoro full-resolution HDF5 layout (Grupp et al. 2020, DOI 10.7281/T1/IFSXNV).
 
-The layout, with matrices as they are stored (see `roireg.geometry` for the conversion to our frames):
+The layout, with matrices as stored (`roireg.geometry.conversions` converts them to this library's frames):
 
     proj-params/{extrinsic, intrinsic, num-cols, num-rows, pixel-col-spacing, pixel-row-spacing}
     <specimen>/vol/{pixels, spacing, origin, dir-mat}              HU, (z, y, x); mm, LPS
@@ -14,8 +14,8 @@ The layout, with matrices as they are stored (see `roireg.geometry` for the conv
     <specimen>/projections/<NNN>/rot-180-for-up                    0 or 1
     <specimen>/projections/<NNN>/good-fov                          0 or 1, may be missing
 
-Vectors may be stored as columns, `(3, 1)` or `(2, 1)`, numbers as one-element arrays, and all of them as integers or
-floats of any size and byte order.
+Vectors may be stored as columns, `(3, 1)` or `(2, 1)`, and numbers as one-element arrays; all may be integers or floats
+of any size and byte order.
 """
 
 from collections.abc import Iterable, Iterator
@@ -42,7 +42,14 @@ POSES = ("cam-to-pelvis-vol", "cam-to-left-femur-vol", "cam-to-right-femur-vol")
 
 @dataclass(frozen=True, eq=False)
 class ProjectionParameters:
-    """The C-arm of all X-rays of a file: `extrinsic` camera from world, `intrinsic` in px with negative focals."""
+    """Parameters of the C-arm, common to all X-rays of a file.
+
+    Attributes:
+        extrinsic: `(4, 4)`, maps the world frame to the camera frame, mm.
+        intrinsic: `(3, 3)`, px, with negative focal entries.
+        rows, columns: size of the detector in px.
+        row_spacing_mm, column_spacing_mm: distance between rows, and between columns.
+    """
 
     extrinsic: np.ndarray
     intrinsic: np.ndarray
@@ -52,8 +59,8 @@ class ProjectionParameters:
     column_spacing_mm: float
 
     def camera(self) -> "Camera":
-        """The detector in our convention."""
-        # torch takes seconds to import, and the workflow opens files only to list their specimens.
+        """The camera in this library's convention."""
+        # Imported here because torch takes seconds, and the workflow also opens files just to list their specimens.
         import torch
 
         from roireg.geometry.conversions import camera_from_deepfluoro
@@ -64,16 +71,16 @@ class ProjectionParameters:
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """One X-ray. `segmentation` and `landmarks_px` may be missing in a user's file (None, empty).
+    """One X-ray as stored.
 
     Attributes:
-        name: key of the projection, `000` onwards.
+        name: key of the projection, such as `000`.
         intensity: `(rows, columns)` raw detector values.
-        segmentation: `(rows, columns)` label ids, or None.
-        landmarks_px: `(column, row)` by landmark name.
-        poses: stored 4x4 matrices by key of `POSES`; the pelvis is always there.
-        rotate_180_for_up: the stored image is upside down.
-        good_fov: what the dataset's authors say of the field of view, or None where they say nothing.
+        segmentation: `(rows, columns)` label ids; None if the file has none.
+        landmarks_px: `(column, row)` by landmark name; empty if the file has none.
+        poses: stored 4x4 matrices by key of `POSES`; the pelvis's is always present.
+        rotate_180_for_up: whether the stored image is upside down.
+        good_fov: flag of the dataset's authors about the field of view; None if missing.
     """
 
     name: str
@@ -87,7 +94,7 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Ct:
-    """CT, labels and landmarks of a specimen: HU and label ids as `(z, y, x)`, geometry in mm, LPS."""
+    """CT, labels and landmarks of a specimen as stored: HU and label ids as `(z, y, x)`, geometry in mm, LPS."""
 
     hu: np.ndarray
     labels: np.ndarray
@@ -98,13 +105,13 @@ class Ct:
     landmarks_mm: dict[str, np.ndarray]
 
     def volume_from_voxel(self) -> np.ndarray:
-        """`(4, 4)`: mm from voxel indices `(x, y, z)`."""
+        """Matrix `(4, 4)` that maps voxel indices `(x, y, z)` to mm."""
         return Grid(self.hu, self.spacing_mm, self.origin_mm, self.direction).volume_from_voxel()
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Values as `(z, y, x)`, and where they lie: mm, LPS."""
+    """Values as `(z, y, x)` with the geometry of their grid: mm, LPS."""
 
     pixels: np.ndarray
     spacing_mm: np.ndarray
@@ -112,7 +119,7 @@ class Grid:
     direction: np.ndarray
 
     def volume_from_voxel(self) -> np.ndarray:
-        """`(4, 4)`: mm from voxel indices `(x, y, z)`."""
+        """Matrix `(4, 4)` that maps voxel indices `(x, y, z)` to mm."""
         out = np.eye(4)
         out[:3, :3] = self.direction * self.spacing_mm
         out[:3, 3] = self.origin_mm
@@ -121,10 +128,10 @@ class Grid:
 
 @contextmanager
 def open_dataset(path: str | Path) -> Iterator[h5py.File]:
-    """The HDF5 file for reading.
+    """Context with the HDF5 file opened for reading.
 
     Raises:
-        InputError: it does not exist, is not HDF5, or is truncated.
+        InputError: the file does not exist, is not HDF5, or is truncated.
     """
     path = Path(path)
     if not path.is_file():
@@ -133,12 +140,12 @@ def open_dataset(path: str | Path) -> Iterator[h5py.File]:
         file = h5py.File(path, "r")
     except OSError as error:
         raise InputError(
-            path, f"it is not a readable HDF5 file ({error})", "Download it again; it may be cut off"
+            path, f"it is not a readable HDF5 file ({error})", "Download it again; it may be truncated"
         ) from None
     try:
         yield file
     except OSError as error:
-        raise InputError(path, f"reading failed ({error})", "Download it again; it may be cut off") from None
+        raise InputError(path, f"reading failed ({error})", "Download it again; it may be truncated") from None
     finally:
         file.close()
 
@@ -147,11 +154,11 @@ def specimen_names(file: h5py.File) -> list[str]:
     """Names of the specimens in a file, sorted.
 
     Raises:
-        InputError: there is none.
+        InputError: the file has none.
     """
     names = sorted(name for name in file if name != PARAMETERS and file.get(name, getclass=True) is h5py.Group)
     if not names:
-        raise InputError(file.filename, "it holds no specimen", "The file must follow the DeepFluoro layout")
+        raise InputError(file.filename, "it has no specimen", "The file must follow the DeepFluoro layout")
     return names
 
 
@@ -159,13 +166,13 @@ def projection_names(file: h5py.File, specimen: str) -> list[str]:
     """Names of a specimen's projections, sorted.
 
     Raises:
-        InputError: there is none.
+        InputError: the specimen has none.
     """
     key = f"{specimen}/projections"
     group = _group(file, key)
     names = sorted(name for name in group if group.get(name, getclass=True) is h5py.Group)
     if not names:
-        raise InputError(f"{file.filename}:{key}", "it holds no X-ray", "Leave this specimen out (`dataset.specimens`)")
+        raise InputError(f"{file.filename}:{key}", "it has no X-ray", "Leave this specimen out (`dataset.specimens`)")
     return names
 
 
@@ -195,13 +202,13 @@ def _positive(file: h5py.File, key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _array(file: h5py.File, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """A numeric array; `(3, 1)` and the like are accepted for `(3,)`."""
+    """A numeric array, reshaped to `shape` if given: `(3, 1)` is accepted for `(3,)`."""
     item = _get(file, key)
     where = f"{file.filename}:{key}"
     if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iufb":
         raise InputError(where, "it is not an array of numbers", "The file must follow the DeepFluoro layout")
     value = np.asarray(item[()])
-    # torch takes no arrays of the other byte order.
+    # torch does not accept arrays of another byte order.
     value = value.astype(value.dtype.newbyteorder("="), copy=False)
     if shape is None:
         return value
@@ -209,12 +216,12 @@ def _array(file: h5py.File, key: str, shape: tuple[int, ...] | None = None) -> n
         raise InputError(where, f"its shape is {value.shape}, not {shape}", "Write it with that shape")
     value = value.reshape(shape).astype(np.float64)
     if not np.isfinite(value).all():
-        raise InputError(where, "it holds NaN or infinite values", "Repair the file")
+        raise InputError(where, "it has NaN or infinite values", "Repair the file")
     return value
 
 
 def is_rigid_matrix(matrix: np.ndarray) -> bool:
-    """Whether a `(4, 4)` matrix is a rotation and a translation."""
+    """True if a `(4, 4)` matrix is a rotation and a translation."""
     import torch
 
     from roireg.geometry.se3 import is_rigid
@@ -232,10 +239,10 @@ def _rigid(file: h5py.File, key: str) -> np.ndarray:
 
 
 def read_parameters(file: h5py.File) -> ProjectionParameters:
-    """The C-arm of a file.
+    """Parameters of the C-arm.
 
     Raises:
-        InputError: something is missing or not a camera.
+        InputError: a parameter is missing or invalid, or the intrinsic matrix does not describe a camera.
     """
     parameters = stored_parameters(file)
     try:
@@ -247,10 +254,10 @@ def read_parameters(file: h5py.File) -> ProjectionParameters:
 
 
 def stored_parameters(file: h5py.File) -> ProjectionParameters:
-    """The C-arm as the file has it, whether or not its intrinsic matrix is one of a camera.
+    """Parameters of the C-arm as stored; the intrinsic matrix need not describe a camera.
 
     Raises:
-        InputError: something is missing, not finite, or the extrinsic matrix is not rigid.
+        InputError: a parameter is missing or not finite, or the extrinsic matrix is not rigid.
     """
     return ProjectionParameters(
         extrinsic=_rigid(file, f"{PARAMETERS}/extrinsic"),
@@ -266,7 +273,7 @@ def read_ct(file: h5py.File, specimen: str) -> Ct:
     """CT, labels and landmarks of a specimen.
 
     Raises:
-        InputError: something is missing, of the wrong shape or not finite; the labels lie on another grid.
+        InputError: an entry is missing, of the wrong shape or not finite, or the labels' grid is not the CT's.
     """
     grid = read_grid(file, f"{specimen}/vol")
     return Ct(
@@ -281,17 +288,17 @@ def read_ct(file: h5py.File, specimen: str) -> Ct:
 
 
 def read_grid(file: h5py.File, key: str) -> Grid:
-    """The values at a key and where its own header puts them: `<specimen>/vol` or `<specimen>/vol-seg/image`.
+    """Values and geometry stored at a key, `<specimen>/vol` or `<specimen>/vol-seg/image`.
 
     Raises:
-        InputError: something is missing, of the wrong shape or not finite.
+        InputError: an entry is missing, of the wrong shape or not finite.
     """
     pixels = _array(file, f"{key}/pixels")
     where = f"{file.filename}:{key}/pixels"
     if pixels.ndim != 3:
         raise InputError(where, f"its shape is {pixels.shape}, not three-dimensional", "Write it as (z, y, x)")
     if not np.isfinite(pixels).all():
-        raise InputError(where, "it holds NaN or infinite values", "Repair the CT")
+        raise InputError(where, "it has NaN or infinite values", "Repair the CT")
     direction = _array(file, f"{key}/dir-mat", (3, 3))
     if np.abs(direction.T @ direction - np.eye(3)).max() > DIRECTION_TOLERANCE:
         where = f"{file.filename}:{key}/dir-mat"
@@ -301,13 +308,13 @@ def read_grid(file: h5py.File, key: str) -> Grid:
 
 
 def read_landmarks_mm(file: h5py.File, specimen: str) -> dict[str, np.ndarray]:
-    """3D landmarks by name, `(3,)`, volume frame, mm."""
+    """3D landmarks `(3,)` by name; volume frame, mm."""
     key = f"{specimen}/vol-landmarks"
     return {name: _array(file, f"{key}/{name}", (3,)) for name in _group(file, key)}
 
 
 def _labels(file: h5py.File, specimen: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The label ids, which must lie on the CT's grid."""
+    """The label ids; their grid must be the CT's."""
     base = f"{specimen}/vol-seg/image"
     labels = _array(file, f"{base}/pixels")
     where, remedy = f"{file.filename}:{base}/pixels", "Resample the labels onto the grid of the CT"
@@ -331,28 +338,30 @@ def _are_label_ids(values: np.ndarray) -> bool:
 
 
 def read_label_names(file: h5py.File, specimen: str) -> dict[int, str]:
-    """Name by label id.
+    """Names by label id.
 
     Raises:
-        InputError: a key is no id, a name no string, or two names are the same.
+        InputError: a key is not a label id, a name is not a string, or two names are equal.
     """
     key = f"{specimen}/vol-seg/labels-def"
     names = _group(file, key)
     for name in names:
         if not name.isdecimal():
-            raise InputError(f"{file.filename}:{key}/{name}", "its key is not a label id", "Name it by the id's number")
+            raise InputError(
+                f"{file.filename}:{key}/{name}", "its key is not a label id", "Use the label's number as key"
+            )
     found = {int(name): _text(file, f"{key}/{name}") for name in sorted(names, key=int)}
-    check_distinct(found.values(), f"{file.filename}:{key}", "Give each label a name of its own")
+    check_distinct(found.values(), f"{file.filename}:{key}", "Give each label another name")
     return found
 
 
 def _text(file: h5py.File, key: str) -> str:
-    """A string of fixed or variable length, alone or in an array of one; padding with blanks is taken off."""
+    """A string of fixed or variable length, possibly in an array of one element; padding is removed."""
     item = file[key]
     value = item[()] if isinstance(item, h5py.Dataset) else None
     value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
     if not isinstance(value, bytes | str):
-        raise InputError(f"{file.filename}:{key}", "it is not one string", "Write the label's name")
+        raise InputError(f"{file.filename}:{key}", "it is not a single string", "Store the label's name")
     text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
     return text.rstrip("\0").strip()
 
@@ -361,7 +370,7 @@ def read_projection(file: h5py.File, specimen: str, name: str, parameters: Proje
     """One X-ray with its ground truth.
 
     Raises:
-        InputError: the image is missing, of the wrong size, not finite or constant; a pose is not rigid.
+        InputError: the image is missing, of the wrong size, not finite or constant, or a pose is not rigid.
     """
     base = f"{specimen}/projections/{name}"
     intensity = _array(file, f"{base}/image/pixels")
@@ -370,9 +379,9 @@ def read_projection(file: h5py.File, specimen: str, name: str, parameters: Proje
         expected = (parameters.rows, parameters.columns)
         raise InputError(where, f"its shape is {intensity.shape}, proj-params says {expected}", "Correct one of them")
     if not np.isfinite(intensity).all():
-        raise InputError(where, "it holds NaN or infinite values", "Leave this X-ray out or repair it")
+        raise InputError(where, "it has NaN or infinite values", "Leave this X-ray out or repair it")
     if intensity.min() == intensity.max():
-        raise InputError(where, f"every pixel is {intensity.min()}", "Leave this X-ray out: it shows nothing")
+        raise InputError(where, f"every pixel is {intensity.min()}", "Leave this X-ray out: it is blank")
     segmentation = None
     if f"{base}/gt-seg/pixels" in file:
         segmentation = _array(file, f"{base}/gt-seg/pixels")
@@ -396,10 +405,10 @@ def read_projection(file: h5py.File, specimen: str, name: str, parameters: Proje
 
 
 def stored_poses(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndarray]:
-    """The matrices of an X-ray by key of `POSES`, `(4, 4)`, whether or not they are rigid.
+    """The matrices `(4, 4)` of an X-ray by key of `POSES`; they need not be rigid.
 
     Raises:
-        InputError: the pelvis has none, or one is not a matrix of finite numbers.
+        InputError: the pelvis's matrix is missing, or a matrix is not finite.
     """
     base = f"{specimen}/projections/{name}/gt-poses"
     _get(file, f"{base}/{POSES[0]}")
@@ -407,19 +416,19 @@ def stored_poses(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndar
 
 
 def read_landmarks_px(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndarray]:
-    """`(column, row)` by landmark of an X-ray, in px; they may lie outside the image."""
+    """Landmarks `(column, row)` of an X-ray by name, px; they may lie outside the image."""
     key = f"{specimen}/projections/{name}/gt-landmarks"
-    return {one: _array(file, f"{key}/{one}", (2,)) for one in _group(file, key)} if key in file else {}
+    return {landmark: _array(file, f"{key}/{landmark}", (2,)) for landmark in _group(file, key)} if key in file else {}
 
 
 def read_flag(file: h5py.File, specimen: str, name: str, flag: str) -> bool | None:
-    """`rot-180-for-up` or `good-fov` of an X-ray as yes or no; None where it is missing."""
+    """The flag `rot-180-for-up` or `good-fov` of an X-ray; None if it is missing."""
     key = f"{specimen}/projections/{name}/{flag}"
     return bool(_array(file, key, ())) if key in file else None
 
 
 def write_parameters(file: h5py.File, parameters: ProjectionParameters) -> None:
-    """Write the C-arm of a file."""
+    """Write the parameters of the C-arm."""
     group = file.create_group(PARAMETERS)
     group["extrinsic"], group["intrinsic"] = parameters.extrinsic, parameters.intrinsic
     group["num-rows"], group["num-cols"] = parameters.rows, parameters.columns
@@ -428,7 +437,7 @@ def write_parameters(file: h5py.File, parameters: ProjectionParameters) -> None:
 
 
 def write_specimen(file: h5py.File, name: str, ct: Ct, projections: Iterable[Projection]) -> None:
-    """Write one specimen with its X-rays, taken one at a time from `projections`."""
+    """Write one specimen with its X-rays; only one projection is held in memory at a time."""
     for key, pixels in (("vol", ct.hu), ("vol-seg/image", ct.labels)):
         group = file.create_group(f"{name}/{key}")
         group.create_dataset("pixels", data=pixels, compression="gzip", compression_opts=4, shuffle=True)

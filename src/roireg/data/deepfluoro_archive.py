@@ -1,4 +1,4 @@
-"""The DeepFluoro data set from its archive, a Dataverse: metadata, download, unpacking.
+"""Downloads the DeepFluoro data set from its archive, a Dataverse server, and unpacks it.
 
 Source of the data: Grupp et al., "Automatic annotation of hip anatomy in fluoroscopy for robust and efficient 2D/3D
 registration", IJCARS 2020; doi:10.7281/T1/IFSXNV, CC BY-NC 4.0.
@@ -24,7 +24,7 @@ FILE_ID = "doi:10.7281/T1/IFSXNV/EAN9GH"
 TIMEOUT_SECONDS = 60.0
 PATIENCE = Patience(attempts=6, first_wait_seconds=2.0, timeout_seconds=60.0)
 COPY_BYTES = 2**20
-# As Dataverse names them.
+# Checksum algorithms by Dataverse's names.
 ALGORITHMS = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256", "SHA-512": "sha512"}
 HDF5_ENDINGS = (".h5", ".hdf5")
 
@@ -36,7 +36,7 @@ def remote_file(session: requests.Session, server: str = SERVER) -> RemoteFile:
         InputError: the archive cannot be reached, or its metadata do not list the file.
     """
     url = f"{server}/api/datasets/:persistentId/?persistentId={DATASET_ID}"
-    remedy = "Try again later, or fetch the file in a browser and set `dataset.path` to it"
+    remedy = "Try again later, or download the file in a browser and set `dataset.path` to it"
     try:
         answer = session.get(url, timeout=TIMEOUT_SECONDS)
         answer.raise_for_status()
@@ -61,16 +61,16 @@ def _checksum(file: dict[str, Any]) -> tuple[str, str]:
 def download_deepfluoro(
     path: str | Path, sha256: str | None = None, server: str = SERVER, patience: Patience = PATIENCE
 ) -> None:
-    """Fetch the full-resolution file and unpack it to `path`.
+    """Download the full-resolution file and unpack it to `path`.
 
     Args:
-        path: the HDF5 file to make; what was fetched so far lies beside it.
-        sha256: of the downloaded file, in place of the checksum that the archive states.
-        server: the archive.
-        patience: when to give up.
+        path: the HDF5 file to write; a partial download is kept beside it and resumed.
+        sha256: expected hash of the downloaded file; None for the checksum stated by the archive.
+        server: address of the archive.
+        patience: when to give up retrying.
 
     Raises:
-        InputError: it cannot be had, is damaged, or there is no room.
+        InputError: the download fails or is damaged, or there is not enough disk space.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,16 +79,16 @@ def download_deepfluoro(
         remote = remote_file(session, server)
         if sha256 is not None:
             remote = replace(remote, algorithm="sha256", digest=sha256.lower())
-        # What is unpacked is at least as large.
+        # Reserve space for unpacking: the unpacked file is at least as large.
         fetch(remote, archive, session, patience, spare_bytes=remote.size_bytes)
     unpack(archive, path)
 
 
 def unpack(archive: Path, path: Path) -> None:
-    """The HDF5 file of a ZIP archive, or the file itself if it is one; the archive is removed.
+    """Unpack the single HDF5 file of a ZIP archive to `path`; an HDF5 file is moved there. The archive is removed.
 
     Raises:
-        InputError: it is neither, or the archive holds no or several HDF5 files.
+        InputError: the file is neither ZIP nor HDF5, or the archive does not contain exactly one HDF5 file.
     """
     remedy = "Delete it and run again"
     if not zipfile.is_zipfile(archive):
@@ -100,7 +100,7 @@ def unpack(archive: Path, path: Path) -> None:
         with zipfile.ZipFile(archive) as content:
             members = [member for member in content.infolist() if member.filename.endswith(HDF5_ENDINGS)]
             if len(members) != 1:
-                raise InputError(archive, f"it holds {len(members)} HDF5 files instead of one", remedy)
+                raise InputError(archive, f"it contains {len(members)} HDF5 files instead of one", remedy)
             require_space(path.parent, members[0].file_size)
             with atomic_path(path) as temporary, content.open(members[0]) as source, open(temporary, "wb") as target:
                 shutil.copyfileobj(source, target, COPY_BYTES)

@@ -1,4 +1,4 @@
-"""Large files from a server: resumed where they were cut off, checked against size and checksum, whole or not there."""
+"""Downloads large files: interrupted downloads are resumed, size and checksum are checked, the result is atomic."""
 
 import hashlib
 import logging
@@ -14,11 +14,11 @@ import requests
 
 from roireg.errors import InputError
 
-# What a connection that breaks loses at most.
+# Bytes written at once, at most these are lost when a connection breaks.
 CHUNK_BYTES = 2**16
 SECONDS_BETWEEN_REPORTS = 10.0
 MEGABYTE = 1e6
-# Too many requests, and what servers answer when they are overloaded or restarted.
+# HTTP status codes after which it is worth trying again: too many requests, overloaded or restarting servers.
 BUSY = (408, 429, 500, 502, 503, 504)
 logger = logging.getLogger("roireg")
 
@@ -28,10 +28,10 @@ class RemoteFile:
     """A file as its archive describes it.
 
     Attributes:
-        url: where its bytes are.
-        size_bytes: how many.
-        algorithm: of the checksum, by its name in `hashlib`.
-        digest: the checksum, in hexadecimal.
+        url: address of the content.
+        size_bytes: size of the file.
+        algorithm: algorithm of the checksum, by its name in `hashlib`.
+        digest: the checksum in hexadecimal.
     """
 
     url: str
@@ -42,7 +42,13 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Patience:
-    """When to give up: after `attempts` in a row that bring nothing, with waits that double in between."""
+    """When to give up a download.
+
+    Attributes:
+        attempts: number of consecutive attempts without progress.
+        first_wait_seconds: wait after the first such attempt; it doubles after each further one.
+        timeout_seconds: timeout of a connection.
+    """
 
     attempts: int
     first_wait_seconds: float
@@ -50,11 +56,11 @@ class Patience:
 
 
 class _CutOff(Exception):
-    """A transfer ended before the file did; another attempt may go on."""
+    """A transfer was interrupted; it can be resumed."""
 
 
 def new_session() -> requests.Session:
-    """A session that trusts the certificates of SSL_CERT_FILE, as other clients do, where requests' own are not set."""
+    """A session that uses the certificates of SSL_CERT_FILE, unless requests' own environment variables are set."""
     session = requests.Session()
     if not ({"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"} & os.environ.keys()):
         session.verify = os.environ.get("SSL_CERT_FILE") or True
@@ -62,34 +68,34 @@ def new_session() -> requests.Session:
 
 
 def require_space(folder: Path, needed_bytes: int) -> None:
-    """Refuse to begin what cannot end.
+    """Check that a folder's file system has enough free space.
 
     Raises:
-        InputError: the folder's file system has less free space.
+        InputError: it has less.
     """
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         what = f"{needed_bytes / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free"
-        raise InputError(folder, what, "Make room, or run where there is some")
+        raise InputError(folder, what, "Free disk space, or run in another folder")
 
 
 def fetch(
     remote: RemoteFile, path: str | Path, session: requests.Session, patience: Patience, spare_bytes: int
 ) -> None:
-    """Download a file to `path`, which is there only when it is whole.
+    """Download a file to `path`, atomically.
 
-    What has come lies in `path` + ".part"; a later call goes on from there. If it came in pieces and the whole has
-    another checksum, it is fetched anew, once: the file may have changed on the server in between.
+    A partial download is kept in `path` + ".part" and resumed by a later call. If a download that was resumed has a
+    wrong checksum, it is repeated once from the beginning, because the file may have changed on the server meanwhile.
 
     Args:
         remote: the file.
-        path: where it goes.
-        session: with which to ask.
-        patience: when to give up.
-        spare_bytes: room that must be left beside it.
+        path: file to write.
+        session: HTTP session.
+        patience: when to give up retrying.
+        spare_bytes: additional disk space that must be free.
 
     Raises:
-        InputError: the server cannot be reached or sends another file, or there is no room.
+        InputError: the server cannot be reached, the file does not match its description, or disk space is missing.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,19 +104,19 @@ def fetch(
     in_pieces = _transfer(remote, part, session, patience)
     found = _digest(part, remote.algorithm)
     if in_pieces and found != remote.digest:
-        logger.info("%s: the pieces do not fit together; it is fetched anew", remote.url)
+        logger.info("%s: the resumed download has a wrong checksum; downloading it from the beginning", remote.url)
         part.unlink()
         _transfer(remote, part, session, patience)
         found = _digest(part, remote.algorithm)
     if found != remote.digest:
         part.unlink()
         what = f"its {remote.algorithm} is {found}, not {remote.digest}"
-        raise InputError(remote.url, what, "Try again later; if it stays, the file or its checksum has changed")
+        raise InputError(remote.url, what, "Try again later; if it fails again, the file or its checksum has changed")
     os.replace(part, path)
 
 
 def _transfer(remote: RemoteFile, part: Path, session: requests.Session, patience: Patience) -> bool:
-    """Bring `part` to the file's size; whether it came in pieces, that of an earlier call included."""
+    """Download the missing bytes to `part`; returns True if the download was interrupted, now or in an earlier call."""
     in_pieces = _size(part) > 0
     failures, wait = 0, patience.first_wait_seconds
     while (have := _size(part)) < remote.size_bytes:
@@ -126,18 +132,18 @@ def _transfer(remote: RemoteFile, part: Path, session: requests.Session, patienc
             if failures >= patience.attempts:
                 reason = str(error) if isinstance(error, _CutOff) else type(error).__name__
                 what = f"the transfer failed {failures} times in a row ({reason})"
-                raise InputError(remote.url, what, "Check the network and run again: it goes on where it was") from None
-            logger.info("%s: cut off; next attempt in %.0f s", remote.url, wait)
+                raise InputError(remote.url, what, "Check the network and run again: the download is resumed") from None
+            logger.info("%s: interrupted; next attempt in %.0f s", remote.url, wait)
             time.sleep(wait)
             wait *= 2
         except requests.RequestException as error:
-            what = f"it cannot be fetched ({type(error).__name__})"
-            raise InputError(remote.url, what, "Look at the address in a browser; it may have moved") from None
+            what = f"it cannot be downloaded ({type(error).__name__})"
+            raise InputError(remote.url, what, "Open the address in a browser; it may have moved") from None
     return in_pieces
 
 
 def _append(remote: RemoteFile, part: Path, session: requests.Session, timeout_seconds: float) -> Iterator[int]:
-    """Ask for what is missing and write it; yields the size so far."""
+    """Request the missing bytes and append them to `part`; yields the size so far."""
     have = _size(part)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with session.get(remote.url, headers=headers, stream=True, timeout=timeout_seconds) as response:
@@ -148,39 +154,39 @@ def _append(remote: RemoteFile, part: Path, session: requests.Session, timeout_s
                 yield file.tell()
                 if file.tell() > remote.size_bytes:
                     file.truncate(0)
-                    what = f"it is longer than the {remote.size_bytes} bytes that its archive states"
+                    what = f"it is longer than the {remote.size_bytes} bytes stated by its archive"
                     raise InputError(remote.url, what, "Try again later; the archive may be changing")
     if _size(part) < remote.size_bytes:
-        raise _CutOff("the server ended it early")
+        raise _CutOff("the server closed the connection early")
 
 
 def _check_answer(response: requests.Response, remote: RemoteFile, part: Path, have: int) -> None:
-    """Is this the file, from the byte that was asked for?"""
+    """Check that the response is the described file, from the requested byte on."""
     if response.status_code in BUSY:
         raise _CutOff(f"the server answers {response.status_code}")
     if response.status_code == requests.codes.requested_range_not_satisfiable:
         part.unlink()
-        raise _CutOff("the file is shorter than what had come of it")
+        raise _CutOff("the file is shorter than the partial download")
     if not response.ok:
         what = f"the server answers {response.status_code} {response.reason}"
-        raise InputError(remote.url, what, "Look at the address in a browser; it may have moved or ask for consent")
+        raise InputError(remote.url, what, "Open the address in a browser; it may have moved or ask for consent")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         what = "the server sends a web page instead of the file"
-        raise InputError(remote.url, what, "Look at the address in a browser; it may have moved or ask for consent")
+        raise InputError(remote.url, what, "Open the address in a browser; it may have moved or ask for consent")
     if response.status_code == requests.codes.partial_content:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if span is None or int(span[1]) != have or span[2] not in ("*", str(remote.size_bytes)):
             part.unlink()
-            raise _CutOff("the server goes on with another file")
+            raise _CutOff("the server resumes with another file")
         return
     length = int(response.headers.get("Content-Length", remote.size_bytes))
     if length != remote.size_bytes:
-        what = f"the server has {length} bytes and its archive states {remote.size_bytes}"
+        what = f"the server sends {length} bytes but its archive states {remote.size_bytes}"
         raise InputError(remote.url, what, "Try again later; the archive may be changing")
 
 
 def _reported(sizes: Iterator[int], remote: RemoteFile) -> Iterator[int]:
-    """Log how far it is, how fast, and how long the rest will take."""
+    """Yield the sizes, and log the progress, the rate and the estimated time left."""
     start, first, last = time.monotonic(), None, time.monotonic()
     for size in sizes:
         yield size

@@ -1,4 +1,4 @@
-"""What is done alike to X-rays and DRRs."""
+"""Operations on both X-rays and DRRs: scaling to [0, 1] and resampling."""
 
 import torch
 from jaxtyping import Float
@@ -9,7 +9,7 @@ MIN_CONTRAST = 1e-6
 
 
 def scaled(image: Float[Tensor, "B H W"], weight: Float[Tensor, "B H W"] | None = None) -> Float[Tensor, "B H W"]:
-    """Per-image min-max to [0, 1] over the pixels of non-zero weight, as DiffPose normalises both images."""
+    """Each image scaled so that its minimum and maximum over pixels of non-zero weight are 0 and 1, as in DiffPose."""
     if weight is None:
         low, high = image.amin(dim=(-2, -1), keepdim=True), image.amax(dim=(-2, -1), keepdim=True)
     else:
@@ -22,7 +22,7 @@ def scaled(image: Float[Tensor, "B H W"], weight: Float[Tensor, "B H W"] | None 
 
 
 def resized(image: Float[Tensor, "B C H W"], size_px: int) -> Float[Tensor, "B C S S"]:
-    """Images at the size of a network; antialiased where they shrink, untouched where they have that size."""
+    """Images resampled to a network's size, with antialiasing; images of that size are returned unchanged."""
     if image.shape[-2:] == (size_px, size_px):
         return image
     return interpolate(image, size=(size_px, size_px), mode="bilinear", antialias=True, align_corners=False)

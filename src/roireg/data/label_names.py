@@ -1,4 +1,4 @@
-"""Names of labels, compared alike wherever a name is looked up: `left-hemipelvis` of a file is `Left hemipelvis`."""
+"""Comparison of label names, which ignores case, hyphens and underscores: `left-hemipelvis` is `Left hemipelvis`."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,31 +9,35 @@ SEPARATORS = re.compile(r"[-_\s]+")
 
 
 def normalized(name: str) -> str:
-    """The form in which names are compared: lower case, with one blank for each run of `-`, `_` and blanks."""
+    """The form in which names are compared: lower case, each run of `-`, `_` and blanks replaced by one blank."""
     return SEPARATORS.sub(" ", name).strip().casefold()
 
 
 def check_distinct(names: Iterable[str], where: object, remedy: str) -> None:
-    """Check that no two names are the same once they are `normalized`.
+    """Check that no two names are equal after `normalized`.
+
+    Args:
+        names: the names.
+        where, remedy: parts of the error message.
 
     Raises:
-        InputError: two are; `where` and `remedy` are its parts.
+        InputError: two names are equal.
     """
     seen: dict[str, str] = {}
     for name in names:
         if normalized(name) in seen:
-            what = f"{seen[normalized(name)]!r} and {name!r} are the same name (case, - and _ do not count)"
+            what = f"{seen[normalized(name)]!r} and {name!r} are the same name (case, - and _ are ignored)"
             raise InputError(where, what, remedy)
         seen[normalized(name)] = name
 
 
 def label_ids(label_names: Mapping[int, str], names: Iterable[str], key: str) -> list[int]:
-    """Label ids of names, in their order.
+    """Label ids of names, in the order of the names.
 
     Args:
-        label_names: name by label id.
-        names: those that are wanted.
-        key: who asks for them, such as a key of the config.
+        label_names: names by label id.
+        names: names to look up.
+        key: config key or option that gives the names, for the error message.
 
     Raises:
         InputError: there is no label of that name.

@@ -1,4 +1,4 @@
-"""A patient: a CT with what belongs to it."""
+"""The record of a patient: CT, labels, landmarks and isocentre."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,19 +24,19 @@ def no_points() -> Float[Tensor, "0 3"]:
 
 @dataclass(frozen=True, eq=False)
 class Patient:
-    """A CT with what belongs to it; X-rays of the patient are records of their own.
+    """A patient's CT, labels and landmarks. X-rays are separate records (`roireg.data.xray.Xray`).
 
     Attributes:
-        name: of the specimen in its dataset, or of the CT's file.
+        name: name of the specimen in its dataset, or of the CT's file.
         volume: attenuation in 1/mm, LPS.
         labels: `(z, y, x)` label ids on the volume's grid, or None.
-        label_names: name by label id.
-        center_mm: the isocentre, about which poses turn, volume frame: the middle of the CT or of named labels.
-        bone_points_mm: points of dense bone, volume frame; errors and standard deviations are stated at them where no
+        label_names: names by label id.
+        center_mm: the isocentre, about which poses rotate, volume frame: centre of the CT or of given labels.
+        bone_points_mm: points of dense bone, volume frame; errors and standard deviations are given at them if no
             landmarks are known.
-        landmark_names, landmarks_mm: 3D landmarks, volume frame; empty where none are known.
-        facts: what the files say, by name, for `roireg inspect`.
-        warnings: what looks odd and may be right.
+        landmark_names, landmarks_mm: 3D landmarks, volume frame; empty if none are known.
+        facts: properties of the files by name, shown by `roireg inspect`.
+        warnings: unusual properties of the files, which need not be wrong.
     """
 
     name: str
@@ -52,11 +52,15 @@ class Patient:
 
     @property
     def error_points_mm(self) -> Float[Tensor, "M 3"]:
-        """Points at which errors are taken: the landmarks, or the points of bone where there are no landmarks."""
+        """Points at which errors are measured: the landmarks, or points of bone if there are no landmarks."""
         return self.landmarks_mm if len(self.landmarks_mm) else self.bone_points_mm
 
     def label_mask(self, names: Iterable[str], key: str = "label") -> Bool[Tensor, "D H W"]:
-        """Voxels of any of the named labels, compared by `label_names.normalized`; `key` says who asked for them.
+        """Mask of the voxels with any of the named labels.
+
+        Args:
+            names: names of labels, compared by `label_names.normalized`.
+            key: config key or option that gives the names, for the error message.
 
         Raises:
             InputError: there are no labels, or none of that name.
@@ -69,7 +73,13 @@ class Patient:
 def label_mask(
     labels: UInt8[Tensor, "D H W"], label_names: dict[int, str], names: Iterable[str], key: str = "label"
 ) -> Bool[Tensor, "D H W"]:
-    """Voxels of any of the named labels, compared by `label_names.normalized`; `key` says who asked for them.
+    """Mask of the voxels with any of the named labels.
+
+    Args:
+        labels: `(z, y, x)` label ids.
+        label_names: names by label id.
+        names: names of labels, compared by `label_names.normalized`.
+        key: config key or option that gives the names, for the error message.
 
     Raises:
         InputError: there is no label of that name.
@@ -78,20 +88,20 @@ def label_mask(
 
 
 def expected_rig_pose(patient: Patient) -> Float[Tensor, "4 4"]:
-    """`volume_from_rig` (mm) before anything is known: the C-arm's isocentre in the patient's centre."""
+    """`volume_from_rig` (mm) before registration: the C-arm's isocentre is assumed at the patient's centre."""
     return translation(patient.center_mm)
 
 
 def find_bone_points_mm(hu: Volume, count: int = 16) -> Float[Tensor, "N 3"]:
-    """Middles of `count` pieces into which k-means divides the bone; the middle of the CT where there is none.
+    """Centres of `count` clusters of bone voxels (k-means); the centre of the CT if it has no bone.
 
     Args:
         hu: Hounsfield units.
-        count: how many.
+        count: number of points.
     """
     voxels = (hu.values > BONE_HU).nonzero().flip(-1).to(torch.float64)
     if len(voxels) < count:
         return hu.center_mm[None]
     points = voxels[:: max(len(voxels) // 20000, 1)] @ hu.volume_from_voxel[:3, :3].T + hu.volume_from_voxel[:3, 3]
-    middles, _ = kmeans2(points.numpy(), count, minit="++", rng=np.random.default_rng(0))
-    return torch.from_numpy(middles)
+    centres, _ = kmeans2(points.numpy(), count, minit="++", rng=np.random.default_rng(0))
+    return torch.from_numpy(centres)

@@ -1,4 +1,4 @@
-"""From a dataset in the DeepFluoro layout to one specimen file: preprocessing of CT and X-rays."""
+"""Preprocesses one specimen (CT and X-rays) of a dataset in the DeepFluoro layout."""
 
 from dataclasses import dataclass
 
@@ -18,13 +18,13 @@ from roireg.geometry.camera import rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro
 from roireg.geometry.poses import pa_pose
 
-# A patient is kept as finely as it is stored; points of bone are looked for on a grid of about this size.
+# Voxel size of the grid on which points of bone are searched; the CT itself keeps its voxel size.
 BONE_GRID_MM = 2.0
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """How images and volumes are prepared; see `prepare` in the config schema."""
+    """Settings of the preprocessing: the section `prepare` of the config."""
 
     image_size_px: int
     crop_px: int
@@ -38,7 +38,7 @@ class PrepareSettings:
 
     @property
     def of_attenuation(self) -> AttenuationSettings:
-        """How attenuation follows from Hounsfield units."""
+        """Settings of the conversion from Hounsfield units to attenuation."""
         return AttenuationSettings(self.mu_water_per_mm, self.mu_bone_per_mm, self.attenuation, self.bone_multiplier)
 
 
@@ -48,20 +48,20 @@ def prepare_xray(
     parameters: deepfluoro.ProjectionParameters,
     settings: PrepareSettings,
 ) -> Xray:
-    """An X-ray upright, cropped and resampled, with the camera and pose that belong to it.
+    """Make an X-ray upright, crop and resample it, and adapt its camera and pose.
 
     Args:
-        where: of the projection in its file, for errors.
-        projection, parameters: as stored.
-        settings: how images are prepared.
+        where: location of the projection in its file, for error messages.
+        projection, parameters: the stored X-ray and C-arm.
+        settings: settings of the preprocessing.
 
     Raises:
-        InputError: the crop leaves nothing of the image, or what is left shows nothing.
+        InputError: nothing is left after the crop, or the cropped image is blank.
     """
     camera = parameters.camera()
     if 2 * settings.crop_px >= min(camera.height, camera.width) - 1:
         raise InputError(
-            "config: prepare.crop_px", f"{settings.crop_px} px a side leaves nothing of the image", "Make it smaller"
+            "config: prepare.crop_px", f"{settings.crop_px} px on each side leave nothing of the image", "Reduce it"
         )
     pose = pose_from_deepfluoro(
         torch.from_numpy(projection.poses["cam-to-pelvis-vol"]), torch.from_numpy(parameters.extrinsic)
@@ -80,7 +80,7 @@ def prepare_xray(
         name=projection.name,
         image=image,
         camera=small,
-        # No device states the position: the posterior-anterior pose is all that is known of it.
+        # The dataset does not contain a position stated by the device, so the posterior-anterior pose is assumed.
         rig_from_camera=pa_pose(torch.zeros(3, dtype=torch.float64), source_mm),
         labels=None if labels is None else preprocess_labels(labels[rows, columns], small.height, small.width),
         true_pose=pose,
@@ -88,15 +88,15 @@ def prepare_xray(
 
 
 def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> tuple[Patient, tuple[Xray, ...]]:
-    """A specimen as a patient and X-rays, in the order of their names: all that later stages need.
+    """Read and preprocess a specimen: the patient and the X-rays, in the order of their names.
 
     Raises:
-        InputError: the specimen is not in the file, or what is there cannot be used.
+        InputError: the specimen is not in the file, or its data cannot be used.
     """
     if name not in deepfluoro.specimen_names(file):
         known = ", ".join(deepfluoro.specimen_names(file))
         raise InputError(
-            f"config: dataset.specimens: {name}", f"{file.filename} does not hold it", f"It holds: {known}"
+            f"config: dataset.specimens: {name}", f"{file.filename} does not contain it", f"Choose among: {known}"
         )
     parameters = deepfluoro.read_parameters(file)
     ct = deepfluoro.read_ct(file, name)
@@ -126,7 +126,8 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> t
         landmarks_mm=torch.from_numpy(landmarks),
     )
     xrays = tuple(
-        prepare_xray(f"{file.filename}:{name}/projections/{one.name}", one, parameters, settings) for one in projections
+        prepare_xray(f"{file.filename}:{name}/projections/{projection.name}", projection, parameters, settings)
+        for projection in projections
     )
     return patient, xrays
 

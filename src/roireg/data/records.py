@@ -1,4 +1,4 @@
-"""The file of one specimen, which all stages after `prepare_specimen` read: a patient and the X-rays, written down."""
+"""Writes and reads the file of one prepared specimen (a patient and the X-rays), which all later stages read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
 def write_specimen(path: str | Path, patient: Patient, xrays: Sequence[Xray]) -> None:
-    """Write a patient with labels, and X-rays whose pose is known, whole or not at all."""
+    """Write a patient with labels, and X-rays with known poses, atomically."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["name"] = patient.name
         volume = file.create_group("volume")
@@ -43,7 +43,7 @@ def write_specimen(path: str | Path, patient: Patient, xrays: Sequence[Xray]) ->
 
 
 def read_specimen(path: str | Path) -> tuple[Patient, tuple[Xray, ...]]:
-    """The patient and the X-rays, in the order of their names, that `write_specimen` wrote."""
+    """Read a file written by `write_specimen`: the patient, and the X-rays in the order of their names."""
     with h5py.File(path, "r") as file:
         volume = file["volume"]
         landmarks = file["landmarks"]

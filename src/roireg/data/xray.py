@@ -1,4 +1,4 @@
-"""An X-ray with all that is known of how it was taken."""
+"""The record of an X-ray: image, camera, and the position stated by the device."""
 
 from dataclasses import dataclass, replace
 
@@ -9,13 +9,13 @@ from torch import Tensor
 from roireg.data.patient import Patient, expected_rig_pose
 from roireg.geometry.camera import Camera
 
-# Directions of the patient (DICOM PS3.3, C.7.6.1.1.1), volume frame.
+# Unit vectors of the patient's directions (DICOM PS3.3, C.7.6.1.1.1) in the volume frame.
 DIRECTIONS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is known of an X-ray: what, its value, and where from."""
+    """One known property of an X-ray: its name, its value, and its source (a tag, a file, or an assumption)."""
 
     name: str
     value: str
@@ -24,20 +24,20 @@ class Fact:
 
 @dataclass(frozen=True, eq=False)
 class Xray:
-    """An X-ray as it is registered.
+    """A preprocessed X-ray, ready for registration.
 
     Attributes:
-        name: of the projection in its dataset, or of the file.
+        name: name of the projection in its dataset, or of the file.
         image: `(H, W)` log attenuation scaled to [0, 1]; bone is bright.
-        camera: detector of `image`.
-        rig_from_camera: the camera in the frame in which all X-rays of the patient are known, mm. For a C-arm that is
-            its isocentre, with axes as the patient lies (LPS). It is what the device states, not what is sought.
-        stored_camera: detector of the image as it is stored, before crop and shrinking, of the same rays; None where
-            the image is not written back.
-        labels: `(H, W)` label ids drawn in the image, or None.
-        true_pose: `volume_from_camera`, mm, float64, where it is known; only errors are computed from it.
-        facts: how it was taken.
-        warnings: what was assumed.
+        camera: camera of `image`.
+        rig_from_camera: pose of the camera in the rig, mm: a frame common to all X-rays of the patient, in which the
+            device states its position. For a C-arm its origin is the isocentre and its axes are LPS of the lying
+            patient. Registration searches `volume_from_rig`.
+        stored_camera: camera of the image as stored, before cropping and resampling; None for X-rays of a dataset.
+        labels: `(H, W)` label ids of a mask of the image, or None.
+        true_pose: `volume_from_camera`, mm, float64, if known; used only to compute errors.
+        facts: known properties of the exposure.
+        warnings: assumptions that were made.
     """
 
     name: str
@@ -64,14 +64,14 @@ class Xray:
         return replace(self, rig_from_camera=self.rig_from_camera @ half_turn)
 
     def mirrored(self) -> "Xray":
-        """The same picture, taken to be seen from the other side of the detector."""
+        """The same image, interpreted as seen from the other side of the detector."""
         stored = None if self.stored_camera is None else self.stored_camera.mirrored()
         return replace(self, camera=self.camera.mirrored(), stored_camera=stored)
 
 
 def expected_pose(patient: Patient, xray: Xray) -> Float[Tensor, "4 4"]:
-    """`volume_from_camera` (mm) as the device states it, with its isocentre in the patient's centre.
+    """The pose `volume_from_camera` (mm) that the device states, with its isocentre at the patient's centre.
 
-    For the workflow's X-rays, of which no position is known, it is the posterior-anterior pose `T_PA` (paper, 2.1).
+    For X-rays of the workflow, without a stated position, it is the posterior-anterior pose `T_PA` (paper, 2.1).
     """
     return expected_rig_pose(patient) @ xray.rig_from_camera

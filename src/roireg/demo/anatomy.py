@@ -49,7 +49,8 @@ class Anatomy:
     Attributes:
         hu: `(z, y, x)` float32, Hounsfield units.
         labels: `(z, y, x)` uint8, keys of `LABEL_NAMES`, 0 elsewhere.
-        metal: `(z, y, x)` uint8: 0 no metal, else what the metal moves with: `LEFT_FEMUR`, `RIGHT_FEMUR`, `BODY_METAL`.
+        metal: `(z, y, x)` uint8: 0 for no metal, else the part that the metal is fixed to: `LEFT_FEMUR`, `RIGHT_FEMUR`
+            or `BODY_METAL`.
         volume_from_voxel: `(4, 4)`, mm (LPS); its axes are those of the patient.
     """
 
@@ -75,10 +76,10 @@ def points_mm(indices_zyx: np.ndarray, volume_from_voxel: np.ndarray) -> np.ndar
 
 
 def read_upright(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Array `(z, y, x)` and `volume_from_voxel` of an image file, voxel axes turned to left, posterior, superior.
+    """Array `(z, y, x)` and `volume_from_voxel` of an image file, reoriented to LPS (left, posterior, superior).
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         image = sitk.DICOMOrient(read_image(path), "LPS")
@@ -88,7 +89,7 @@ def read_upright(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def map_labels(source: np.ndarray) -> np.ndarray:
-    """DeepFluoro's ids for TotalSegmentator's; of the sacrum only the superior half (by height) keeps a label."""
+    """Convert TotalSegmentator's label ids to DeepFluoro's; only the superior half of the sacrum keeps a label."""
     labels = np.zeros(source.shape, np.uint8)
     sacrum = np.isin(source, (SACRUM_SOURCE, S1_SOURCE))
     levels = np.flatnonzero(sacrum.any(axis=(1, 2)))
@@ -102,7 +103,7 @@ def map_labels(source: np.ndarray) -> np.ndarray:
 
 
 def metal_owners(hu: np.ndarray, labels: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
-    """`Anatomy.metal`: voxels above `METAL_HU`, each with a femur within `METAL_REACH_MM`, or else the body."""
+    """`Anatomy.metal` from HU: voxels above `METAL_HU` belong to a femur within `METAL_REACH_MM`, else to the body."""
     metal = hu > METAL_HU
     owners = np.where(metal, BODY_METAL, 0).astype(np.uint8)
     if not metal.any() or not np.isin(labels, FEMURS).any():
@@ -116,17 +117,17 @@ def metal_owners(hu: np.ndarray, labels: np.ndarray, spacing_mm: np.ndarray) -> 
 
 
 def load_anatomy(ct: str | Path, labels: str | Path) -> Anatomy:
-    """The CT and its TotalSegmentator labels (NIfTI).
+    """Read the CT and its TotalSegmentator labels (NIfTI).
 
     Raises:
         InputError: a file is unreadable, the grids differ, the axes are oblique, or a label is missing.
     """
     (hu, volume_from_voxel), (source, other) = read_upright(ct), read_upright(labels)
     if hu.shape != source.shape or not np.allclose(volume_from_voxel, other, atol=AXIS_TOLERANCE):
-        raise InputError(labels, "it lies on another grid than the CT", "Resample the labels onto the CT")
+        raise InputError(labels, "its grid differs from the CT's", "Resample the labels onto the CT's grid")
     axes = volume_from_voxel[:3, :3]
     if np.abs(axes - np.diag(np.diag(axes))).max() > AXIS_TOLERANCE:
-        raise InputError(ct, "its axes are oblique to the patient's", "Resample it to the patient's axes")
+        raise InputError(ct, "its axes are oblique to the patient's", "Resample it along the patient's axes")
     mapped = map_labels(source)
     missing = [name for label, name in LABEL_NAMES.items() if np.count_nonzero(mapped == label) < VISIBLE_VOXELS]
     if missing:

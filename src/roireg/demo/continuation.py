@@ -1,7 +1,8 @@
-"""The patient beyond the ends of the CT: plausible tissue and bone, so that an X-ray does not end with the scan.
+"""Continues a patient beyond the ends of the CT with plausible tissue and bone, because an X-ray shows more than a CT.
 
-Superiorly the volume is reflected. Inferiorly soft tissue is replicated from the lowest slice, the femurs narrow to
-shafts that run on medially (with any metal in them), and the pubic and ischial rami join below the obturator foramen.
+At the superior end the volume is reflected. At the inferior end soft tissue is replicated from the lowest slice, the
+femurs narrow to shafts that continue medially (with any metal in them), and the pubic and ischial rami join below the
+obturator foramen.
 """
 
 import numpy as np
@@ -31,7 +32,7 @@ EDGE_VOXELS = 1
 
 
 def soft_background(hu: np.ndarray, bones: np.ndarray) -> np.ndarray:
-    """A transverse slice `(y, x)` with bones and metal replaced by a smooth average of the soft tissue around them."""
+    """A transverse slice `(y, x)` in which a smooth average of the surrounding soft tissue replaces bone and metal."""
     body = ndimage.binary_fill_holes(hu > BODY_HU)
     hidden = ndimage.binary_dilation(bones, iterations=BONE_MARGIN_VOXELS)
     soft = (body & ~hidden).astype(np.float32)
@@ -42,7 +43,7 @@ def soft_background(hu: np.ndarray, bones: np.ndarray) -> np.ndarray:
 
 
 def blurred_background(background: np.ndarray) -> np.ndarray:
-    """The same slice `(y, x)` without details and narrow protrusions, which would leave streaks when replicated."""
+    """The slice `(y, x)` without details and narrow protrusions, which would become streaks when replicated."""
     body = background > BODY_HU
     padded = np.pad(body, OPENING_VOXELS, mode="edge")
     opened = ndimage.binary_opening(padded, iterations=OPENING_VOXELS)
@@ -57,7 +58,7 @@ def _centroid(mask: np.ndarray) -> np.ndarray:
 
 
 def _scaled_slice(array: np.ndarray, origin: np.ndarray, center: np.ndarray, scale: float, order: int) -> np.ndarray:
-    """The slice shrunk by `scale`, its point `origin` moved to `center` (voxels, `(y, x)`)."""
+    """The slice scaled by `scale`, with its point `origin` moved to `center` (voxels, `(y, x)`)."""
     return ndimage.affine_transform(
         array, np.full(2, 1 / scale), offset=origin - center / scale, order=order, mode="nearest"
     )
@@ -66,7 +67,7 @@ def _scaled_slice(array: np.ndarray, origin: np.ndarray, center: np.ndarray, sca
 def _inferior_slice(
     anatomy: Anatomy, backgrounds: tuple[np.ndarray, np.ndarray], depth_mm: float, total_mm: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """HU, labels and metal `(y, x)` at `depth_mm` below the lowest slice; one background fades into the other."""
+    """HU, labels and metal `(y, x)` at `depth_mm` below the lowest slice; the first background fades to the second."""
     hu0, labels0, metal0 = anatomy.hu[0], anatomy.labels[0], anatomy.metal[0]
     middle = (np.array(hu0.shape) - 1) / 2
     thigh = 1 - (1 - THIGH_SCALE) * depth_mm / total_mm
@@ -103,7 +104,7 @@ def _inferior_slice(
 
 
 def extend(anatomy: Anatomy, superior_mm: float, inferior_mm: float) -> Anatomy:
-    """The patient continued by the given lengths beyond both ends of the scan, on the same voxel lattice."""
+    """The patient continued by the given lengths beyond both ends of the CT, on the same voxel grid."""
     step = anatomy.spacing_mm[2]
     above, below = round(superior_mm / step), round(inferior_mm / step)
     bones = ndimage.binary_dilation((anatomy.labels[0] > 0) | (anatomy.metal[0] > 0), iterations=EDGE_VOXELS)
@@ -112,7 +113,7 @@ def extend(anatomy: Anatomy, superior_mm: float, inferior_mm: float) -> Anatomy:
     slices = [_inferior_slice(anatomy, backgrounds, k * step, below * step) for k in range(below, 0, -1)]
     parts = []
     for k, array in enumerate((anatomy.hu, anatomy.labels, anatomy.metal)):
-        low = np.stack([one[k] for one in slices]) if slices else array[:0]
+        low = np.stack([slice_[k] for slice_ in slices]) if slices else array[:0]
         parts.append(np.concatenate([low, np.pad(array, [(0, above), (0, 0), (0, 0)], mode="reflect")]))
     frame = anatomy.volume_from_voxel.copy()
     frame[2, 3] -= below * step

@@ -40,8 +40,8 @@ from roireg.simulation.xray_formation import (
     transmission,
 )
 
-UPSIDE_DOWN_SHARE = 1 / 3
-INSTRUMENT_SHARE = 1 / 3
+UPSIDE_DOWN_FRACTION = 1 / 3
+INSTRUMENT_FRACTION = 1 / 3
 
 PHOTONS = 1e5
 SCATTER_TO_PRIMARY = 0.3
@@ -55,7 +55,7 @@ MASK_STEP_MM = 1.0
 
 
 def specimen_bodies(specimen: SimulatedPatient) -> list[Body]:
-    """The truth patient as what moves together: all but the femurs, then the femurs with their metal."""
+    """The true patient as rigid bodies: everything except the femurs, then each femur with its metal."""
     truth = specimen.truth
     pieces = []
     for femur in FEMURS:
@@ -72,7 +72,7 @@ def expose(
     photons: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """The X-ray of a view: `(H, W)` uint16."""
+    """The simulated X-ray of an exposure: `(H, W)` uint16."""
     poses = [view.pose, *(view.femur_poses[femur] for femur in FEMURS)]
     areal = areal_densities(bodies, [pose.numpy() for pose in poses], camera)
     for instrument in instruments:
@@ -83,7 +83,7 @@ def expose(
 
 
 def label_volumes(specimen: SimulatedPatient) -> dict[int, Volume]:
-    """The scan's labels as masks, by id."""
+    """The labels of the scan as masks, by label id."""
     frame = torch.from_numpy(specimen.ct.volume_from_voxel)
     return {
         label: Volume(torch.from_numpy((specimen.ct.labels == label).astype(np.float32)), frame)
@@ -92,9 +92,9 @@ def label_volumes(specimen: SimulatedPatient) -> dict[int, Volume]:
 
 
 def pelvis_center_mm(specimen: SimulatedPatient) -> Float[np.ndarray, "3"]:
-    """Point on which the C-arm is centred: the middle of the box around both hemipelves down to the lowest landmark.
+    """The point on which the C-arm is centred: centre of the box of both hemipelves, down to the lowest landmark.
 
-    It is found in the patient, not in the scan: X-rays must not depend on how far the scan reaches.
+    It is computed from the true patient and not from the scan, so that X-rays do not depend on where the scan ends.
     """
     truth = specimen.truth
     lowest_mm = min(position[2] for position in specimen.landmarks_mm.values())
@@ -105,10 +105,10 @@ def pelvis_center_mm(specimen: SimulatedPatient) -> Float[np.ndarray, "3"]:
 
 
 def segmentation(masks: dict[int, Volume], view: Exposure, camera: Camera) -> np.ndarray:
-    """`(H, W)` uint8 label ids: silhouettes of the scan's labels, femurs under their own pose.
+    """Mask of an X-ray, `(H, W)` uint8 label ids: silhouettes of the scan's labels, femurs under their own poses.
 
-    One pixel has one id although bones overlap in an X-ray: they are painted in the order of `PAINT_ORDER`, later ones
-    over earlier ones, so that the hemipelves cover spine and sacrum, and the femurs cover the hemipelves.
+    A pixel has one id although bones overlap in an X-ray. Silhouettes are painted in `PAINT_ORDER`, so that hemipelves
+    cover spine and sacrum, and femurs cover hemipelves.
     """
     out = np.zeros((camera.height, camera.width), np.uint8)
     for label in PAINT_ORDER:
@@ -118,7 +118,7 @@ def segmentation(masks: dict[int, Volume], view: Exposure, camera: Camera) -> np
 
 
 def specimen_ct(specimen: SimulatedPatient) -> Ct:
-    """The scan as the file holds it."""
+    """The scan in the form in which `write_specimen` stores it."""
     ct = specimen.ct
     return Ct(
         hu=ct.hu,
@@ -131,9 +131,9 @@ def specimen_ct(specimen: SimulatedPatient) -> Ct:
     )
 
 
-def chosen(rng: np.random.Generator, count: int, share: float) -> set[int]:
-    """A random subset of `range(count)` of about the given share."""
-    return set(rng.permutation(count)[: round(count * share)].tolist())
+def chosen(rng: np.random.Generator, count: int, fraction: float) -> set[int]:
+    """A random subset of `range(count)` with about the given fraction of its elements."""
+    return set(rng.permutation(count)[: round(count * fraction)].tolist())
 
 
 def projections(
@@ -144,7 +144,7 @@ def projections(
     photons: float,
     views: ExposureSettings,
 ) -> Iterator[Projection]:
-    """X-rays of a specimen with their ground truth, one at a time."""
+    """Simulate the X-rays of a specimen with their ground truth, one at a time."""
     camera = parameters.camera()
     bodies, masks = specimen_bodies(specimen), label_volumes(specimen)
     extrinsic = torch.from_numpy(parameters.extrinsic)
@@ -152,7 +152,7 @@ def projections(
     points = torch.from_numpy(np.stack(list(specimen.landmarks_mm.values())))
     center = pelvis_center_mm(specimen)
     rng = generator(seed, specimen.name, "choices")
-    upside_down, equipped = chosen(rng, count, UPSIDE_DOWN_SHARE), chosen(rng, count, INSTRUMENT_SHARE)
+    upside_down, equipped = chosen(rng, count, UPSIDE_DOWN_FRACTION), chosen(rng, count, INSTRUMENT_FRACTION)
     for index in range(count):
         name = f"{index:03d}"
         rng = generator(seed, specimen.name, name)
@@ -186,22 +186,23 @@ def make_dataset(
     views: ExposureSettings = NEAR_PA,
     progress: Callable[[Iterator[Projection], int, str], Iterator[Projection]] | None = None,
 ) -> None:
-    """Write the demo data set; the file is there whole or not at all.
+    """Write the demo data set, atomically.
 
     Args:
-        ct, labels: NIfTI files of `roireg.demo.source.download`.
+        ct, labels: NIfTI files written by `roireg.demo.source.download`.
         out: the HDF5 file.
-        specimens, xrays_per_specimen: how many.
-        seed: the same seed gives the same data.
+        specimens, xrays_per_specimen: numbers of specimens and of X-rays.
+        seed: seed of all random choices.
         rows, columns, pixel_mm, source_to_detector_mm: the detector.
-        photons: per unattenuated pixel.
-        ct_below_landmarks_mm: how far the CTs reach below the lowest landmark. The X-rays do not depend on it.
-        views: how exposures are distributed.
-        progress: passes a specimen's X-rays through, given their number and what they are, as
-            `roireg.workflow.job.progress`.
+        photons: expected count of an unattenuated pixel.
+        ct_below_landmarks_mm: distance from the lowest landmark to the inferior end of the CT. X-rays do not depend on
+            it.
+        views: distribution of the exposures.
+        progress: wraps the iterator of a specimen's X-rays to show progress; it gets their number and a description,
+            like `roireg.workflow.job.progress`.
 
     Raises:
-        InputError: the input files are not what they should be, the patient ends before the CT would, or no exposure
+        InputError: an input file cannot be used, the patient ends above the requested end of the CT, or no exposure
             shows enough landmarks.
     """
     source = load_anatomy(ct, labels)

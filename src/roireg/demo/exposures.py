@@ -1,4 +1,4 @@
-"""What differs from exposure to exposure: pose, bent hips, instruments, collimator; and the C-arm that all share."""
+"""Random exposures (camera pose, hip rotation, instruments, collimator), and the demo's C-arm."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,23 +26,23 @@ INSTRUMENT_RADIUS_MM = (1.0, 3.0)
 INSTRUMENT_LENGTH_MM = (60.0, 150.0)
 INSTRUMENT_REACH_MM = 60.0
 
-APERTURE_SHARE = (0.98, 1.06)
+APERTURE_FRACTION = (0.98, 1.06)
 APERTURE_EXPONENT = (5.0, 40.0)
-APERTURE_SHIFT_SHARE = 0.015
+APERTURE_SHIFT_FRACTION = 0.015
 
 
 @dataclass(frozen=True)
 class ExposureSettings:
-    """How exposures are distributed: a normal twist about the posterior-anterior pose, cut off at a limit.
+    """Distribution of exposures: the posterior-anterior (PA) pose, perturbed by a truncated normal twist.
 
-    Triples are along the camera's axes in that pose: x across the image, y down, z along the central ray; a rotation is
-    about the middle of the pelvis.
+    Triples are along the camera's axes in the PA pose: x across the image, y down, z along the central ray. Rotations
+    are about the centre of the pelvis.
 
     Attributes:
-        mean_rotation_deg, mean_translation_mm: mean of the twist; with zeros it is the posterior-anterior pose.
-        rotation_sd_deg, translation_sd_mm: standard deviations.
-        rotation_max_deg, translation_max_mm: largest distance from the mean.
-        min_visible_landmarks: exposures that show fewer of the 14 landmarks are drawn again.
+        mean_rotation_deg, mean_translation_mm: mean of the twist; zeros stand for the PA pose.
+        rotation_sd_deg, translation_sd_mm: standard deviations of the twist.
+        rotation_max_deg, translation_max_mm: largest deviation from the mean.
+        min_visible_landmarks: exposures that show fewer of the 14 landmarks are rejected.
     """
 
     mean_rotation_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -55,7 +55,7 @@ class ExposureSettings:
 
 
 def exposure_settings(entry: dict[str, Any]) -> ExposureSettings:
-    """Settings from the config's `demo.views`."""
+    """Settings from the section `demo.views` of the config."""
     return ExposureSettings(**{key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()})
 
 
@@ -64,9 +64,10 @@ class Exposure:
     """One exposure.
 
     Attributes:
-        pose: `volume_from_camera` of the stored image (upside down where flagged), float64.
-        femur_poses: by femur label: the camera seen from the femur as it lies in the CT.
-        upside_down: the stored image must be turned by 180 degrees to be upright.
+        pose: `volume_from_camera` of the image as it is stored, float64.
+        femur_poses: pose of the camera relative to each femur, by label; in the volume frame of the CT, in which the
+            femur does not move.
+        upside_down: True if the stored image must be rotated by 180 degrees to be upright.
     """
 
     pose: torch.Tensor
@@ -75,7 +76,7 @@ class Exposure:
 
 
 def carm(rows: int, columns: int, pixel_mm: float, source_to_detector_mm: float) -> ProjectionParameters:
-    """The demo's C-arm: a world frame that is not the camera's, and a principal point off the centre."""
+    """The demo's C-arm. Its world frame is not the camera frame and its principal point is off-centre, to test both."""
     focal = source_to_detector_mm / pixel_mm
     offset = np.array(PRINCIPAL_OFFSET_MM) / pixel_mm
     intrinsic = np.array(
@@ -88,7 +89,7 @@ def carm(rows: int, columns: int, pixel_mm: float, source_to_detector_mm: float)
 def truncated_normal(
     rng: np.random.Generator, sd: Float[np.ndarray, "N"], limit: Float[np.ndarray, "N"]
 ) -> Float[np.ndarray, "N"]:
-    """Centred normal values of the given standard deviations, each within plus and minus its limit."""
+    """Normal random values with mean 0 and the given standard deviations, truncated to +/- `limit`."""
     out = rng.normal(0, sd)
     while (outside := np.abs(out) > limit).any():
         out[outside] = rng.normal(0, sd[outside])
@@ -96,27 +97,33 @@ def truncated_normal(
 
 
 def draw_twist(rng: np.random.Generator, settings: ExposureSettings, pa: Float[Tensor, "4 4"]) -> Float[Tensor, "6"]:
-    """A random twist (rad, mm) of the camera about `pa`, along the volume's axes as `perturb` takes it."""
+    """A random twist (rad, mm) that perturbs the pose `pa`; along the volume's axes, as `perturb` expects."""
 
     def along_volume(values: tuple[float, float, float]) -> Float[np.ndarray, "3"]:
-        """Spreads along the camera's axes, along the volume's: in the posterior-anterior pose both are parallel."""
+        """Standard deviations along the volume's axes from those along the camera's, which are parallel in `pa`."""
         return pa[:3, :3].abs().numpy() @ np.array(values)
 
-    turn = truncated_normal(rng, along_volume(settings.rotation_sd_deg), along_volume(settings.rotation_max_deg))
+    rotation = truncated_normal(rng, along_volume(settings.rotation_sd_deg), along_volume(settings.rotation_max_deg))
     shift = truncated_normal(rng, along_volume(settings.translation_sd_mm), along_volume(settings.translation_max_mm))
     mean = torch.tensor([*np.deg2rad(settings.mean_rotation_deg), *settings.mean_translation_mm], dtype=torch.float64)
-    return camera_twist(mean, pa) + torch.from_numpy(np.concatenate([np.deg2rad(turn), shift]))
+    return camera_twist(mean, pa) + torch.from_numpy(np.concatenate([np.deg2rad(rotation), shift]))
 
 
 def articulated(pose: torch.Tensor, rotation_rad: np.ndarray, head_mm: np.ndarray) -> torch.Tensor:
-    """The camera's pose against a femur that is turned by a rotation vector (volume frame) about its head's centre."""
+    """The camera's pose relative to a femur that is rotated about the centre of its head.
+
+    Args:
+        pose: pose relative to the pelvis, `volume_from_camera`, mm.
+        rotation_rad: rotation vector of the femur, volume frame.
+        head_mm: centre of the femoral head, volume frame.
+    """
     twist = torch.from_numpy(np.concatenate([rotation_rad, np.zeros(3)]))
     motion = perturb(torch.eye(4, dtype=torch.float64), twist, torch.from_numpy(head_mm))
     return invert(motion) @ pose
 
 
 def visible(landmarks_px: torch.Tensor, camera: Camera) -> int:
-    """How many of `(N, 2)` positions `(column, row)` lie on the detector."""
+    """Number of the positions `(column, row)`, `(N, 2)`, that lie on the detector."""
     size = landmarks_px.new_tensor([camera.width, camera.height])
     return int(((landmarks_px >= -0.5) & (landmarks_px <= size - 0.5)).all(-1).sum())
 
@@ -129,10 +136,18 @@ def draw_exposure(
     upside_down: bool,
     settings: ExposureSettings,
 ) -> Exposure:
-    """A random exposure about the posterior-anterior one through a point, with enough landmarks in sight.
+    """A random exposure, centred on a point, that shows enough landmarks.
+
+    Args:
+        rng: random generator.
+        camera: the detector.
+        center_mm: point on the central ray of the PA pose, volume frame.
+        landmarks_mm: landmarks by name, volume frame.
+        upside_down: whether the image is stored rotated by 180 degrees.
+        settings: distribution of exposures.
 
     Raises:
-        InputError: no such view was found.
+        InputError: none of `POSE_TRIES` random exposures shows enough landmarks.
     """
     center = torch.from_numpy(center_mm)
     points = torch.from_numpy(np.stack(list(landmarks_mm.values())))
@@ -154,7 +169,7 @@ def draw_exposure(
 
 
 def draw_instruments(rng: np.random.Generator, center_mm: np.ndarray) -> list[Cylinder]:
-    """One or two metal rods near a point of the pelvis."""
+    """One or two metal rods at random positions near a point of the pelvis."""
     out = []
     for _ in range(rng.integers(1, 3)):
         middle = center_mm + rng.uniform(-INSTRUMENT_REACH_MM, INSTRUMENT_REACH_MM, 3)
@@ -165,8 +180,8 @@ def draw_instruments(rng: np.random.Generator, center_mm: np.ndarray) -> list[Cy
 
 
 def draw_aperture(rng: np.random.Generator, camera: Camera) -> Aperture:
-    """A collimator opening about as large as the image; in about a third of the images it shows in the corners."""
+    """A collimator opening about as large as the image; in about a third of the images it hides the corners."""
     size = np.array([camera.width, camera.height])
-    center = (size - 1) / 2 + rng.uniform(-APERTURE_SHIFT_SHARE, APERTURE_SHIFT_SHARE, 2) * size
-    half = size / 2 * rng.uniform(*APERTURE_SHARE, 2)
+    center = (size - 1) / 2 + rng.uniform(-APERTURE_SHIFT_FRACTION, APERTURE_SHIFT_FRACTION, 2) * size
+    half = size / 2 * rng.uniform(*APERTURE_FRACTION, 2)
     return Aperture(tuple(center), tuple(half), float(np.exp(rng.uniform(*np.log(APERTURE_EXPONENT)))))

@@ -1,14 +1,15 @@
-"""The 14 pelvic landmarks, found by geometry in the labels; `-l` and `-r` are the patient's sides.
+"""The 14 pelvic landmarks, found geometrically from the labels; `-l` and `-r` are the patient's sides.
 
     ASIS  anterior superior iliac spine: the foremost point of the ilium
     FH    femoral head: centre of a sphere
     GSN   greater sciatic notch: its apex, on the posterior border of the ilium
-    IOF   inferior obturator foramen: the ischial rim where the labels show it lowest
+    IOF   inferior obturator foramen: the lowest point of the ischial rim in the labels
     MOF   medial obturator foramen: the pubic rim facing the ischium
     SPS   superior end of the pubic symphysis, on the face of each hemipelvis
-    IPS   inferior end of the pubic symphysis as far as the CT shows it
+    IPS   inferior end of the pubic symphysis in the labels
 
-The demo's CT ends within the obturator foramen, so IOF and IPS are the lowest points in view, not the anatomical ends.
+The demo's CT ends within the obturator foramen, so IOF and IPS are the lowest points of the CT, not the anatomical
+ends.
 """
 
 import numpy as np
@@ -17,8 +18,8 @@ from scipy import ndimage, optimize
 from roireg.demo.anatomy import LEFT_FEMUR, LEFT_HEMIPELVIS, RIGHT_FEMUR, RIGHT_HEMIPELVIS, Anatomy, points_mm
 from roireg.errors import InputError
 
-KINDS = ("ASIS", "FH", "GSN", "IOF", "MOF", "SPS", "IPS")
-LANDMARKS = tuple(f"{kind}-{side}" for kind in KINDS for side in "lr")
+STRUCTURES = ("ASIS", "FH", "GSN", "IOF", "MOF", "SPS", "IPS")
+LANDMARKS = tuple(f"{structure}-{side}" for structure in STRUCTURES for side in "lr")
 SIDES = {"l": (LEFT_HEMIPELVIS, LEFT_FEMUR, RIGHT_HEMIPELVIS), "r": (RIGHT_HEMIPELVIS, RIGHT_FEMUR, LEFT_HEMIPELVIS)}
 
 HEAD_RADIUS_MM = (18.0, 30.0)
@@ -35,19 +36,19 @@ PART_VOXELS = 15
 
 
 def mirrored_name(name: str) -> str:
-    """The same landmark of the other side."""
+    """Name of the same landmark on the other side."""
     return name[:-1] + ("r" if name.endswith("l") else "l")
 
 
 def surface_points_mm(mask: np.ndarray, volume_from_voxel: np.ndarray) -> np.ndarray:
-    """`(N, 3)` centres of the mask's voxels that touch a voxel outside it; the end slices of the grid do not count."""
+    """Centres `(N, 3)` of the mask's voxels that touch a voxel outside the mask; the grid's border is no such voxel."""
     padded = np.pad(mask, 1, mode="edge")
     inner = ndimage.binary_erosion(padded)[1:-1, 1:-1, 1:-1]
     return points_mm(np.argwhere(mask & ~inner), volume_from_voxel)
 
 
 def fit_sphere(points: np.ndarray, center_mm: np.ndarray, radius_mm: float) -> tuple[np.ndarray, float]:
-    """Robust least-squares sphere through `(N, 3)` points, started from a guess: centre and radius in mm."""
+    """Centre and radius (mm) of a sphere fitted to `(N, 3)` points by robust least squares from an initial guess."""
 
     def residual(parameters: np.ndarray) -> np.ndarray:
         return np.linalg.norm(points - parameters[:3], axis=1) - parameters[3]
@@ -57,13 +58,13 @@ def fit_sphere(points: np.ndarray, center_mm: np.ndarray, radius_mm: float) -> t
 
 
 def femoral_head(femur: np.ndarray, volume_from_voxel: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre and radius (mm) of the head of a femur label: a sphere refitted to the surface points near it.
+    """Centre and radius (mm) of a femoral head: a sphere fitted iteratively to the femur's surface points near it.
 
-    The start lies one radius below the femur's highest point; the neck and the trochanter drop out as the points
-    farther than a shell from the current sphere.
+    The initial sphere lies one radius below the femur's highest point. Points farther than a tolerance from the current
+    sphere are ignored, which excludes the neck and the trochanter.
 
     Raises:
-        InputError: the sphere's radius is not that of a femoral head.
+        InputError: the radius is outside `HEAD_RADIUS_MM`.
     """
     surface = surface_points_mm(femur, volume_from_voxel)
     half_voxel = float(np.diag(volume_from_voxel)[:3].mean()) / 2
@@ -101,7 +102,7 @@ def _sciatic_notch(hip: np.ndarray, head_mm: np.ndarray, volume_from_voxel: np.n
 
 
 def pubis_and_ischium(hip_slice: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Masks `(y, x)` of the two rami in a transverse slice through the obturator foramen; None where they join."""
+    """Masks `(y, x)` of pubis and ischium in a transverse slice of a hemipelvis; None if they are not two parts."""
     parts, count = ndimage.label(hip_slice, structure=np.ones((3, 3)))
     sizes = ndimage.sum_labels(hip_slice, parts, range(1, count + 1))
     large = 1 + np.flatnonzero(sizes >= PART_VOXELS)
@@ -120,7 +121,7 @@ def _foramen(hip: np.ndarray, volume_from_voxel: np.ndarray) -> tuple[np.ndarray
         elif levels:
             break
     if not levels:
-        raise InputError("the hemipelvis labels", "no slice passes through an obturator foramen", "Give a longer CT")
+        raise InputError("the hemipelvis labels", "no slice passes through an obturator foramen", "Use a longer CT")
 
     def rim(level: int, part: np.ndarray, other: np.ndarray) -> np.ndarray:
         distance = np.where(part, ndimage.distance_transform_edt(~other), np.inf)
@@ -137,7 +138,7 @@ def _symphysis(hip: np.ndarray, other: np.ndarray, volume_from_voxel: np.ndarray
     distance = ndimage.distance_transform_edt(~other, sampling=spacing[::-1])
     foremost = np.argwhere(hip & (distance < SYMPHYSIS_GAP_MM))
     if not len(foremost):
-        raise InputError("the hemipelvis labels", "the two sides meet at no symphysis", "Give a longer CT")
+        raise InputError("the hemipelvis labels", "no symphysis was found between the two sides", "Use a longer CT")
     levels = np.unique(foremost[:, 0])
     ends = []
     for level in (levels[-1], levels[min(1, len(levels) - 1)]):
@@ -146,10 +147,10 @@ def _symphysis(hip: np.ndarray, other: np.ndarray, volume_from_voxel: np.ndarray
 
 
 def find_landmarks(anatomy: Anatomy) -> dict[str, np.ndarray]:
-    """Positions (mm, LPS) of `LANDMARKS`.
+    """Positions (mm, LPS) of `LANDMARKS`, by name.
 
     Raises:
-        InputError: the labels do not show what a landmark needs.
+        InputError: the labels lack the structure of a landmark.
     """
     frame = anatomy.volume_from_voxel
     out = {}
@@ -167,5 +168,5 @@ def find_landmarks(anatomy: Anatomy) -> dict[str, np.ndarray]:
             "SPS": top,
             "IPS": bottom,
         }
-        out |= {f"{kind}-{side}": position for kind, position in found.items()}
+        out |= {f"{structure}-{side}": position for structure, position in found.items()}
     return {name: out[name] for name in LANDMARKS}

@@ -1,4 +1,4 @@
-"""Names of the demo's specimens; apart from the rest, so that the workflow can list them without loading torch."""
+"""Names of the demo's specimens, in a module of its own so that the workflow can list them without importing torch."""
 
 
 def specimen_names(count: int) -> list[str]:

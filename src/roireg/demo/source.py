@@ -1,7 +1,7 @@
-"""The demo's CT and labels: two members of the source distribution of the Python package TotalSegmentator 2.5.0.
+"""Downloads the demo's CT and labels, two files of the source distribution of the package TotalSegmentator 2.5.0.
 
-The archive (8.2 MB, Apache-2.0) is fetched by package name, checked against a pinned hash and read as data: nothing of
-it is installed, imported or run. The labels are automatic, not drawn by a person.
+The archive (8.2 MB, Apache-2.0) is fetched by package name, checked against a pinned hash and read as data: none of its
+code is installed, imported or run. The labels were made automatically, not drawn by a person.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ OFFLINE_REMEDY = "Fetch the archive by other means and set its path as `demo.sdi
 
 @dataclass(frozen=True)
 class Member:
-    """A file of the archive: its name below the top folder, and its hash."""
+    """A file of the archive: its path below the top folder, and its hash."""
 
     name: str
     sha256: str
@@ -33,7 +33,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """A source distribution, its hash, and the members that are taken from it."""
+    """A source distribution, its hash, and the members to read from it."""
 
     filename: str
     sha256: str
@@ -57,10 +57,15 @@ ARCHIVE = Archive(
 
 
 def check_sha256(content: bytes, expected: str, where: object) -> None:
-    """Compare a hash.
+    """Check the SHA-256 of a file's content.
+
+    Args:
+        content: content of the file.
+        expected: expected hash in hexadecimal.
+        where: name of the file for the error message.
 
     Raises:
-        InputError: it differs; the message names the file, the expected and the found hash.
+        InputError: the hash differs.
     """
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
@@ -68,28 +73,28 @@ def check_sha256(content: bytes, expected: str, where: object) -> None:
 
 
 def fetch_archive(archive: Archive, folder: Path, show_progress: bool) -> Path:
-    """Download the archive by package name into `folder`; the client verifies the digest that the index states.
+    """Download the archive by package name into `folder`; the client verifies the digest stated by the package index.
 
     Raises:
-        InputError: no network, no such file, or a transfer that does not match its digest.
+        InputError: there is no network, the index lacks the file, or the download does not match its digest.
     """
     where = f"the source distribution {archive.filename}"
     try:
         with new_session() as session, PyPISimple(session=session) as client:
             page = client.get_project_page(PROJECT, timeout=TIMEOUT_SECONDS)
-            found = [p for p in page.packages if p.filename.lower() == archive.filename.lower()]
-            if not found:
+            matches = [p for p in page.packages if p.filename.lower() == archive.filename.lower()]
+            if not matches:
                 raise InputError(where, "the package index does not list it", OFFLINE_REMEDY)
             progress = tqdm_progress_factory(
                 desc=archive.filename, unit="B", unit_scale=True, disable=not show_progress
             )
             path = folder / archive.filename
-            client.download_package(found[0], path, progress=progress, timeout=TIMEOUT_SECONDS)
+            client.download_package(matches[0], path, progress=progress, timeout=TIMEOUT_SECONDS)
     except (DigestMismatchError, NoDigestsError) as error:
         what = f"the download does not match the index's digest ({type(error).__name__})"
-        raise InputError(where, what, "Try again; if it stays, your package index is not to be trusted") from None
+        raise InputError(where, what, "Try again; if it fails again, do not trust this package index") from None
     except NoSuchProjectError:
-        raise InputError(where, f"the package index knows no project {PROJECT}", OFFLINE_REMEDY) from None
+        raise InputError(where, f"the package index has no project {PROJECT}", OFFLINE_REMEDY) from None
     except (requests.RequestException, OSError) as error:
         what = f"the download failed ({type(error).__name__})"
         raise InputError(where, what, f"Check the network and try again. {OFFLINE_REMEDY}") from None
@@ -97,7 +102,7 @@ def fetch_archive(archive: Archive, folder: Path, show_progress: bool) -> Path:
 
 
 def read_members(archive: Archive, path: Path) -> list[bytes]:
-    """Contents of the wanted members, every hash checked; nothing is unpacked to disk.
+    """Contents of the archive's `members`, after checking all hashes; nothing is unpacked to disk.
 
     Raises:
         InputError: the archive is missing, unreadable, has another hash, or lacks a member.
@@ -114,7 +119,7 @@ def read_members(archive: Archive, path: Path) -> list[bytes]:
             for member in archive.members:
                 entry = by_name.get(member.name)
                 if entry is None or entry.size > MAX_MEMBER_BYTES:
-                    raise InputError(path, f"it holds no usable {member.name}", "Download it again")
+                    raise InputError(path, f"it has no usable file {member.name}", "Download it again")
                 data = tar.extractfile(entry).read()
                 check_sha256(data, member.sha256, f"{path}:{member.name}")
                 out.append(data)
@@ -133,13 +138,13 @@ def download(
     """Write the demo's CT and its labels as NIfTI files.
 
     Args:
-        ct, labels: the files to write; folders are made if missing.
-        sdist: an archive that is already here (offline use); downloaded if not given.
-        archive: what is expected, with hashes; its members are the CT and the labels.
-        show_progress: draw a progress bar on standard error.
+        ct, labels: the files to write; missing folders are created.
+        sdist: path of an archive that was downloaded before (offline use); None to download it.
+        archive: the expected archive with its hashes; its members are the CT and the labels.
+        show_progress: show a progress bar on standard error.
 
     Raises:
-        InputError: nothing could be fetched, or a hash differs; then no file is left behind.
+        InputError: the download failed or a hash differs; no file is written then.
     """
     if sdist is not None:
         contents = read_members(archive, Path(sdist))

@@ -1,7 +1,8 @@
-"""The demo's specimens: the CT itself, and smoothly deformed, mirrored copies of it with other bone densities.
+"""The demo's specimens: the CT itself, and copies of it with smooth deformations, mirroring and other bone densities.
 
-A specimen has two versions: the "truth" patient on a fine grid, continued beyond the ends of the scan, of which X-rays
-are taken; and the scan, a coarser and noisy CT of a part of it on another lattice, which registration gets.
+A specimen has two versions. X-rays are simulated from the "truth" patient, which has a fine grid and is continued
+beyond the ends of the scan. Registration gets the scan: a coarser, noisy CT of a part of that patient on another voxel
+grid.
 """
 
 from collections.abc import Iterator
@@ -37,11 +38,11 @@ class SimulatedPatient:
     """A patient of the demo.
 
     Attributes:
-        name: such as `demo-01`.
-        truth: the whole patient, `FINE_SPACING_MM`.
-        ct: the scan, twice that spacing, int16 HU with noise.
+        name: name of the specimen, such as `demo-01`.
+        truth: the whole patient, voxels of `FINE_SPACING_MM`.
+        ct: the scan, voxels of twice that spacing, int16 HU with noise.
         landmarks_mm: LPS, by name; all lie inside the scan.
-        warp: the backward map to the source patient.
+        warp: the deformation, as a map from the specimen to the source patient.
     """
 
     name: str
@@ -52,7 +53,7 @@ class SimulatedPatient:
 
 
 def transport_landmarks(landmarks_mm: dict[str, np.ndarray], warp: Warp) -> dict[str, np.ndarray]:
-    """Landmarks of the source patient in the specimen; a mirror exchanges the sides' names."""
+    """Landmarks of the source patient moved to the specimen; mirroring exchanges the names of left and right."""
     moved = warp.specimen_from_source(np.stack(list(landmarks_mm.values())))
     mirrored = warp.scale[0] < 0
     names = [mirrored_name(name) if mirrored else name for name in landmarks_mm]
@@ -61,7 +62,7 @@ def transport_landmarks(landmarks_mm: dict[str, np.ndarray], warp: Warp) -> dict
 
 
 def swap_sides(ids: np.ndarray) -> np.ndarray:
-    """Label ids with left and right exchanged; other ids stay."""
+    """Label ids with left and right exchanged; other ids are unchanged."""
     table = np.arange(256, dtype=np.uint8)
     for label, other in MIRRORED_LABEL.items():
         table[label] = other
@@ -69,16 +70,16 @@ def swap_sides(ids: np.ndarray) -> np.ndarray:
 
 
 def warp_patient(source: Anatomy, warp: Warp, density_factor: float, spacing_mm: float) -> Anatomy:
-    """The source patient through a deformation, on a finer grid.
+    """The source patient after a deformation, on a finer grid.
 
-    HU are interpolated by cubic B-splines below metal's range, labels and metal by the largest trilinear weight, so
-    that metal keeps a sharp edge and does not ring into the tissue around it.
+    HU below the range of metal are interpolated by cubic B-splines, which would ring at the edges of metal. Labels and
+    metal get the id of largest trilinear weight, and metal voxels a constant HU.
 
     Args:
-        source: the continued patient.
-        warp: backward map.
-        density_factor: multiplies what bone exceeds `DENSE_HU` by.
-        spacing_mm: of the result.
+        source: the patient, continued beyond the ends of the CT.
+        warp: the deformation.
+        density_factor: factor on the part of HU above `DENSE_HU`, that is on bone.
+        spacing_mm: voxel size of the result.
     """
     lower, upper = source.volume_from_voxel[:3, 3], source.upper_corner_mm
     reach = np.array([0.0, 0.0, np.abs(warp.displacement_mm[..., 2]).max()])
@@ -110,9 +111,10 @@ def warp_patient(source: Anatomy, warp: Warp, density_factor: float, spacing_mm:
 
 
 def scan(truth: Anatomy, bottom_mm: float, top_mm: float, rng: np.random.Generator) -> Anatomy:
-    """A CT of the patient between two heights: voxels of twice the spacing, area averages, with noise.
+    """A simulated CT of the patient between two heights: voxels of twice the spacing, box-averaged, with noise.
 
-    The lattice is shifted by a random fraction of a fine voxel, so that no edge of a CT voxel meets one of the truth.
+    Its grid is shifted by a random fraction of a fine voxel, so that edges of its voxels never coincide with those of
+    the true patient's voxels.
     """
     fraction = rng.uniform(*LATTICE_FRACTION, 3)
     step = truth.spacing_mm[2]
@@ -126,7 +128,7 @@ def scan(truth: Anatomy, bottom_mm: float, top_mm: float, rng: np.random.Generat
         f, begin, n = fraction[axis], start[axis], counts[axis]
         taps = [hu.take(range(begin + k, begin + k + 2 * n, 2), axis=2 - axis) for k in range(3)]
         hu = ((1 - f) * taps[0] + taps[1] + f * taps[2]).astype(np.float32) / 2
-    # the first CT voxel reaches from `fraction` within its first tap to `fraction` within its third one
+    # The first CT voxel extends from `fraction` within its first tap to `fraction` within its third one.
     center = np.array(start) + 0.5 + fraction
     middle = np.ix_(*(range(start[a] + 1, start[a] + 1 + 2 * counts[a], 2) for a in (2, 1, 0)))
     noisy = hu + rng.normal(0.0, CT_NOISE_HU, hu.shape)
@@ -144,18 +146,18 @@ def make_specimen(
     seed: int,
     ct_below_landmarks_mm: float,
 ) -> SimulatedPatient:
-    """SimulatedPatient number `index`: 0 is the source itself, every second one is mirrored.
+    """The specimen of number `index`: 0 is the source itself, and every second one is mirrored.
 
     Args:
         source: the real CT with its labels.
-        continued: the same patient beyond the ends of the CT.
-        landmarks_mm: of the source.
-        index: from 0.
-        seed: of the data set.
-        ct_below_landmarks_mm: how far the scan reaches below the lowest landmark.
+        continued: the same patient, continued beyond the ends of the CT.
+        landmarks_mm: landmarks of the source.
+        index: number of the specimen, from 0.
+        seed: seed of the data set.
+        ct_below_landmarks_mm: distance from the lowest landmark to the inferior end of the scan.
 
     Raises:
-        InputError: the patient ends before that.
+        InputError: the patient ends above the requested end of the scan.
     """
     name = specimen_names(index + 1)[index]
     rng = generator(seed, name)
@@ -180,7 +182,7 @@ def make_specimen(
 
 
 def make_specimens(source: Anatomy, count: int, seed: int, ct_below_landmarks_mm: float) -> Iterator[SimulatedPatient]:
-    """`count` specimens, one at a time; see `make_specimen`."""
+    """Make `count` specimens, one at a time; see `make_specimen`."""
     landmarks = find_landmarks(source)
     continued = extend(source, SUPERIOR_MM, INFERIOR_MM)
     for index in range(count):

@@ -23,10 +23,10 @@ INVERSION_TOLERANCE_MM = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """A backward map; see the module.
+    """A deformation, given by the backward map phi of the module's docstring.
 
     Attributes:
-        displacement_mm: `(z, y, x, 3)` u at the nodes of a lattice, components along x, y, z; trilinear in between.
+        displacement_mm: `(z, y, x, 3)`, u at the nodes of a grid with components along x, y, z; trilinear in between.
         origin_mm: position of the first node.
         center_mm: c.
         scale: `(3,)` diagonal of D.
@@ -38,18 +38,18 @@ class Warp:
     scale: np.ndarray
 
     def displacement_at(self, points_mm: np.ndarray) -> np.ndarray:
-        """`(N, 3)` u at points of the specimen."""
+        """u at points `(N, 3)` of the specimen."""
         return sample_field(self.displacement_mm, (points_mm - self.origin_mm) / FIELD_SPACING_MM)
 
     def source_from_specimen(self, points_mm: np.ndarray) -> np.ndarray:
-        """The backward map of `(N, 3)` points."""
+        """The backward map of points `(N, 3)`."""
         return self.center_mm + self.scale * (points_mm + self.displacement_at(points_mm) - self.center_mm)
 
     def specimen_from_source(self, points_mm: np.ndarray) -> np.ndarray:
-        """The forward map of `(N, 3)` points, by fixed-point iteration.
+        """The forward map of points `(N, 3)`, by fixed-point iteration.
 
         Raises:
-            ValueError: no convergence; the field is not a contraction.
+            ValueError: the iteration does not converge.
         """
         target = self.center_mm + (points_mm - self.center_mm) / self.scale
         x = target
@@ -62,12 +62,12 @@ class Warp:
 
 def sample_field(field: np.ndarray, nodes_xyz: np.ndarray) -> np.ndarray:
     """Trilinear values `(N, 3)` of a `(z, y, x, 3)` field at node coordinates `(x, y, z)`, clamped at its border."""
-    where = nodes_xyz[:, ::-1].T
-    return np.stack([ndimage.map_coordinates(field[..., k], where, order=1, mode="nearest") for k in range(3)], axis=-1)
+    zyx = nodes_xyz[:, ::-1].T
+    return np.stack([ndimage.map_coordinates(field[..., k], zyx, order=1, mode="nearest") for k in range(3)], axis=-1)
 
 
 def exponential(velocity_mm: np.ndarray) -> np.ndarray:
-    """Displacement of the flow of a velocity field `(z, y, x, 3)` after unit time, by scaling and squaring."""
+    """Displacement by the flow of a stationary velocity field `(z, y, x, 3)` in unit time, by scaling and squaring."""
     shape = velocity_mm.shape[:3]
     nodes = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")[::-1], axis=-1).reshape(-1, 3)
     displacement = velocity_mm / 2**SQUARINGS
@@ -78,7 +78,7 @@ def exponential(velocity_mm: np.ndarray) -> np.ndarray:
 
 
 def jacobian_determinant(displacement_mm: np.ndarray) -> np.ndarray:
-    """`(z, y, x)` determinant of the derivative of x + u(x)."""
+    """Determinant `(z, y, x)` of the derivative of x + u(x)."""
     gradient = np.stack(np.gradient(displacement_mm, FIELD_SPACING_MM, axis=(2, 1, 0)), axis=-1)
     return np.linalg.det(gradient + np.eye(3))
 
@@ -95,15 +95,15 @@ def random_warp(
     """A random deformation of the box between two corners (source patient, LPS).
 
     Args:
-        rng: source of randomness.
+        rng: random generator.
         lower_mm, upper_mm: corners of the box; c is its centre.
         displacement_sd_mm: standard deviation of each component of the velocity.
-        smoothness_mm: sigma of the Gaussian that smooths it.
-        scale_range: sizes along the axes are multiplied by `1 +- scale_range`.
-        mirror: exchange left and right.
+        smoothness_mm: sigma of the Gaussian that smooths the velocity.
+        scale_range: the size along each axis is scaled by a factor in `1 +- scale_range`.
+        mirror: whether left and right are exchanged.
 
     Raises:
-        ValueError: the field is so steep that it is not invertible.
+        ValueError: the deformation is too steep to be invertible.
     """
     center = (lower_mm + upper_mm) / 2
     half = (upper_mm - lower_mm) / 2 * (1 + scale_range)
@@ -121,7 +121,7 @@ def random_warp(
 
 
 def identity_warp(lower_mm: np.ndarray, upper_mm: np.ndarray) -> Warp:
-    """The map that changes nothing."""
+    """The deformation that changes nothing."""
     return Warp(np.zeros((2, 2, 2, 3)), lower_mm, (lower_mm + upper_mm) / 2, np.ones(3))
 
 
@@ -134,7 +134,7 @@ def _cubic_weights(f):
 
 @numba.njit(inline="always")
 def _vote(array, iz, iy, ix, wz, wy, wx):
-    """The id with the largest sum of trilinear weights among the eight neighbours."""
+    """Among the ids of the eight neighbours, the one with the largest sum of trilinear weights."""
     first = array[iz, iy, ix]
     best, best_weight = first, -1.0
     for i in range(8):
@@ -158,13 +158,13 @@ def resample(coefficients, labels, metal, field, affine, field_affine, step_mm, 
     Args:
         coefficients: `(z, y, x)` cubic B-spline coefficients of the source's HU.
         labels, metal: `(z, y, x)` ids on the source grid.
-        field: `(z, y, x, 3)` displacement lattice, mm.
+        field: `(z, y, x, 3)` displacement u at the nodes of a grid, mm.
         affine: `(2, 3)` first voxel (mm) and spacing (mm) of the source grid.
-        field_affine: `(2, 3)` first node (mm) and spacing of the lattice.
-        step_mm: `(2, 3)` first voxel (mm) and spacing of the specimen's grid.
+        field_affine: `(2, 3)` first node (mm) and spacing (mm) of the displacement's grid.
+        step_mm: `(2, 3)` first voxel (mm) and spacing (mm) of the specimen's grid.
         center, scale: c and the diagonal of D.
         shape: `(z, y, x)` of the specimen's grid.
-        outside: HU where the source does not reach.
+        outside: HU of voxels outside of the source.
 
     Returns:
         HU (float32), labels and metal (uint8) on the specimen's grid.

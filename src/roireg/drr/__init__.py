@@ -1,4 +1,4 @@
-"""Differentiable rendering of X-rays from CT: one `render`, interchangeable backends, weights from geometry."""
+"""Differentiable rendering of X-rays from CT (DRRs) with interchangeable backends, and pixel weights from geometry."""
 
 from roireg.drr.render import BACKENDS, project_mask, render, render_with_jacobian
 from roireg.drr.weights import coverage, exclusion

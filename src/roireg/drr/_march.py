@@ -6,14 +6,14 @@ $$I = dt \\sum_k V(x(t_k)), \\qquad
 \\frac{\\partial I}{\\partial s} = dt \\sum_k \\nabla V(x(t_k)), \\qquad
 \\frac{\\partial I}{\\partial e} = dt \\sum_k t_k \\nabla V(x(t_k)).$$
 
-The eight voxels loaded for $V$ give $\\nabla V$, so the two gradient moments cost arithmetic only: no second march and
-no graph of sampled points. The sample positions $t_k$ do not depend on the pose, hence the moments are the exact
-derivative of the sum that is the image.
+The eight voxels that are read for $V$ also give $\\nabla V$, so the two gradient moments need no second pass and no
+autograd graph over the samples. The sample positions $t_k$ do not depend on the pose, so the moments are the exact
+derivatives of the sum that approximates the integral.
 
-All positions here are in voxels of a volume padded by one voxel of zeros, flattened with the last axis fastest. Most of
-the time goes into fetching eight voxels a sample. So a float32 volume comes as *pairs*: each 32-bit word holds a voxel
-and its neighbour in x as 16-bit shares of the largest value, which halves the fetches and costs less than 1e-5 of the
-largest value. A float64 volume comes as it is.
+All positions here are in voxels of a volume padded by one voxel of zeros, flattened with the last axis fastest. Reading
+eight voxels for each sample takes most of the time. Therefore a float32 volume is stored as *pairs*: each 32-bit word
+holds a voxel and its neighbour in x, both as 16-bit multiples of 1/65535 of the largest value. This halves the number
+of reads; the rounding error is below 1e-5 of the largest value. A float64 volume is stored unchanged.
 """
 
 import numba
@@ -26,7 +26,7 @@ PAIR_LEVELS = 65535
 
 
 def _fetch(flat, i):
-    """A voxel, and its neighbour in x less the voxel; in units of the packed volume's `scale`."""
+    """A voxel, and the difference to its neighbour in x; in units of the packed volume's `scale`."""
     raise NotImplementedError("compiled code only")
 
 
@@ -61,7 +61,7 @@ def _clip(origin, direction, upper, t_lo, t_hi):
 
 @numba.njit(inline="always")
 def _ray_span(sx, sy, sz, ex, ey, ez, nx, ny, nz, dt, occupancy):
-    """First and one-past-last sample of a ray that can meet a non-zero voxel."""
+    """Range `[first, last)` of the samples of a ray that may be near a non-zero voxel."""
     margin = 1e-3
     t_lo, t_hi = _clip(sx - margin, ex, nx - 1 - 2 * margin, 0.0, 1.0)
     t_lo, t_hi = _clip(sy - margin, ey, ny - 1 - 2 * margin, t_lo, t_hi)
@@ -90,8 +90,11 @@ def _ray_span(sx, sy, sz, ex, ey, ez, nx, ny, nz, dt, occupancy):
 
 
 @numba.njit(inline="always")
-def _deal(task, n_lines):
-    """Spread neighbouring tasks over the image: threads get contiguous tasks, and the middle of an image costs most."""
+def _interleaved(task, n_lines):
+    """Image line of a task: even lines first, then odd ones, which balances the load between threads.
+
+    A thread gets a contiguous range of tasks, and lines in the middle of an image take longest.
+    """
     half = (n_lines + 1) // 2
     return 2 * task if task < half else 2 * (task - half) + 1
 
@@ -102,16 +105,17 @@ def march_with_moments(flat, scale, shape, occupancy, source, ray_matrix, height
 
     Args:
         flat: `(Z * Y * X,)` padded volume, x fastest; uint32 pairs or float64 values.
-        scale: what one unit of `flat` is worth; its type, float32 or float64, is that of the results.
+        scale: attenuation of one unit of `flat`; its type, float32 or float64, is the type of the results.
         shape: `(Z, Y, X)` of the padded volume.
-        occupancy: boolean blocks of `BLOCK_VOXELS` voxels: may a sample within one block length be non-zero?
+        occupancy: one boolean for each block of `BLOCK_VOXELS`^3 voxels: false if all samples within one block length
+            are zero.
         source: `(B, 3)` source in padded voxels `(x, y, z)`.
         ray_matrix: `(B, 3, 3)`; the ray through pixel `(u, v)` is `ray_matrix @ (u, v, 1)`.
         height, width: size of the image in pixels.
         dt: step in units of the ray parameter.
 
     Returns:
-        `(B, H, W)` integrals and `(B, H, W, 6)` moments: three of `s`, three of `e`.
+        `(B, H, W)` integrals and `(B, H, W, 6)` moments: derivatives with respect to `s` (three), then `e` (three).
     """
     nz, ny, nx = shape
     n_poses = source.shape[0]
@@ -121,7 +125,7 @@ def march_with_moments(flat, scale, shape, occupancy, source, ray_matrix, height
     moments = np.zeros((n_poses, height, width, 6), real)
     n_lines = n_poses * height
     for task in numba.prange(n_lines):
-        line = _deal(task, n_lines)
+        line = _interleaved(task, n_lines)
         b, v = line // height, line % height
         sx, sy, sz = source[b, 0], source[b, 1], source[b, 2]
         m = ray_matrix[b]
@@ -171,20 +175,20 @@ def march_with_moments(flat, scale, shape, occupancy, source, ray_matrix, height
                 hy += step * vy
                 hz += step * vz
             rdt, rt0 = real(dt), real(t0)
-            worth = rdt * scale
-            image[b, v, u] = total * worth
-            moments[b, v, u, 0] = gx * worth
-            moments[b, v, u, 1] = gy * worth
-            moments[b, v, u, 2] = gz * worth
-            moments[b, v, u, 3] = (rt0 * gx + rdt * hx) * worth
-            moments[b, v, u, 4] = (rt0 * gy + rdt * hy) * worth
-            moments[b, v, u, 5] = (rt0 * gz + rdt * hz) * worth
+            factor = rdt * scale
+            image[b, v, u] = total * factor
+            moments[b, v, u, 0] = gx * factor
+            moments[b, v, u, 1] = gy * factor
+            moments[b, v, u, 2] = gz * factor
+            moments[b, v, u, 3] = (rt0 * gx + rdt * hx) * factor
+            moments[b, v, u, 4] = (rt0 * gy + rdt * hy) * factor
+            moments[b, v, u, 5] = (rt0 * gz + rdt * hz) * factor
     return image, moments
 
 
 @numba.njit(parallel=True, fastmath=True, cache=True, nogil=True, error_model="numpy")
 def march(flat, scale, shape, occupancy, source, ray_matrix, height, width, dt):
-    """`(B, H, W)` integrals alone; arguments as for `march_with_moments`."""
+    """`(B, H, W)` integrals without gradient moments; arguments as for `march_with_moments`."""
     nz, ny, nx = shape
     n_poses = source.shape[0]
     row, plane = np.uint32(nx), np.uint32(nx * ny)
@@ -192,7 +196,7 @@ def march(flat, scale, shape, occupancy, source, ray_matrix, height, width, dt):
     image = np.zeros((n_poses, height, width), real)
     n_lines = n_poses * height
     for task in numba.prange(n_lines):
-        line = _deal(task, n_lines)
+        line = _interleaved(task, n_lines)
         b, v = line // height, line % height
         sx, sy, sz = source[b, 0], source[b, 1], source[b, 2]
         m = ray_matrix[b]
@@ -228,14 +232,14 @@ def march(flat, scale, shape, occupancy, source, ray_matrix, height, width, dt):
 
 @numba.njit(parallel=True, fastmath=True, cache=True, nogil=True, error_model="numpy")
 def march_hits(flat, scale, shape, occupancy, source, ray_matrix, height, width, dt):
-    """`(B, H, W)` booleans: does a ray meet a non-zero voxel (nearest)? Arguments as for `march_with_moments`."""
+    """`(B, H, W)` booleans: true if the nearest voxel of any sample is not zero; arguments as `march_with_moments`."""
     nz, ny, nx = shape
     n_poses = source.shape[0]
     row, plane = nx, nx * ny
     hits = np.zeros((n_poses, height, width), np.bool_)
     n_lines = n_poses * height
     for task in numba.prange(n_lines):
-        line = _deal(task, n_lines)
+        line = _interleaved(task, n_lines)
         b, v = line // height, line % height
         sx, sy, sz = source[b, 0], source[b, 1], source[b, 2]
         m = ray_matrix[b]

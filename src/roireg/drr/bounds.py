@@ -1,4 +1,4 @@
-"""Where rays enter and leave a box of the volume's grid (slab method)."""
+"""Intersection of rays with a box that is aligned with the volume's grid (slab method)."""
 
 import torch
 from jaxtyping import Float
@@ -15,8 +15,8 @@ def voxel_rays(
     volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]
 ) -> tuple[Float[Tensor, "B 1 1 3"], Float[Tensor, "B H W 3"]]:
     """Source, and vector from the source to every pixel, in voxel indices `(x, y, z)`."""
-    voxel_from_camera = volume.voxel_from_volume.to(pose) @ pose
-    points = camera.detector_points_mm.to(pose).reshape(-1, 3)
+    voxel_from_camera = volume.to(pose.device).voxel_from_volume.to(pose) @ pose
+    points = camera.to(pose.device).detector_points_mm.to(pose).reshape(-1, 3)
     target = transform_points(voxel_from_camera, points.expand(pose.shape[0], -1, -1))
     source = voxel_from_camera[:, None, None, :3, 3]
     return source, target.reshape(pose.shape[0], camera.height, camera.width, 3) - source
@@ -28,7 +28,7 @@ def clip_to_box(
     lower: Float[Tensor, "A"],
     upper: Float[Tensor, "A"],
 ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
-    """Parameters in [0, 1] between which the rays lie in the box; the first is the larger where they miss it."""
+    """Ray parameters in [0, 1] at which rays enter and leave the box; a ray misses the box if entry exceeds exit."""
     safe = torch.where(direction.abs() < PARALLEL_VOXELS, torch.full_like(direction, PARALLEL_VOXELS), direction)
     a, b = (lower - source) / safe, (upper - source) / safe
     return torch.minimum(a, b).amax(-1).clamp_min(0), torch.maximum(a, b).amin(-1).clamp_max(1)
@@ -37,7 +37,7 @@ def clip_to_box(
 def ray_bounds(
     volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"]
 ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W"]]:
-    """Ray parameters between which the zero-padded volume is not zero; equal where a ray misses it."""
+    """Ray parameters at which rays enter and leave the zero-padded volume; equal if a ray misses it."""
     source, direction = voxel_rays(volume, camera, pose)
     size = direction.new_tensor(list(volume.values.shape[::-1]))
     near, far = clip_to_box(source, direction, torch.full_like(size, -1.0), size)

@@ -1,4 +1,4 @@
-"""The reference backend: DiffDRR's trilinear renderer (Gopalakrishnan and Golland 2022) on the sampling of `fused`."""
+"""Reference backend: DiffDRR's trilinear renderer (Gopalakrishnan and Golland 2022), sampled where `fused` samples."""
 
 import math
 
@@ -13,7 +13,7 @@ from roireg.geometry.se3 import transform_points
 
 
 def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:
-    """See `roireg.drr.render`. DiffDRR samples all rays at the same parameters, here those of `fused`."""
+    """See `roireg.drr.render`. All rays are sampled at the same ray parameters, those that `fused` uses."""
     from diffdrr.renderers import Trilinear
 
     real = volume.values.dtype

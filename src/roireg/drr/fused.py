@@ -1,4 +1,4 @@
-"""CPU backend: the fused marcher as a torch operation, differentiable in the pose, and with its per-ray Jacobian."""
+"""CPU backend: the ray marcher of `_march` as a torch operation, differentiable in the pose, or with its Jacobian."""
 
 from dataclasses import dataclass
 
@@ -17,9 +17,13 @@ FLAT_INDEX_LIMIT = 2**31
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """A volume as the marcher reads it: padded by a voxel of zeros, flat, with a map of blocks that may be skipped.
+    """A volume in the form that `_march` reads: padded by one voxel of zeros, flattened, with a map of occupied blocks.
 
-    `flat` holds float64 values, or float32 ones as pairs of 16-bit numbers worth `scale` each (see `_march`).
+    Attributes:
+        flat: float64 values, or pairs of 16-bit numbers in units of `scale` for a float32 volume (see `_march`).
+        scale: attenuation of one unit of `flat`.
+        shape: `(Z, Y, X)` after padding.
+        occupancy: false for blocks that rays may skip.
     """
 
     flat: np.ndarray
@@ -31,8 +35,8 @@ class Packed:
 def pack(values: Float[Tensor, "D H W"]) -> Packed:
     """Pad and flatten a volume, and mark the blocks near non-zero voxels.
 
-    A ray may skip a block length ahead from a block that is not marked, so marks are grown by two blocks: one for the
-    stride, one for the neighbours that interpolation reads.
+    From an unmarked block, a ray skips one block length ahead. Marks are therefore dilated by two blocks: one for the
+    skip, one for the neighbours that interpolation reads.
 
     Raises:
         ValueError: too many voxels for 32-bit indices, or a negative float32 value.
@@ -47,7 +51,7 @@ def pack(values: Float[Tensor, "D H W"]) -> Packed:
     if padded.dtype == np.float64:
         return Packed(padded.ravel(), np.float64(1), padded.shape, occupancy)
     if padded.min() < 0:
-        raise ValueError("the fused renderer takes densities that are not negative, or float64 values")
+        raise ValueError("the fused renderer needs values that are not negative; use float64 for negative values")
     scale = np.float32(max(float(padded.max()), np.finfo(np.float32).tiny) / _march.PAIR_LEVELS)
     levels = np.rint(padded.ravel() / scale).clip(0, _march.PAIR_LEVELS).astype(np.uint32)
     return Packed(levels | (np.append(levels[1:], np.uint32(0)) << 16), scale, padded.shape, occupancy)
@@ -56,7 +60,7 @@ def pack(values: Float[Tensor, "D H W"]) -> Packed:
 def march_arguments(
     volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
 ) -> tuple[np.ndarray, np.floating, tuple[int, int, int], np.ndarray, np.ndarray, np.ndarray, int, int, float]:
-    """What the kernels of `_march` take, for one volume seen by one camera in B poses."""
+    """Arguments of the kernels of `_march`, for one volume and one camera in B poses."""
     if "fused" not in volume.derived:
         volume.derived["fused"] = pack(volume.values)
     packed = volume.derived["fused"]
@@ -79,7 +83,7 @@ def march_arguments(
 
 
 class _FusedRender(torch.autograd.Function):
-    """Line integrals with `x = R (t q) + T`, so that dI/dT = sum grad V and dI/dR = (sum t grad V) q^T."""
+    """Line integrals along x = R (t q) + T (q: detector point), with dI/dT = sum grad V, dI/dR = (sum t grad V) q^T."""
 
     @staticmethod
     def forward(ctx, pose, volume, camera, step_mm):
@@ -124,8 +128,8 @@ def render_with_jacobian(
 ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W 6"]]:
     """See `roireg.drr.render_with_jacobian`.
 
-    A twist moves a point x of a ray by $r \\times (x - c) + t$, so with G and H the sums of grad V and t grad V,
-    $dI/dt = G$ and $dI/dr = (s - c) \\times G + e \\times H$.
+    A twist (r, t) moves a point x of a ray by $r \\times (x - c) + t$. With G and H the sums of grad V and t grad V
+    along the ray $x(t) = s + t e$, the derivatives are $dI/dt = G$ and $dI/dr = (s - c) \\times G + e \\times H$.
     """
     arguments = march_arguments(volume, camera, pose, step_mm)
     image, moments = (torch.from_numpy(x) for x in _march.march_with_moments(*arguments))

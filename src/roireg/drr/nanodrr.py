@@ -1,51 +1,92 @@
-"""The GPU backend: nanodrr's ray marcher (fused Triton kernel on CUDA, plain PyTorch elsewhere)."""
+"""GPU backend: nanodrr's ray marcher (a fused Triton kernel on CUDA, PyTorch operations elsewhere)."""
 
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from roireg.data.volume import Volume
-from roireg.drr.bounds import ray_bounds
+from roireg.data.volume import Volume, cropped
 from roireg.geometry.camera import Camera
 from roireg.geometry.conversions import to_nanodrr_intrinsics
 
 
 def as_subject(volume: Volume):
-    """The volume as a `nanodrr.data.Subject` without labels."""
-    if "nanodrr" in volume.derived:
-        return volume.derived["nanodrr"]
+    """The volume as a `nanodrr.data.Subject` without labels, made once."""
+    if "nanodrr" not in volume.derived:
+        image = volume.values[None, None]
+        volume.derived["nanodrr"] = _subject(volume, image, torch.zeros_like(image), max_label=0)
+    return volume.derived["nanodrr"]
+
+
+def _silhouette(mask: Volume, device: torch.device):
+    """The filled part of a mask as a subject of ones with the mask for its label, on a device, made once."""
+    key = f"nanodrr silhouette on {device}"
+    if key not in mask.derived:
+        part = cropped(mask.with_values((mask.values != 0).float())).to(device)
+        label = part.values[None, None]
+        mask.derived[key] = _subject(part, torch.ones_like(label), label, max_label=1)
+    return mask.derived[key]
+
+
+def _subject(volume: Volume, image: Tensor, label: Tensor, max_label: int):
     from nanodrr.data import Subject
 
-    image = volume.values[None, None]
-    volume.derived["nanodrr"] = Subject(
+    return Subject(
         image,
-        torch.zeros_like(image),
+        label,
         volume.volume_from_voxel.to(image),
         volume.voxel_from_volume.to(image),
         Subject._make_voxel_to_grid(image.shape).to(image),
         volume.center_mm.to(image),
-        max_label=0,
+        max_label=max_label,
         convert_to_mu=False,
     )
-    return volume.derived["nanodrr"]
+
+
+def sample_count(shape: tuple[int, int, int], spacing_mm: Float[Tensor, "3"], step_mm: float) -> int:
+    """Samples of every ray: a ray across the grid, through the diagonal of its two shorter sides, has `step_mm`.
+
+    It depends on no pose, so that an X-ray is rendered alike whatever is rendered together with it.
+
+    Args:
+        shape: `(z, y, x)`.
+        spacing_mm: voxel size along x, y, z.
+        step_mm: distance of samples.
+    """
+    # Interpolation reaches one voxel beyond the grid.
+    sides_mm = sorted((n + 1) * mm for n, mm in zip(reversed(shape), spacing_mm.tolist(), strict=True))
+    return max(math.ceil(math.hypot(*sides_mm[:2]) / step_mm), 2)
+
+
+def _march(volume: Volume, subject, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Tensor:
+    """What nanodrr makes of a subject whose grid is the volume's: `(B, C, H, W)`."""
+    from nanodrr.drr import render as nanodrr_render
+
+    real, device = subject.label.dtype, pose.device
+    shape = tuple(subject.label.shape[2:])
+    samples, intrinsics = f"nanodrr samples of {shape} at {step_mm} mm", f"nanodrr {real} on {device}"
+    if samples not in volume.derived:
+        volume.derived[samples] = sample_count(shape, volume.spacing_mm, step_mm)
+    if intrinsics not in camera.derived:
+        camera.derived[intrinsics] = to_nanodrr_intrinsics(camera)[None].to(device, real)
+    return nanodrr_render(
+        subject,
+        camera.derived[intrinsics].expand(pose.shape[0], -1, -1),
+        pose.to(real),
+        torch.full((pose.shape[0],), camera.source_to_detector_mm, dtype=real, device=device),
+        camera.height,
+        camera.width,
+        n_samples=volume.derived[samples],
+    )
 
 
 def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:
-    """See `roireg.drr.render`. Every ray gets the number of samples that gives the longest one `step_mm`."""
-    from nanodrr.drr import render as nanodrr_render
+    """See `roireg.drr.render`. Every ray gets as many samples, however long it is in the volume (`sample_count`)."""
+    return _march(volume, as_subject(volume), camera, pose, step_mm)[:, 0]
 
-    near, far = ray_bounds(volume, camera, pose.detach())
-    longest_mm = float(((far - near) * camera.ray_lengths_mm.to(near)).max())
-    real = volume.values.dtype
-    image = nanodrr_render(
-        as_subject(volume),
-        to_nanodrr_intrinsics(camera)[None].to(volume.values).expand(pose.shape[0], -1, -1),
-        pose.to(real),
-        torch.full((pose.shape[0],), camera.source_to_detector_mm, dtype=real, device=pose.device),
-        camera.height,
-        camera.width,
-        n_samples=max(math.ceil(longest_mm / step_mm), 2),
-    )
-    return image[:, 0]
+
+def project_mask(mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Bool[Tensor, "B H W"]:
+    """See `roireg.drr.project_mask`: a sample is in the mask if its nearest voxel is."""
+    with torch.no_grad():
+        return _march(mask, _silhouette(mask, pose.device), camera, pose.detach(), step_mm)[:, 1] > 0

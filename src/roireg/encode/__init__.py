@@ -1,1 +1,1 @@
-"""The preoperative stage: an encoder that reads a patient's pose from an X-ray (paper, section 2.1)."""
+"""Pose encoders: networks, trained for one patient before surgery, that estimate an X-ray's pose (paper, 2.1)."""

@@ -1,4 +1,4 @@
-"""Poses of X-rays that an encoder estimates, as rows of a file."""
+"""Rows of the CSV with the poses that an encoder estimates for X-rays."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,9 +12,9 @@ from roireg.metrics.pose_errors import registration_errors
 def estimate_rows(
     encoder: PoseEncoder, patient: Patient, xrays: Sequence[Xray], name: str
 ) -> Iterator[dict[str, str | float]]:
-    """For each X-ray the encoder's pose, its errors (see `registration_errors`), and its time.
+    """A row for each X-ray: the encoder's pose, its errors (see `registration_errors`), and `seconds`.
 
-    `seconds` is without reading files; the first X-ray is read twice, so that lazy set-up does not count.
+    `seconds` excludes reading files. A first estimate is discarded, so that `seconds` excludes lazy initialisation.
     """
     encoder.estimate(xrays[0].image, xrays[0].camera)
     for xray in xrays:

@@ -1,4 +1,4 @@
-"""Learning curves of encoders, as files."""
+"""Writes and reads learning curves of encoders (`history.csv`)."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from roireg.training.loop import EpochRecord
 
 
 def write_history(path: str | Path, history: list[EpochRecord]) -> None:
-    """Write a learning curve as CSV, one row an epoch, the measures as columns."""
+    """Write a learning curve as CSV: one row for each epoch; each of the record's `measures` is a column."""
     rows = []
     for record in history:
         row = asdict(record)
@@ -20,5 +20,5 @@ def write_history(path: str | Path, history: list[EpochRecord]) -> None:
 
 
 def read_histories(paths: Iterable[str | Path]) -> list[pd.DataFrame]:
-    """Learning curves that `write_history` wrote."""
+    """Read files written by `write_history`."""
     return [pd.read_csv(path) for path in paths]

@@ -1,4 +1,4 @@
-"""What an encoder minimises: GEO, ROI Dice, image similarity (paper, section 2.3); reconstruction for PSSS-style."""
+"""Loss of an encoder: geodesic (GEO), ROI Dice, image similarity (paper, 2.3); for PSSS-style also reconstruction."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,8 @@ from roireg.metrics.similarity import EPS as EPS_OF_NCC
 from roireg.metrics.similarity import dice, similarity
 from roireg.segment.model import Segmenter, roi_numbers
 
-# Under the square roots, in mm^2 and (rad, mm)^2: DiffPose's, so that the gradient at the truth is zero and not NaN.
+# Added under the square roots, in mm^2 and (rad, mm)^2, so that the gradient at the truth is 0 and not NaN; the value
+# is DiffPose's.
 EPS = 1e-4
 NO_SIMILARITY = "none"
 OF_CT, DRAWN = "ct", "drawn"
@@ -27,20 +28,21 @@ OF_CT, DRAWN = "ct", "drawn"
 
 @dataclass(frozen=True)
 class EncoderLoss:
-    """Weights of the terms, and how images are compared.
+    """Weights of the loss's terms, and how images are compared.
 
     Attributes:
-        geodesic: the paper's beta_1, on GEO.
-        roi: the paper's beta_2, on one minus Dice; 0 leaves it out.
+        geodesic: weight of GEO, the paper's beta_1.
+        roi: weight of one minus Dice, the paper's beta_2; with 0 the term is not computed.
         similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or none.
-        image_size_px: height and width of the images that are rendered for the comparison.
-        rendered_per_batch: so many examples of a batch are rendered, which estimates the mean over all of them.
-        images_from: the terms that render join after this share of the training.
-        reconstruction: on the mean squared error of the decoder's image.
-        latent: on the mean square of the tokens.
-        continued: images for the comparison show tissue beyond the CT's ends.
-        bone_contrast: of these images: that of the `ct`, or the `drawn` one of the image that the network saw.
-        ncc_epsilon: added to the variances of images in [0, 1] in a similarity that is an NCC.
+        image_size_px: height and width of the DRRs that are rendered for similarity and Dice.
+        rendered_per_batch: number of examples of a batch for which DRRs are rendered; their mean estimates the batch's.
+        images_from: fraction of the training after which the terms with rendered DRRs are added.
+        reconstruction: weight of the mean squared error of the decoder's image.
+        latent: weight of the mean square of the tokens.
+        continued: whether tissue is continued beyond the ends of the CT in the rendered DRRs.
+        bone_contrast: contrast of bone in the rendered DRRs: that of the `ct`, or the random contrast that was `drawn`
+            for the image that the network got.
+        ncc_epsilon: added to the variances of images in [0, 1] if the similarity is an NCC.
     """
 
     geodesic: float
@@ -66,16 +68,16 @@ def geodesic_loss(
 
     $$\sqrt{(\tfrac f2 \theta)^2 + \|\Delta t\|^2 + \epsilon} + \sqrt{\|\mathrm{Log}(T^{-1} \hat T)\|^2 + \epsilon}$$
 
-    with theta the angle of $R^\top \hat R$, and the translations those of the isocentre in the camera frame, so that
-    turning the patient about the isocentre costs nothing but the turn.
+    with theta the angle of $R^\top \hat R$. Translations are those of the isocentre in the camera frame, so that a
+    rotation of the patient about the isocentre has no translation error.
 
     Args:
         truth, estimate: `volume_from_camera`, mm.
         center_mm: the isocentre, volume frame.
-        focal_mm: f, from source to detector.
+        focal_mm: f, the distance from source to detector.
 
     Returns:
-        mm; finite with a finite gradient at the truth and half a turn from it.
+        Loss in mm. Value and gradient are finite, also at the truth and at a rotation by 180 degrees from it.
     """
     center = translation(center_mm)
     a, b = invert(truth) @ center, invert(estimate) @ center
@@ -88,14 +90,14 @@ def geodesic_loss(
 
 @dataclass(frozen=True, eq=False)
 class ImageTerms:
-    """The terms that look at rendered images.
+    """The terms of the loss that compare rendered DRRs.
 
     Attributes:
-        volume: what is rendered, attenuation in 1/mm.
-        camera: at the size at which images are compared.
-        step_mm: sampling of the renderer, or None for its default.
-        segmenter: frozen; it has not seen this specimen. None without a ROI term.
-        bone: what a gain adds to the volume; None where all images are of the CT's own contrast.
+        volume: rendered volume, attenuation in 1/mm.
+        camera: camera with the size at which images are compared.
+        step_mm: distance between the renderer's samples on the central ray; None for its default.
+        segmenter: frozen segmenter that was trained without this specimen; None without a ROI term.
+        bone: volume of bone that is added with a gain; None if all DRRs have the CT's own contrast.
     """
 
     volume: Volume
@@ -111,11 +113,11 @@ class ImageTerms:
         settings: EncoderLoss,
         gains: Float[Tensor, "B"] | None = None,
     ) -> dict[str, Float[Tensor, ""]]:
-        """`similarity` and `dice` of the DRRs at both poses, means over the batch, where the settings ask for them.
+        """`similarity` and `dice` between the DRRs at the true and at the estimated pose, as means over the batch.
 
-        As in Fig. 2: the fixed ROIs are the segmenter's most probable ones in the DRR at the true pose, the moving ones
-        its probabilities in the DRR at the estimated pose. `gains` say how much of `bone` both DRRs of an example
-        have in addition.
+        Terms that the settings leave out are not computed. As in the paper's Fig. 2, Dice compares the segmenter's hard
+        masks in the DRR at the true pose with its probabilities in the DRR at the estimated pose. `gains` are the
+        multiples of `bone` that are added to the volume for both DRRs of each example.
         """
         terms = {}
         with torch.no_grad():
@@ -133,13 +135,13 @@ class ImageTerms:
     def _image(self, pose: Float[Tensor, "B 4 4"], gains: Float[Tensor, "B"] | None) -> Float[Tensor, "B H W"]:
         integrals = render(self.volume, self.camera, pose, self.step_mm)
         if self.bone is not None and gains is not None:
-            more = render(self.bone, self.camera, pose, self.step_mm)
-            integrals = integrals + gains.to(more)[:, None, None] * more
+            bone = render(self.bone, self.camera, pose, self.step_mm)
+            integrals = integrals + gains.to(bone)[:, None, None] * bone
         return scaled(integrals)
 
 
 def total(terms: dict[str, Float[Tensor, ""]], settings: EncoderLoss) -> Float[Tensor, ""]:
-    r"""$\beta_1\,\mathrm{GEO} + \beta_2 (1 - \mathrm{Dice}) + (1 - \mathrm{NCC})$, and the autoencoder's terms."""
+    r"""$\beta_1\,\mathrm{GEO} + \beta_2 (1 - \mathrm{Dice}) + (1 - \mathrm{NCC})$, plus the autoencoder's terms."""
     loss = settings.geodesic * terms["geodesic"]
     if "similarity" in terms:
         loss = loss + 1 - terms["similarity"]
@@ -151,7 +153,7 @@ def total(terms: dict[str, Float[Tensor, ""]], settings: EncoderLoss) -> Float[T
 
 
 def reconstruction_terms(output: EncoderOutput, clean: Float[Tensor, "B H W"]) -> dict[str, Float[Tensor, ""]]:
-    """Squared error of the decoder's images against the clean ones, and mean square of the tokens, if there are any."""
+    """Mean squared error of the decoder's images and mean square of the tokens; empty for networks without decoder."""
     if output.reconstruction is None:
         return {}
     target = robustly_scaled(clean, output.reconstruction.shape[-1])

@@ -1,4 +1,4 @@
-"""A pose encoder in use: from an X-ray and its camera to a pose."""
+"""A trained pose encoder: estimates the pose of an X-ray from its image and camera; saved and loaded as safetensors."""
 
 import json
 from dataclasses import asdict, dataclass, replace
@@ -21,7 +21,7 @@ from roireg.training.drrs import camera_twist
 
 DESCRIPTION = "roireg_encoder"
 MIN_SHARED_FIELD = 0.5
-# What torch and safetensors raise on a file that is none of ours, or on a description of no network.
+# Raised by torch, safetensors or the constructors for a file that is no encoder or has an invalid description.
 READ_ERRORS = (
     OSError,
     SafetensorError,
@@ -36,13 +36,13 @@ READ_ERRORS = (
 
 @dataclass(frozen=True, eq=False)
 class PoseFrame:
-    """What a network's output is relative to.
+    """Converts a network's output, a twist relative to the PA pose, to a pose.
 
     Attributes:
         pa_pose: `T_PA`, `volume_from_camera`, mm.
-        isocenter_mm: centre of the rotation, volume frame.
-        twist_unit: rad and mm along the camera's axes that one unit of output stands for.
-        camera: which sees the images that the network reads.
+        isocenter_mm: centre of rotation, volume frame.
+        twist_unit: rad and mm, along the camera's axes, of one unit of each output.
+        camera: camera of the network's input images.
     """
 
     pa_pose: Float[Tensor, "4 4"]
@@ -51,7 +51,7 @@ class PoseFrame:
     camera: Camera
 
     def poses(self, output: Float[Tensor, "B 6"]) -> Float[Tensor, "B 4 4"]:
-        """`Exp([r, t]) T_PA` (paper, section 2.1) from a network's output, float64; gradients flow."""
+        """Poses `Exp([r, t]) T_PA` (paper, section 2.1) from a network's output; float64, differentiable."""
         twist = camera_twist(output.double() * self.twist_unit, self.pa_pose)
         return perturb(self.pa_pose.expand(len(output), 4, 4), twist, self.isocenter_mm)
 
@@ -64,37 +64,40 @@ class PoseFrame:
 
 @dataclass(frozen=True, eq=False)
 class PoseEncoder:
-    """A network and the frame in which its output is a pose."""
+    """A network, and the frame that converts its output to a pose."""
 
     network: nn.Module
     frame: PoseFrame
 
     @torch.no_grad()
     def estimate(self, image: Float[Tensor, "H W"], camera: Camera) -> Float[Tensor, "4 4"]:
-        """The pose (`volume_from_camera`, mm) of an X-ray.
+        """The pose (`volume_from_camera`, mm) of an X-ray, on the network's device.
 
         Args:
             image: log attenuation; its scale does not matter.
-            camera: its detector, which need not be the one that the encoder was trained for.
+            camera: camera of the X-ray, which may differ from the one that the encoder was trained for.
 
         Raises:
-            InputError: less than half of what the encoder looks at lies on this detector.
+            InputError: less than half of the field of view that the encoder was trained for lies on this detector.
         """
         # At the X-ray's own resolution, so that the network shrinks it as it does the DRRs that it learned from.
+        device = self.frame.pa_pose.device
         trained = self.frame.camera.resized(camera.height, camera.width)
-        return self.frame.poses(self.network(scaled(seen_by(image[None], camera, trained))).twist)[0]
+        seen = seen_by(image[None].to(device), camera.to(device), trained)
+        return self.frame.poses(self.network(scaled(seen)).twist)[0]
 
 
 def seen_by(images: Float[Tensor, "B H W"], camera: Camera, other: Camera) -> Float[Tensor, "B H2 W2"]:
-    """Images of one camera as another one with the same source and axes sees them.
+    """Images of one camera as another one with the same source and axes sees them, all on one device.
 
-    A line integral belongs to a ray, so another detector resamples the image: `q = K K_2^-1 q_2`, exactly. Rays beyond
-    the image get its nearest pixel.
+    Both detectors measure line integrals along the same rays, so this is exact up to interpolation: `q = K K_2^-1 q_2`.
+    Rays beyond the image get the value of its nearest pixel.
 
     Raises:
         InputError: less than half of the other detector's rays meet this one.
     """
-    rows, columns = torch.meshgrid(torch.arange(other.height), torch.arange(other.width), indexing="ij")
+    rows, columns = (torch.arange(n, device=images.device) for n in (other.height, other.width))
+    rows, columns = torch.meshgrid(rows, columns, indexing="ij")
     pixels = torch.stack([columns, rows, torch.ones_like(rows)], dim=-1).to(camera.intrinsics_px)
     found = pixels @ (camera.intrinsics_px @ torch.linalg.inv(other.intrinsics_px)).T
     size = found.new_tensor([camera.width, camera.height])
@@ -108,11 +111,11 @@ def seen_by(images: Float[Tensor, "B H W"], camera: Camera, other: Camera) -> Fl
 
 
 def save_encoder(path: str | Path, encoder: PoseEncoder, settings: NetworkSettings) -> None:
-    """Write an encoder as safetensors with a description in JSON, whole or not at all."""
-    kinds = {kind: name for name, kind in NETWORK_TYPES.items()}
+    """Write an encoder, atomically: weights as safetensors, with a description in JSON."""
+    type_names = {settings_type: name for name, settings_type in NETWORK_TYPES.items()}
     frame = encoder.frame
     description = {
-        "network": {"type": kinds[type(settings)], **asdict(settings)},
+        "network": {"type": type_names[type(settings)], **asdict(settings)},
         "pa_pose": frame.pa_pose.tolist(),
         "isocenter_mm": frame.isocenter_mm.tolist(),
         "twist_unit": frame.twist_unit.tolist(),
@@ -124,10 +127,10 @@ def save_encoder(path: str | Path, encoder: PoseEncoder, settings: NetworkSettin
 
 
 def load_encoder(path: str | Path, device: torch.device) -> PoseEncoder:
-    """Read what `save_encoder` wrote, for use: its weights take no gradient.
+    """Read a file written by `save_encoder`, for inference: its weights do not require a gradient.
 
     Raises:
-        InputError: the file is no encoder, or is damaged.
+        InputError: the file is not an encoder, or is damaged.
     """
     try:
         with safe_open(path, framework="pt", device="cpu") as file:

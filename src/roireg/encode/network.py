@@ -1,4 +1,4 @@
-"""Networks from an image to a pose: ResNet-18 with two heads (the paper), and an autoencoder with self-attention."""
+"""Networks that regress a pose from an image: the paper's ResNet-18, and an autoencoder with self-attention."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ GROUPS = 8
 POSITION_SD = 0.02
 SD_FROM_MAD = 1.4826
 LIMIT_SD = 2.5
-# DiffPose's, of DRRs in [0, 1].
+# Mean and standard deviation of DRRs in [0, 1] by which DiffPose normalises its input.
 FIXED_MEAN, FIXED_SD = 0.3080, 0.1494
 ROBUST, FIXED = "robust", "fixed"
 NO_POOLING, AVERAGE = "none", "average"
@@ -28,8 +28,8 @@ class ResNetSettings:
         image_size_px: height and width to which images are resampled.
         layers: basic blocks of each stage.
         widths: channels of each stage.
-        input: `robust`, centred on the median (`robustly_scaled`), or `fixed`, DiffPose's fixed statistics.
-        pooling: what the heads see of the last feature map: `none`, all of it, or its `average` over the pixels.
+        input: normalisation of images: `robust`, by the median (`robustly_scaled`), or `fixed`, as in DiffPose.
+        pooling: input of the heads: the whole last feature map (`none`), or its `average` over the pixels.
     """
 
     image_size_px: int
@@ -46,7 +46,7 @@ class AttentionAutoencoderSettings:
     Attributes:
         image_size_px: height and width to which images are resampled; each stage halves them.
         widths: channels of each stage; the last is the width of a token.
-        heads: of the self-attention.
+        heads: number of heads of the self-attention.
     """
 
     image_size_px: int
@@ -55,18 +55,18 @@ class AttentionAutoencoderSettings:
 
 
 NetworkSettings = ResNetSettings | AttentionAutoencoderSettings
-# By `type` of an encoder's `network` in the config.
+# Settings by the config's `type` of an encoder's `network`.
 NETWORK_TYPES: dict[str, type] = {"resnet": ResNetSettings, "attention_autoencoder": AttentionAutoencoderSettings}
 
 
 @dataclass(frozen=True, eq=False)
 class EncoderOutput:
-    """What a network makes of images.
+    """Output of a network.
 
     Attributes:
-        twist: r and t of the perturbation of T_PA along the camera's axes, in units of the network's choice.
-        reconstruction: the images, cleaned, from what the network kept of them; None without a decoder.
-        latent: what it kept of them; None without a decoder.
+        twist: rotation r and translation t that perturb T_PA, along the camera's axes, in `PoseFrame.twist_unit`.
+        reconstruction: the decoder's images; None without a decoder.
+        latent: tokens, from which the decoder reconstructs the images; None without a decoder.
     """
 
     twist: Float[Tensor, "B 6"]
@@ -75,11 +75,11 @@ class EncoderOutput:
 
 
 def robustly_scaled(images: Float[Tensor, "B H W"], size_px: int) -> Float[Tensor, "B S S"]:
-    r"""Images as networks take them: at their size, on a scale that neither metal nor air beyond the CT sets.
+    r"""Images resampled to a network's size and normalised robustly against metal and air beyond the CT.
 
     $$\ell \tanh\frac{I - m}{1.48\,\ell\,\mathrm{median}|I - m|}, \quad m = \mathrm{median}(I), \ell = 2.5$$
 
-    An image of which more than half is one value has the standard deviation for its scale.
+    If more than half of an image is one value, its standard deviation replaces the median deviation.
     """
     small = resized(images[:, None], size_px)[:, 0]
     centred = small - small.flatten(1).median(dim=1).values[:, None, None]
@@ -89,17 +89,20 @@ def robustly_scaled(images: Float[Tensor, "B H W"], size_px: int) -> Float[Tenso
 
 
 def with_fixed_statistics(images: Float[Tensor, "B H W"], size_px: int) -> Float[Tensor, "B S S"]:
-    """Images as DiffPose's network takes them: min-max of each, resampled, less 0.3080, by 0.1494."""
+    """Images normalised as in DiffPose: scaled to [0, 1] each, resampled, minus 0.3080, divided by 0.1494."""
     return (resized(scaled(images)[:, None], size_px)[:, 0] - FIXED_MEAN) / FIXED_SD
 
 
 def group_norm(channels: int, **factory: object) -> nn.GroupNorm:
-    """Group normalisation as timm asks for a norm layer; a group has two channels at least, for images of one pixel."""
+    """Group normalisation with timm's signature of a norm layer.
+
+    A group has at least two channels: with one, the normalised value of a feature map of one pixel would always be 0.
+    """
     groups = max(count for count in range(1, GROUPS + 1) if channels % count == 0 and 2 * count <= max(2, channels))
     return nn.GroupNorm(groups, channels, **factory)
 
 
-# By `input` of a ResNet in the config.
+# Normalisations by the config's `input` of a ResNet.
 INPUTS: dict[str, Callable[[Tensor, int], Tensor]] = {ROBUST: robustly_scaled, FIXED: with_fixed_statistics}
 
 
@@ -116,10 +119,10 @@ class Heads(nn.Module):
 
 
 class ResNetEncoder(nn.Module):
-    """timm's ResNet of basic blocks with group normalisation, one channel in, and two heads (paper, section 3.1).
+    """timm's ResNet with basic blocks, group normalisation, one input channel and two heads (paper, section 3.1).
 
-    Without pooling the last feature map goes to the heads as it is: where something is, is the question. ResNet-18 as
-    published averages it.
+    By default the heads get the whole last feature map, because positions in the image determine the pose. The
+    published ResNet-18 averages the feature map over the pixels.
     """
 
     def __init__(self, settings: ResNetSettings) -> None:
@@ -140,16 +143,16 @@ class ResNetEncoder(nn.Module):
         self.heads = Heads(features)
 
     def forward(self, images: Float[Tensor, "B H W"]) -> EncoderOutput:
-        taken = INPUTS[self.settings.input](images, self.settings.image_size_px)
-        return EncoderOutput(self.heads(self.trunk(taken[:, None]).flatten(1)))
+        normalised = INPUTS[self.settings.input](images, self.settings.image_size_px)
+        return EncoderOutput(self.heads(self.trunk(normalised[:, None]).flatten(1)))
 
 
 class AttentionAutoencoder(nn.Module):
-    """A regularised autoencoder whose tokens attend to each other, with pose heads on the tokens.
+    """A regularised autoencoder with self-attention between its tokens, and pose heads on the tokens ("PSSS-style").
 
-    "PSSS-style": after the description in Zhang et al. 2023 (regularised autoencoder, multi-head self-attention,
-    incremental learning), whose authors published no network. The decoder learns to give the clean image back, and the
-    loss holds the tokens short (Ghosh et al. 2020, "From variational to deterministic autoencoders").
+    It follows the description in Zhang et al. 2023 (regularised autoencoder, multi-head self-attention, incremental
+    learning), whose authors published no network. The decoder learns to reconstruct the clean image, and the loss
+    penalises the norm of the tokens (Ghosh et al. 2020, "From variational to deterministic autoencoders").
     """
 
     def __init__(self, settings: AttentionAutoencoderSettings) -> None:
@@ -192,5 +195,5 @@ NETWORKS: dict[type, type[nn.Module]] = {
 
 
 def build_network(settings: NetworkSettings) -> nn.Module:
-    """The network that the settings describe, with random weights; from `(B, H, W)` images to a `EncoderOutput`."""
+    """The network that the settings describe, with random weights; it maps `(B, H, W)` images to `EncoderOutput`."""
     return NETWORKS[type(settings)](settings)

@@ -1,4 +1,4 @@
-"""From the config and the files of a training job to what training takes."""
+"""Builds the inputs of an encoder's training from the config and files."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ SPREAD, RAD_AND_MM = "spread", "rad_and_mm"
 
 
 def encoder_settings(encoder: dict[str, Any], recipe: dict[str, Any], augmentation: dict[str, Any]) -> EncoderSettings:
-    """Settings from an encoder's entry in the config, its recipe's, and the augmentation."""
+    """Settings from the config: an encoder's entry, the entry of its recipe, and the augmentation."""
     ranges = {key: tuple(value) if isinstance(value, list) else value for key, value in augmentation.items()}
     return EncoderSettings(
         network=network_settings(encoder["network"]),
@@ -46,19 +46,19 @@ def training_data(
     run: Run,
     device: torch.device,
 ) -> TrainingData:
-    """What an encoder of this entry is trained with.
+    """Data and settings with which an encoder is trained.
 
     Args:
         patient: the CT and its labels.
-        xray: one like those to come: its camera and stated position count, its image does not.
-        entry: of `encoders` in the config.
-        synthesis: how DRRs are drawn.
+        xray: a representative X-ray; its camera and the position that the device states are used, its image is not.
+        entry: the encoder's entry in `encoders` of the config.
+        synthesis: distribution of the random DRRs.
         rois: names of the ROIs that a DRR must show.
-        pool: stored DRRs; None renders them on the fly.
-        segmenter: for the ROI term; None without one.
-        step_mm: sampling of the renderer, or None for its default.
-        run: on which random numbers depend.
-        device: where networks and rendered images are.
+        pool: stored DRRs; None to render them on the fly.
+        segmenter: segmenter for the ROI term; None without one.
+        step_mm: distance between the renderer's samples on the central ray; None for its default.
+        run: determines random numbers.
+        device: device of networks and rendered images.
     """
     settings = network_settings(entry["network"])
     loss = EncoderLoss(**entry["loss"])
@@ -66,7 +66,7 @@ def training_data(
     full, pa = xray.camera, expected_pose(patient, xray)
     camera = full.resized(size, size)
     unit = _twist_unit(entry["output_unit"], synthesis)
-    # On the CPU, whatever the device: a training that was cut off knows itself by these images.
+    # Always on the CPU: these images enter the checkpoint's fingerprint, which must not depend on the device.
     validation = Synthesizer(patient, camera, pa, rois, synthesis, step_mm)
     if pool is None:
         draw = draw_online(Synthesizer(patient, camera, pa, rois, synthesis, step_mm, device), batch_size)
@@ -75,7 +75,7 @@ def training_data(
     images = None
     if loss.roi > 0 or loss.similarity != NO_SIMILARITY:
         compared = full.resized(loss.image_size_px, loss.image_size_px).to(device)
-        # As an X-ray shows the patient: without the dark band where the CT ends, whose edge would outweigh the bones.
+        # Continued tissue avoids the dark band at the ends of the CT, whose edge would dominate the similarity.
         volume = patient.volume.continued(synthesis.continued_mm) if loss.continued else patient.volume
         volume = volume.to(device)
         bone = synthesis.bone_of(volume) if loss.bone_contrast == DRAWN else None
@@ -92,7 +92,7 @@ def training_data(
 
 
 def _twist_unit(name: str, synthesis: SynthesisSettings) -> Float[Tensor, "6"]:
-    """Rad and mm that one unit of a network's output stands for: standard deviations of the poses, or 1 and 1."""
+    """Rad and mm of one unit of a network's output: the standard deviations of the random poses, or 1 rad and 1 mm."""
     if name == RAD_AND_MM:
         return torch.ones(6, dtype=torch.float64)
     unit = torch.tensor([*synthesis.rotation_sd_deg, *synthesis.translation_sd_mm], dtype=torch.float64)
@@ -103,7 +103,7 @@ def _twist_unit(name: str, synthesis: SynthesisSettings) -> Float[Tensor, "6"]:
 def checkpoint_beside(
     model: str | Path, settings: dict[str, Any], code: str, run: Run, pool: DrrPool | None, validation: DrrSet
 ) -> Checkpoint:
-    """The checkpoint of a training: beside its output, and of no other settings, code, run or images."""
+    """The checkpoint of a training, in the folder of its output, valid for these settings, code, run and images."""
     identity = {"settings": settings, "code": code, "run": [run.seed, run.encoder, run.specimen]}
     tensors = [validation.images, validation.poses] + ([] if pool is None else [pool.images, pool.poses])
     return Checkpoint(Path(model).with_name("checkpoint.pt"), fingerprint(identity, tensors))

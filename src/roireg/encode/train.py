@@ -21,20 +21,20 @@ from roireg.training.loop import Checkpoint, EpochRecord, Length, Recipe, fit, t
 
 @dataclass(frozen=True)
 class Run:
-    """What random numbers depend on: the config's seed, the encoder, and the specimen."""
+    """Identity of a training, which determines its random numbers: the config's seed, the encoder, the specimen."""
 
     seed: int
     encoder: str
     specimen: str
 
     def generator(self, *names: str) -> np.random.Generator:
-        """A generator for one purpose in this run."""
+        """The random generator of this run for one purpose, given by `names`."""
         return generator(self.seed, "encoder", self.encoder, self.specimen, *names)
 
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """How an encoder is trained."""
+    """Settings of the training of an encoder."""
 
     network: NetworkSettings
     loss: EncoderLoss
@@ -45,16 +45,16 @@ class EncoderSettings:
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What an encoder is trained with.
+    """Data that an encoder is trained with.
 
     Attributes:
-        error_points_mm: points at which errors of the learning curve are taken, volume frame.
-        isocenter_mm: point at which translations of the geodesic loss are taken, volume frame.
-        frame: in which the network's output is a pose; its camera has the size of the network's images.
-        draw: batches of DRRs.
-        validation: DRRs that are not trained on, for the learning curve.
-        images: the terms that render, or None if the loss has none.
-        gain: from a DRR's factor on bone to how much of `ImageTerms.bone` its images have in addition.
+        error_points_mm: points whose projections give the mpd of the learning curve, volume frame.
+        isocenter_mm: point whose displacement is the translation of the geodesic loss, volume frame.
+        frame: converts the network's output to poses; its camera has the size of the network's images.
+        draw: returns batches of DRRs.
+        validation: DRRs for the learning curve; they are not trained on.
+        images: the loss's terms with rendered DRRs; None if it has none.
+        gain: converts a DRR's factor on bone to the multiple of `ImageTerms.bone` that is added to rendered DRRs.
     """
 
     error_points_mm: Float[Tensor, "N 3"]
@@ -69,22 +69,22 @@ class TrainingData:
 def train_encoder(
     training_data: TrainingData, settings: EncoderSettings, run: Run, checkpoint: Checkpoint, device: torch.device
 ) -> tuple[PoseEncoder, list[EpochRecord]]:
-    """An encoder from random weights.
+    """Train an encoder from random weights.
 
-    The network sees the turned and changed DRR; the loss compares clean ones, rendered at the true and at the estimated
-    pose, so that it is least at the truth.
+    The network gets an augmented DRR. The loss compares DRRs without augmentation, rendered at the true and at the
+    estimated pose, so that it is lowest at the truth.
 
     Returns:
-        The encoder, and its learning curve, whose `measures` are the means of the loss's terms over the epoch and the
-        median mpd (mm) of the encoder and of T_PA on the validation DRRs.
+        The encoder and its learning curve. The curve's `measures` are the mean of each of the loss's terms over the
+        epoch, and the median mpd (mm), on the validation DRRs, of the encoder's poses and of T_PA.
     """
     with torch_seeded(run.generator("weights")):
-        # Channels last is a third faster for so small a network on a CPU.
+        # The memory format "channels last" is a third faster for such a small network on a CPU.
         network = build_network(settings.network).to(device, memory_format=torch.channels_last)
     frame = training_data.frame.to(device)
     encoder = PoseEncoder(network, frame)
     changes = image_changes(settings.augment)
-    sums: dict[str, float] = defaultdict(float)
+    found: dict[str, list[Tensor]] = defaultdict(list)
     focal_mm = frame.camera.source_to_detector_mm
     isocenter_mm = training_data.isocenter_mm.to(device)
 
@@ -93,29 +93,34 @@ def train_encoder(
         epoch = number // settings.length.batches_per_epoch
         drrs = training_data.draw(epoch, rng)
         turns_rad = sample_turns(settings.augment, len(drrs.poses), rng)
-        clean, truth = turned(drrs.images, drrs.poses, training_data.frame.camera, turns_rad)
-        output = network(changed(clean, settings.augment, changes, rng).to(device))
+        clean, truth = turned(drrs.images.to(device), drrs.poses, training_data.frame.camera, turns_rad)
+        output = network(changed(clean, settings.augment, changes, rng))
         truth, estimate = truth.to(device), frame.poses(output.twist)
         terms = {"geodesic": geodesic_loss(truth, estimate, isocenter_mm, focal_mm).mean()}
-        terms |= reconstruction_terms(output, clean.to(device))
+        terms |= reconstruction_terms(output, clean)
         if training_data.images is not None and epoch >= settings.loss.images_from * settings.length.epochs:
             count = settings.loss.rendered_per_batch
             gains = training_data.gain(drrs.bone_contrasts[:count])
             terms |= training_data.images(truth[:count], estimate[:count], settings.loss, gains)
         for name, value in terms.items():
-            sums[name] += float(value.detach()) / settings.length.batches_per_epoch
+            found[name].append(value.detach())
         return total(terms, settings.loss)
 
     drrs, points_mm = training_data.validation, training_data.error_points_mm
     pa_mm = projection_distances_mm(training_data.frame.pa_pose, drrs.poses, training_data.frame.camera, points_mm)
 
     def measure(epoch: int) -> dict[str, float]:
-        means = {name: sums.pop(name) for name in list(sums)}
-        found = {"validation_mpd_mm": float(validation_errors_mm(encoder, training_data).median())}
-        return {**means, **found, "pa_validation_mpd_mm": float(pa_mm.median())}
+        means = {name: _mean(found.pop(name), settings.length.batches_per_epoch) for name in list(found)}
+        errors = {"validation_mpd_mm": float(validation_errors_mm(encoder, training_data).median())}
+        return {**means, **errors, "pa_validation_mpd_mm": float(pa_mm.median())}
 
     history = fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint, measure)
     return encoder, history
+
+
+def _mean(values: list[Float[Tensor, ""]], count: int) -> float:
+    """Sum of an epoch's values by the number of its batches; the only time that they are read from the device."""
+    return sum(value / count for value in torch.stack(values).tolist())
 
 
 @torch.no_grad()

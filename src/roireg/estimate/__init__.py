@@ -1,1 +1,1 @@
-"""What a run will cost, from steps that are measured on this machine."""
+"""Estimates the time and disk space of a workflow run from single steps measured on this machine."""

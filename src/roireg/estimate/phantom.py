@@ -1,4 +1,4 @@
-"""A synthetic phantom of the size of the data to come, for timing only: time needs no anatomy."""
+"""Synthetic phantom of the target data's size, for timing only."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from roireg.drr.rois import project_rois, roi_volumes
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, pa_pose
 
-# DeepFluoro: CTs of 1 mm, and a detector of 298 mm at 1020 mm (1536 px of 0.194 mm).
+# As in DeepFluoro: a detector of 298 mm (1536 px of 0.194 mm) at 1020 mm from the source.
 SIDE_MM, DETECTOR_MM, SOURCE_TO_DETECTOR_MM = 360.0, 298.0, 1020.0
 
 
@@ -24,16 +24,16 @@ def phantom(rois: Sequence[str], image_size_px: int, voxels: int) -> tuple[Patie
     Args:
         rois: names of the labels.
         image_size_px: side of the X-ray.
-        voxels: along each side of the CT, which is 360 mm.
+        voxels: number of voxels along each side of the CT, which is 360 mm long.
     """
     spacing = SIDE_MM / voxels
     axis = (torch.arange(voxels, dtype=torch.float32) + 0.5) * spacing - SIDE_MM / 2
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     values = torch.where(x**2 + y**2 + z**2 < (0.48 * SIDE_MM) ** 2, MU_WATER_PER_MM, 0.0)
     labels = torch.zeros(values.shape, dtype=torch.uint8)
-    turns = torch.linspace(0, 2 * torch.pi, len(rois) + 1)[:-1]
-    for number, turn in enumerate(turns, start=1):
-        center_x, center_z = 70 * turn.cos(), 70 * turn.sin()
+    angles = torch.linspace(0, 2 * torch.pi, len(rois) + 1)[:-1]
+    for number, angle in enumerate(angles, start=1):
+        center_x, center_z = 70 * angle.cos(), 70 * angle.sin()
         inside = (x - center_x) ** 2 + (1.5 * y) ** 2 + (z - center_z) ** 2 < 30**2
         values[inside], labels[inside] = MU_BONE_PER_MM, number
     frame = torch.diag(torch.tensor([spacing, spacing, spacing, 1.0], dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""The costs of a run, from what it does: each kind of step is measured once."""
+"""Costs of a run from its plan (numbers of jobs and steps); each different step is measured once."""
 
 import logging
 from collections.abc import Mapping
@@ -14,23 +14,23 @@ from roireg.register.registry import OPTIMIZERS
 from roireg.segment.model import Segmenter
 from roireg.training.drrs import settings_from_config
 
-# A CT of 1 mm, as DeepFluoro's.
+# Voxels of 1 mm along the phantom's side of 360 mm, as in DeepFluoro's CTs.
 VOXELS = 360
-# Of a trace, by iterate: a pose, the objective, its two terms, and the error, in float64.
+# Bytes of one iterate in a trace: a pose, the objective, its two terms, and the error, in float64.
 TRACE_BYTES = (16 + 4) * 8
 
 
 def run_costs(
     plan: Mapping[str, Any], settings: Mapping[str, Any], device: torch.device, logger: logging.Logger
 ) -> list[Cost]:
-    """Measure the steps of a plan.
+    """Measure each different step of a plan, and multiply it by the number of steps.
 
     Args:
-        plan: `specimens` (count), `segmenters`, `encoders` and `methods` by name: each its settings, `jobs`, and for
-            methods `xrays`; `drrs` (jobs that synthesize DRRs), `xrays` (count).
-        settings: `prepare`, `synthesize`, `rois`, and `gpu` of `training` and `registration`.
-        device: of jobs with a GPU.
-        logger: is told what is measured.
+        plan: `specimens` (number), `segmenters`, `encoders` and `methods` by name, each with its `settings`, `jobs`
+            and, for methods, `xrays`; `drrs` (number of jobs that synthesize DRRs), `xrays` (number).
+        settings: sections of the config: `prepare`, `synthesize`, `rois`, `training` and `registration`.
+        device: device of jobs that ask for a GPU.
+        logger: logs what is being measured.
     """
     rois, size_px = list(settings["rois"]), settings["prepare"]["image_size_px"]
     patient, xray = phantom(rois, size_px, VOXELS)
@@ -55,12 +55,12 @@ def run_costs(
         optimizer_kind = OPTIMIZERS[optimizer["type"]]
         by_iteration = optimizer_kind.equal_iterations
         gpu = optimizer_kind.on_gpu and settings["registration"]["gpu"] > 0
-        # Similarities differ little beside renderer and networks.
+        # Methods that differ only in their similarity take about the same time: renderer and networks dominate.
         kind = str((method["roi"], method["optimizer"], method["weights"], by_iteration or method["init"]))
         if kind not in measured:
             logger.info("measuring a registration by %s", name)
-            where = device if gpu else torch.device("cpu")
-            measured[kind] = registration_step(part["settings"], rois, patient, xray, segmenters, where)
+            used_device = device if gpu else torch.device("cpu")
+            measured[kind] = registration_step(part["settings"], rois, patient, xray, segmenters, used_device)
         iterates = optimizer["iterations"] + 1 if by_iteration else 1
         costs.append(
             Cost(

@@ -1,4 +1,4 @@
-"""Seconds of one step of everything that takes long: a batch of a training, an iteration of a registration."""
+"""Measures the seconds of single steps: a batch of a training, an iteration of a registration."""
 
 import tempfile
 import time
@@ -29,44 +29,47 @@ from roireg.segment.unet import UNetSettings
 from roireg.training.drrs import SynthesisSettings
 from roireg.training.loop import Checkpoint, Length
 
-# Of a registration that is measured; the first one is not counted.
+# Iterations of a measured registration.
 ITERATIONS = 2
 GFLOP_SIZE, GFLOP_REPEATS = 1024, 8
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """Seconds of a step, and the network that took it, if one did."""
+    """Measured seconds of a training step, and the network that was trained."""
 
     seconds: float
     network: torch.nn.Module | None = None
 
 
-def _nowhere(folder: str) -> Checkpoint:
+def _unused(folder: str) -> Checkpoint:
+    """A checkpoint that is never written."""
     return Checkpoint(Path(folder) / "checkpoint.pt", "", every_seconds=float("inf"))
 
 
 def segmenter_step(settings: dict[str, Any], rois: Sequence[str], xray: Xray, device: torch.device) -> Step:
-    """A batch of a segmenter's training, after a first one that loads what it needs.
+    """Measure one batch of a segmenter's training, after a first batch that includes initialisation.
 
     Args:
-        settings: `segmenter`, `recipe` and `augmentation`, entries of the config.
-        rois: names.
-        xray: with the labels that are learned.
-        device: where.
+        settings: entries `segmenter`, `recipe` and `augmentation` of the config.
+        rois: names of the ROIs.
+        xray: training image; its labels are learned.
+        device: device to train on.
     """
     entry = settings["segmenter"]
-    how = replace(training_settings(**settings), length=Length(2, 1))
+    training = replace(training_settings(**settings), length=Length(2, 1))
     sources = [Examples(xray.image[None], xray.labels[None])]
     fold = Fold(0, "estimate", xray.name)
     with tempfile.TemporaryDirectory() as folder:
         if entry["type"] == "unet":
             architecture = UNetSettings(entry["image_size_px"], tuple(entry["widths"]))
-            network, history = train_unet(architecture, rois, sources, how, fold, _nowhere(folder), device)
+            network, history = train_unet(architecture, rois, sources, training, fold, _unused(folder), device)
         else:
             architecture = MedSamSettings(entry["variant"], None, None, "")
             jitter_px = entry["box_jitter_px"]
-            network, history = train_medsam(architecture, rois, sources, how, jitter_px, fold, _nowhere(folder), device)
+            network, history = train_medsam(
+                architecture, rois, sources, training, jitter_px, fold, _unused(folder), device
+            )
     return Step(history[1].seconds - history[0].seconds, network)
 
 
@@ -79,12 +82,15 @@ def encoder_step(
     segmenter: Segmenter | None,
     device: torch.device,
 ) -> Step:
-    """A batch of an encoder's training with all terms of its loss, its DRRs included, whatever its `samples`."""
+    """Measure one batch of an encoder's training with all terms of its loss.
+
+    The time to render its DRRs is included, even if the encoder is configured to train on a stored pool.
+    """
     entry = {**settings["encoder"], "epochs": 2, "batches_per_epoch": 1, "samples": "online", "stages": 1}
     entry["loss"] = {**entry["loss"], "images_from": 0.0}
     run = Run(0, "estimate", patient.name)
     data = training_data(patient, xray, entry, synthesis, rois, None, segmenter, None, run, device)
-    how = encoder_settings(entry, settings["recipe"], settings["augmentation"])
+    training = encoder_settings(entry, settings["recipe"], settings["augmentation"])
     seconds: list[float] = []
 
     def timed(epoch, rng):
@@ -94,7 +100,7 @@ def encoder_step(
     draw = data.draw
     small = replace(data.validation, images=data.validation.images[:1], poses=data.validation.poses[:1])
     with tempfile.TemporaryDirectory() as folder:
-        encoder, _ = train_encoder(replace(data, draw=timed, validation=small), how, run, _nowhere(folder), device)
+        encoder, _ = train_encoder(replace(data, draw=timed, validation=small), training, run, _unused(folder), device)
     return Step(time.perf_counter() - seconds[1], encoder.network)
 
 
@@ -106,14 +112,14 @@ def registration_step(
     segmenters: dict[str, Segmenter],
     device: torch.device,
 ) -> float:
-    """Seconds of an iteration, or of the whole registration by an optimizer whose iterations are not alike.
+    """Seconds of one iteration; for an optimizer whose iterations differ in cost, seconds of a whole registration.
 
     Args:
-        settings: of `method_settings`.
-        rois: names.
-        patient, xray: which is registered to which.
-        segmenters: by name, trained or not.
-        device: where the optimizer works.
+        settings: settings of a method, made by `method_settings`.
+        rois: names of the ROIs.
+        patient, xray: the X-ray is registered to the patient.
+        segmenters: segmenters by name; they need not be trained.
+        device: device of the optimizer.
     """
     method = method_from_config("estimate", **settings, rois=rois, step_mm=None)
     if isinstance(method.start, EncoderStartSettings):
@@ -128,7 +134,7 @@ def registration_step(
 
 
 def gflops() -> float:
-    """Billions of operations in a second that this process does in a product of float32 matrices."""
+    """Speed of this process in a product of float32 matrices, in billions of operations per second."""
     a = torch.randn(GFLOP_SIZE, GFLOP_SIZE)
     a @ a
     start = time.perf_counter()

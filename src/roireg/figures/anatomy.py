@@ -1,4 +1,4 @@
-"""Figures of anatomy: regions of interest and landmarks in 3D and in the X-ray, and masks of a segmenter."""
+"""The paper's Figure 1 (ROIs and landmarks in 3D and in the X-ray), and a figure of a segmenter's masks."""
 
 import logging
 import subprocess
@@ -26,8 +26,8 @@ from roireg.drr.rois import KEY, project_rois, roi_map, roi_volumes
 from roireg.figures.style import BAR_MM, panel, scale_bar
 from roireg.geometry.camera import project
 
-# Okabe and Ito's colours and a brown; in this order the bones that touch each other in the pelvis stay apart for the
-# colour-blind also where they are mixed with grey, and landmarks are dark on the light hemipelves.
+# Okabe and Ito's colours and a brown. In this order, colour-blind readers can distinguish bones that touch each other
+# in the pelvis even where the colour is mixed with grey, and the dark landmarks stand out on the light hemipelves.
 ROI_COLOURS = ("#D55E00", "#009E73", "#56B4E9", "#F0E442", "#E69F00", "#0072B2", "#CC79A7", "#7A4B1E")
 LANDMARK_COLOUR = "#3B0764"
 LANDMARK_RADIUS_MM = 4.0
@@ -40,7 +40,7 @@ MARGIN_MM = 20.0
 SCREENSHOT_PX = 1400
 CAMERA_DISTANCE_MM = 2000.0
 PAGE_INCH = 7.0
-# VTK ends the process where it finds no OpenGL, so a child process tries first.
+# VTK kills its process if it finds no OpenGL, so a child process tests that first.
 PROBE = (
     "from vtkmodules.vtkRenderingCore import vtkRenderWindow; import vtkmodules.vtkRenderingOpenGL2;"
     "window = vtkRenderWindow(); window.SetOffScreenRendering(1); window.Render()"
@@ -51,12 +51,12 @@ logger = logging.getLogger("roireg")
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What the 3D panel shows, and from where: an orthographic view.
+    """Content and viewing direction of the 3D panel, which is an orthographic view.
 
     Attributes:
-        surfaces: one a ROI, volume frame, mm; without points where the ROI has no voxel.
+        surfaces: one for each ROI, volume frame, mm; a ROI without voxels has a surface without points.
         landmarks_mm: `(N, 3)`, volume frame.
-        axes: rows right, up and towards the viewer: unit vectors of the volume frame.
+        axes: three rows, unit vectors of the volume frame: to the viewer's right, up, and towards the viewer.
     """
 
     surfaces: tuple[pyvista.PolyData, ...]
@@ -64,20 +64,20 @@ class Scene:
     axes: Float[np.ndarray, "3 3"]
 
     def box_mm(self) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
-        """Lower and upper corner of all that is shown and a margin, along `axes`."""
+        """Lower and upper corner, along `axes`, of the box that holds the surfaces and landmarks with a margin."""
         points = np.concatenate([*(surface.points for surface in self.surfaces), self.landmarks_mm]) @ self.axes.T
         return points.min(axis=0) - MARGIN_MM, points.max(axis=0) + MARGIN_MM
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentedImage:
-    """An image and its masks, as ROI numbers: 0 for background, r + 1 for the r-th ROI.
+    """An image and its masks. A pixel of a mask is a ROI number: 0 for background, r + 1 for the r-th ROI.
 
     Attributes:
         image: `(H, W)` grey values.
-        truth: `(H, W)`, or None where there is none.
-        predicted: `(H, W)`, the segmenter's.
-        dice: mean over the ROIs, or None without truth.
+        truth: `(H, W)`, the true mask; None if the dataset has none.
+        predicted: `(H, W)`, the segmenter's mask.
+        dice: mean over the ROIs; None without a true mask.
     """
 
     image: Float[Tensor, "H W"]
@@ -88,12 +88,12 @@ class SegmentedImage:
 
 @dataclass(frozen=True, eq=False)
 class SegmentationCase:
-    """One X-ray under one segmenter.
+    """The masks that one segmenter predicts for one X-ray and for the DRR at the X-ray's true pose.
 
     Attributes:
         label: segmenter and rank, such as "U-Net, typical".
         specimen, projection: keys of the X-ray in its dataset.
-        xray, drr: the X-ray, and the DRR at its pose.
+        xray, drr: both images with their masks.
     """
 
     label: str
@@ -104,7 +104,7 @@ class SegmentationCase:
 
 
 def roi_colours(count: int) -> list[str]:
-    """A colour a ROI; beyond `ROI_COLOURS` they come again."""
+    """A colour for each ROI; with more ROIs than `ROI_COLOURS`, colours repeat."""
     return [ROI_COLOURS[index % len(ROI_COLOURS)] for index in range(count)]
 
 
@@ -127,9 +127,10 @@ def roi_surface(mask: Bool[np.ndarray, "D H W"], volume_from_voxel: Float[np.nda
 
 
 def view_axes(xray: Xray) -> Float[np.ndarray, "3 3"]:
-    """Rows right, up and towards the viewer, volume frame, for one who sees the patient as the X-ray shows him.
+    """Viewing axes (right, up, towards the viewer; rows, volume frame) that show the patient as the X-ray does.
 
-    With `fx < 0` the image is seen from behind the detector, so the viewer stands there and not at the source.
+    With `fx > 0` the viewer is at the source; with `fx < 0` the image is mirrored and the viewer is behind the
+    detector.
     """
     rotation = xray.true_pose[:3, :3].numpy()
     right = np.sign(float(xray.camera.intrinsics_px[0, 0])) * rotation[:, 0]
@@ -137,10 +138,10 @@ def view_axes(xray: Xray) -> Float[np.ndarray, "3 3"]:
 
 
 def make_scene(patient: Patient, xray: Xray, rois: Sequence[str]) -> Scene:
-    """The ROIs and the landmarks, seen as in the X-ray.
+    """The scene of the ROIs and the landmarks, seen from the X-ray's direction.
 
     Raises:
-        InputError: the patient has no label of a ROI's name.
+        InputError: a ROI is not among the patient's labels.
     """
     frame = patient.volume.volume_from_voxel.numpy()
     surfaces = tuple(roi_surface(patient.label_mask([roi], KEY).numpy(), frame) for roi in rois)
@@ -148,14 +149,14 @@ def make_scene(patient: Patient, xray: Xray, rois: Sequence[str]) -> Scene:
 
 
 def _screenshot(scene: Scene) -> UInt8[np.ndarray, "H W 3"]:
-    """The scene by VTK, filling its box exactly.
+    """An image of the scene, rendered by VTK; its borders are those of `Scene.box_mm`.
 
     Raises:
-        RuntimeError: the machine cannot render.
+        RuntimeError: VTK finds no OpenGL on this machine.
     """
     if subprocess.run([sys.executable, "-c", PROBE], capture_output=True).returncode != 0:
         raise RuntimeError("VTK finds no OpenGL (EGL or OSMesa)")
-    # Without an X server VTK warns and goes on with EGL; only errors are of use.
+    # Without an X server VTK warns and falls back to EGL: show errors only.
     vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)
     lower, upper = scene.box_mm()
     size, middle = (upper - lower)[:2], scene.axes.T @ ((lower + upper) / 2)
@@ -175,7 +176,7 @@ def _screenshot(scene: Scene) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _paint(axes: Axes, scene: Scene) -> None:
-    """The surfaces by matplotlib, from the farthest face to the nearest one."""
+    """Draw the surfaces with matplotlib, from the farthest face to the nearest one."""
     corners, colours = [], []
     for surface, colour in zip(scene.surfaces, roi_colours(len(scene.surfaces)), strict=True):
         faces = (surface.points @ scene.axes.T)[surface.regular_faces.reshape(-1, 3)]
@@ -185,20 +186,20 @@ def _paint(axes: Axes, scene: Scene) -> None:
         colours.append((0.35 + 0.65 * facing) * to_rgb(colour))
     faces, colours = np.concatenate(corners), np.concatenate(colours)
     order = np.argsort(faces[..., 2].mean(axis=1))
-    # Edges of the faces' own colours close the seams between them.
+    # Edges in the colour of their face hide the gaps between neighbouring faces.
     triangles = PolyCollection(faces[order, :, :2], facecolors=colours[order], edgecolors=colours[order])
     axes.add_collection(triangles).set(linewidths=0.2, rasterized=True)
 
 
 def _scene_panel(axes: Axes, scene: Scene) -> None:
-    """The scene on axes in mm, y up."""
+    """Draw the scene on axes in mm, y up."""
     (left, bottom, _), (right, top, _) = scene.box_mm()
     try:
         axes.imshow(_screenshot(scene), extent=(left, right, bottom, top))
     except RuntimeError as error:
         logger.warning("3D panel drawn by matplotlib: %s", error)
         _paint(axes, scene)
-    # A landmark behind a bone shines through it; one before it is a sphere of the same colour already.
+    # Transparent circles keep landmarks behind a bone visible; in front of a bone they cover spheres of that colour.
     for landmark in scene.landmarks_mm @ scene.axes.T:
         axes.add_patch(Circle(landmark[:2], LANDMARK_RADIUS_MM, color=LANDMARK_COLOUR, lw=0, alpha=HIDDEN_OPACITY))
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", xticks=[], yticks=[])
@@ -206,7 +207,7 @@ def _scene_panel(axes: Axes, scene: Scene) -> None:
 
 
 def _name_sides(axes: Axes, lateral: float, colour: str) -> None:
-    """R and L of the patient in the upper corners: `lateral` > 0 if their left is at the right."""
+    """Write R and L, the patient's sides, into the upper corners; `lateral` > 0: their left is at the right border."""
     for x, side in zip((0.03, 0.97), "RL" if lateral > 0 else "LR", strict=True):
         axes.text(x, 0.97, side, transform=axes.transAxes, color=colour, ha="center", va="top", weight="bold")
 
@@ -226,17 +227,17 @@ def _outline(axes: Axes, numbers: UInt8[Tensor, "H W"], count: int) -> None:
 
 
 def figure1(patient: Patient, xray: Xray, rois: Sequence[str]) -> Figure:
-    """The paper's Figure 1: ROIs and landmarks in 3D, and in the X-ray, from the same side.
+    """The paper's Figure 1: ROIs and landmarks in 3D (left) and in the X-ray (right), seen from the same side.
 
-    Where the X-ray has no mask, the right panel shows the silhouettes of the CT's labels at its true pose.
+    If the X-ray has no mask, the right panel shows the silhouettes of the CT's labels at the true pose.
 
     Args:
         patient: the CT, its labels and landmarks.
-        xray: one of his X-rays.
+        xray: one of the patient's X-rays.
         rois: names of labels.
 
     Raises:
-        InputError: the patient has no label of a ROI's name.
+        InputError: a ROI is not among the patient's labels.
     """
     if xray.labels is None:
         numbers, source = project_rois(roi_volumes(patient, rois), xray.camera, xray.true_pose[None])[0], "CT labels"
@@ -264,17 +265,17 @@ def figure1(patient: Patient, xray: Xray, rois: Sequence[str]) -> Figure:
 
 
 def segmentation_figure(cases: Sequence[SegmentationCase], rois: Sequence[str], title: str) -> Figure:
-    """A line a case: the X-ray with its true outlines and with the segmenter's mask, and the DRR likewise.
+    """One row for each case: the X-ray with true outlines, the X-ray with the segmenter's mask, then both for the DRR.
 
     Args:
         cases: from top to bottom.
         rois: names in the order of the ROI numbers.
-        title: of the whole figure.
+        title: title of the whole figure.
     """
     figure = Figure(figsize=(PAGE_INCH, (PAGE_INCH / 4 + 0.1) * len(cases) + 0.6), layout="constrained")
     grid = figure.subplots(len(cases), 4, squeeze=False)
-    for line, case in zip(grid, cases, strict=True):
-        for pair, (name, shown) in zip(line.reshape(2, 2), (("X-ray", case.xray), ("DRR", case.drr)), strict=True):
+    for row, case in zip(grid, cases, strict=True):
+        for pair, (name, shown) in zip(row.reshape(2, 2), (("X-ray", case.xray), ("DRR", case.drr)), strict=True):
             for axes in pair:
                 panel(axes, shown.image)
             _fill(pair[1], shown.predicted, len(rois))
@@ -286,7 +287,7 @@ def segmentation_figure(cases: Sequence[SegmentationCase], rois: Sequence[str], 
             pair[0].set_title(f"{name}: truth")
             dice = "no Dice" if shown.dice is None else f"mean Dice {shown.dice:.3f}"
             pair[1].set_title(f"{name}: {dice}")
-        line[0].set_ylabel(f"{case.label}\n{case.specimen}/{case.projection}")
+        row[0].set_ylabel(f"{case.label}\n{case.specimen}/{case.projection}")
     figure.suptitle(title)
     figure.legend(handles=_roi_handles(rois), loc="outside lower center", ncols=min(len(rois), 6))
     return figure

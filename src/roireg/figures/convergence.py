@@ -1,4 +1,4 @@
-"""Objective and error by iteration."""
+"""Figure of convergence: objective and error by iteration."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -8,10 +8,12 @@ from roireg.figures.style import PALETTE
 
 
 def convergence(traces: dict[str, list[TraceRecord]]) -> Figure:
-    """Objective, and error, by iteration: a thin line an X-ray, a thick one the median.
+    """Objective (top) and error (bottom) by iteration, a column for each method.
+
+    A thin line is one X-ray, the thick line is the median over X-rays.
 
     Args:
-        traces: traces of all X-rays by the method's label.
+        traces: traces of all X-rays, by the method's label.
     """
     figure = Figure(figsize=(2.8 * len(traces), 4.6), layout="constrained")
     grid = figure.subplots(2, len(traces), squeeze=False, sharex=True, sharey="row")
@@ -31,7 +33,7 @@ def convergence(traces: dict[str, list[TraceRecord]]) -> Figure:
 
 
 def _curves(records: list[TraceRecord]) -> tuple[np.ndarray, np.ndarray]:
-    """`(X-rays, iterations)` objective and mpd; a shorter trace goes on at its last value."""
+    """Objective and mpd, each `(X-rays, iterations)`; shorter traces are continued with their last value."""
     length = max(len(record.objective) for record in records)
 
     def padded(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Figures of errors: how many X-rays end below an error, and from how far away."""
+"""Figures of errors: the cumulative distribution of errors, and the success rate by initial error."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,20 +16,21 @@ STYLES = ("-", "--", "-.", ":")
 
 
 def cumulative_errors(rows: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    """Share of X-rays whose error (mpd) is below x, by method; an X-ray without a result never is.
+    """Fraction of X-rays with an error (mpd) below x, by method. An X-ray without a result counts as infinite error.
 
     Args:
         rows: registrations of all methods.
-        labels: label by method name, in the order of the legend.
+        labels: label by method name, in legend order.
     """
     figure = Figure(figsize=(5.6, 3.4), layout="constrained")
     axes = figure.subplots()
     for index, (method, label) in enumerate(labels.items()):
         errors = rows.loc[rows["method"] == method, "mpd_mm"].to_numpy()
         known = np.sort(errors[np.isfinite(errors)])
-        shares = np.arange(1, len(known) + 1) / len(errors)
+        fractions = np.arange(1, len(known) + 1) / len(errors)
         style = STYLES[index // len(PALETTE) % len(STYLES)]
-        axes.step(known, shares, style, where="post", color=PALETTE[index % len(PALETTE)], linewidth=1.4, label=label)
+        color = PALETTE[index % len(PALETTE)]
+        axes.step(known, fractions, style, where="post", color=color, linewidth=1.4, label=label)
     axes.axvline(SUCCESS_MM, color="black", linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -43,13 +44,13 @@ def cumulative_errors(rows: pd.DataFrame, labels: dict[str, str]) -> Figure:
 
 
 def capture_range(rows: pd.DataFrame, labels: dict[str, str], edges_mm: Sequence[float], seed: int) -> Figure:
-    """Share of X-rays that end below 1 mm, by the error where they began, with 95% bootstraps over specimens.
+    """Fraction of X-rays with a final error below 1 mm, by initial error, with 95% bootstrap intervals over specimens.
 
     Args:
         rows: registrations of all methods.
-        labels: label by method name, in the order of the legend.
-        edges_mm: of the intervals of initial error (mpd), rising; starts beyond them are left out.
-        seed: of the bootstrap.
+        labels: label by method name, in legend order.
+        edges_mm: rising edges of the intervals of initial error (mpd); starts outside of all intervals are left out.
+        seed: seed of the bootstrap.
     """
 
     def success(errors: np.ndarray) -> float:
@@ -66,9 +67,9 @@ def capture_range(rows: pd.DataFrame, labels: dict[str, str], edges_mm: Sequence
             counts = [len(group) for group in inside]
         known = {number: group for number, group in enumerate(inside) if not group.empty}
         x = np.array(list(known)) + (index - (len(labels) - 1) / 2) * width
-        shares = [success(group["mpd_mm"].to_numpy()) for group in known.values()]
+        fractions = [success(group["mpd_mm"].to_numpy()) for group in known.values()]
         limits = [specimen_bootstrap(group, "mpd_mm", success, seed) for group in known.values()]
-        axes.bar(x, shares, width, color=PALETTE[index % len(PALETTE)], label=label)
+        axes.bar(x, fractions, width, color=PALETTE[index % len(PALETTE)], label=label)
         axes.vlines(x, *np.reshape(limits, (-1, 2)).T, color="black", linewidth=1)
     axes.set_xticks(
         range(len(intervals)),

@@ -1,4 +1,4 @@
-"""The paper's Figure 5: how well one patient's X-rays are segmented, and where the landmarks come to lie in 3D."""
+"""The paper's Figure 5: Dice of one patient's segmented X-rays, and 3D landmarks under the estimated and true pose."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,8 @@ from roireg.segment.evaluate import XRAY
 TRUTH_ONLY, ESTIMATE_ONLY, BOTH = "#0072B2", "#F0E442", "#009E73"
 RADIUS_MM = 6.0
 PIXEL_MM = 0.5
-# Name and axes (right, up) of the volume's LPS frame; right is the patient's left, as in an X-ray seen from the front.
+# For each plane, which axes of the volume's LPS frame are drawn to the right and up. LPS's first axis points to the
+# patient's left, so the patient's left is drawn at the right, as in an X-ray seen from the front.
 PLANES = (("coronal", (0, 2)), ("sagittal", (1, 2)), ("axial", (0, 1)))
 AXIS_NAMES = ("right – left", "front – back", "down – up")
 
@@ -31,13 +32,14 @@ def case_study(
     rows: pd.DataFrame,
     methods: dict[str, str],
 ) -> Figure:
-    """Left: Dice of every ROI by segmenter, a dot an X-ray. Right: a line a method, landmarks on three planes.
+    """Dice of every ROI by segmenter (left), and landmarks projected on three anatomical planes by method (right).
 
-    The X-ray is the one of median error under the first method.
+    On the left a dot is one X-ray. The right side shows one X-ray, the one of median error under the first method, with
+    a row for each method.
 
     Args:
         patient, xrays: the specimen.
-        dice: rows of the segmenters on this specimen.
+        dice: Dice of the segmenters on this specimen.
         segmenters: label by segmenter.
         rows: registrations of the methods on this specimen.
         methods: label by method.
@@ -48,15 +50,15 @@ def case_study(
     first = rows[rows["method"] == next(iter(methods))].sort_values("mpd_mm")
     projection = first.iloc[(len(first) - 1) // 2]["projection"]
     grid = right.subplots(len(methods), 3, squeeze=False)
-    for line, (method, label) in zip(grid, methods.items(), strict=True):
+    for panels, (method, label) in zip(grid, methods.items(), strict=True):
         row = rows[(rows["method"] == method) & (rows["projection"] == projection)].iloc[0]
         truth_mm, estimate_mm = landmarks_under(patient, xrays, projection, row)
-        for axes, (name, plane) in zip(line, PLANES, strict=True):
+        for axes, (name, plane) in zip(panels, PLANES, strict=True):
             _draw_plane(axes, truth_mm[:, plane], estimate_mm[:, plane])
             axes.set_title(name)
             axes.set_xlabel(f"{AXIS_NAMES[plane[0]]} (mm)")
             axes.set_ylabel(f"{AXIS_NAMES[plane[1]]} (mm)")
-        line[1].set_title(f"{label}: mpd {row['mpd_mm']:.2f} mm, 3D (tre) {row['tre_mm']:.2f} mm\nsagittal")
+        panels[1].set_title(f"{label}: mpd {row['mpd_mm']:.2f} mm, 3D (tre) {row['tre_mm']:.2f} mm\nsagittal")
     right.suptitle(f"{patient.name}/{projection}: landmarks, balls of {RADIUS_MM:g} mm radius")
     colours = ((TRUTH_ONLY, "true pose"), (ESTIMATE_ONLY, "estimated pose"), (BOTH, "both"))
     right.legend(
@@ -68,9 +70,9 @@ def case_study(
 def landmarks_under(
     patient: Patient, xrays: Sequence[Xray], projection: str, row: pd.Series
 ) -> tuple[Float[np.ndarray, "N 3"], Float[np.ndarray, "N 3"]]:
-    """Landmarks under the true and under an estimated pose, both in the volume frame as the truth places it (mm).
+    """Landmarks where the true pose and where an estimated pose place them, in the true volume frame (mm).
 
-    Their distances are the row's `tre_mm`.
+    The mean distance between the two sets is the row's `tre_mm`.
     """
     truth = next(xray.true_pose for xray in xrays if xray.name == projection)
     moved = transform_points(truth, transform_points(invert(pose_of_row(row)), patient.landmarks_mm))
@@ -80,7 +82,7 @@ def landmarks_under(
 def discs(
     centres_mm: Float[np.ndarray, "N 2"], right_mm: Float[np.ndarray, "W"], up_mm: Float[np.ndarray, "H"]
 ) -> Bool[np.ndarray, "H W"]:
-    """Pixels within `RADIUS_MM` of a centre, at the given places of columns and rows."""
+    """Mask of the pixels within `RADIUS_MM` of any centre; columns lie at `right_mm`, rows at `up_mm`."""
     x = right_mm[None, :, None] - centres_mm[:, 0]
     y = up_mm[:, None, None] - centres_mm[:, 1]
     return (np.hypot(x, y) <= RADIUS_MM).any(axis=-1)

@@ -1,4 +1,4 @@
-"""Figures of how encoders learn."""
+"""Figure of the encoders' learning curves."""
 
 import numpy as np
 import pandas as pd
@@ -11,10 +11,13 @@ TICKS_MM = (2, 3, 5, 7, 10, 15, 20, 30, 40, 50, 70, 100)
 
 
 def learning_curves(curves: dict[str, list[pd.DataFrame]]) -> Figure:
-    """Validation error by epoch: a panel an encoder.
+    """Validation error by epoch, a panel for each encoder.
+
+    The dashed line is the error of the PA pose `T_PA`, where registration starts without an encoder; the dotted line is
+    a third of it.
 
     Args:
-        curves: histories of all specimens and seeds by the encoder's label.
+        curves: training histories of all specimens and seeds, by the encoder's label.
     """
     figure = Figure(figsize=(max(3.2, 2.8 * len(curves)), 3.2), layout="constrained")
     grid = figure.subplots(1, len(curves), squeeze=False, sharey=True)[0]

@@ -1,4 +1,4 @@
-"""Pictures by which a user sees whether a pose, and the conventions behind it, are right."""
+"""Pictures that show whether a pose is right: X-ray and DRR side by side, in a checkerboard, and as an animation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,20 +27,22 @@ PANEL_INCH = 3.4
 EDGE_SIGMA_PX = 1.5
 GIF_FRAMES, GIF_MS, GIF_PX = 40, 80, 384
 WINDOW_SIGMA_PX = 8.0
-# From black to white.
+# Standard deviations between black and white.
 CONTRAST_SDS = 5.0
 HALO = [withStroke(linewidth=1.8, foreground="black")]
 
 
 def local_contrast(image: Float[Tensor, "H W"], covered: Bool[Tensor, "H W"]) -> Float[np.ndarray, "H W"]:
-    """The image less its mean, by its standard deviation, in a window about each pixel: as registration compares them.
+    """The image standardized in a Gaussian window: each pixel minus the local mean, divided by the local SD.
+
+    Local NCC compares images in this form.
 
     Args:
         image: an X-ray or a DRR.
-        covered: pixels that the CT explains; the others are 0.
+        covered: pixels whose rays pass only through patient that the CT contains; the others become 0.
 
     Returns:
-        Values in [0, 1], 0.5 for the mean.
+        Values in [0, 1]; 0.5 is the local mean.
     """
     weight = covered.double().numpy()
     values = image.double().numpy() * weight
@@ -53,13 +55,15 @@ def local_contrast(image: Float[Tensor, "H W"], covered: Bool[Tensor, "H W"]) ->
 
 
 def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], title: str) -> Figure:
-    """Four panels: X-ray; DRR; both in a checkerboard; the DRR's edges, labels and the CT's end over the X-ray.
+    """Four panels: X-ray; DRR; checkerboard of both; X-ray with the DRR's edges and the labels' silhouettes.
+
+    In the last panel, pixels that the CT does not cover are hatched.
 
     Args:
-        patient: the CT.
-        xray: what is registered.
+        patient: the CT and its labels.
+        xray: the registered X-ray.
         pose: `volume_from_camera`, mm.
-        title: of the figure.
+        title: title of the figure.
     """
     covered = coverage(patient.volume, xray.camera, pose[None])[0] > 0
     drr = scaled(render(patient.volume, xray.camera, pose[None]), covered[None].float())[0]
@@ -81,17 +85,17 @@ def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], tit
     _labels(axes[3], patient, xray, pose)
     if bool(covered.any()) and not bool(covered.all()):
         axes[3].contourf((~covered).numpy().astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
-    for one in axes:
-        one.set_xticks([])
-        one.set_yticks([])
-        _sides(one, xray, pose)
+    for axis in axes:
+        axis.set_xticks([])
+        axis.set_yticks([])
+        _sides(axis, xray, pose)
     scale_bar(axes[0], BAR_MM / xray.camera.pixel_spacing_mm[0], f"{BAR_MM} mm on the detector")
     figure.suptitle(title)
     return figure
 
 
 def _sides(axes, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
-    """Letters at the borders that say to which side of the patient the image runs there."""
+    """Write at each border the letter of the side of the patient (R, L, A, P, S, I) that lies in that direction."""
     center = pose[:3, 3] + xray.camera.source_to_detector_mm * 0.7 * pose[:3, 2]
     middle = project(center[None], xray.camera, pose)[0]
     ends = {
@@ -115,19 +119,19 @@ def _labels(axes, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"]) -> N
     step_mm = 0.5 * float(patient.volume.spacing_mm.min())
     for index, label in enumerate(patient.label_names):
         mask = patient.volume.with_values((patient.labels == label).float())
-        shadow = project_mask(mask, xray.camera, pose[None], step_mm)[0]
-        if bool(shadow.any()) and not bool(shadow.all()):
+        silhouette = project_mask(mask, xray.camera, pose[None], step_mm)[0]
+        if bool(silhouette.any()) and not bool(silhouette.all()):
             color = PALETTE[index % len(PALETTE)]
-            axes.contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
+            axes.contour(silhouette.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
 
 
 def write_overlay(path: str | Path, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], title: str) -> None:
-    """Save `overlay_figure`; the ending gives the format."""
+    """Save `overlay_figure`; the file extension selects the format."""
     save_figure(overlay_figure(patient, xray, pose, title), [path], DPI)
 
 
 def write_gif(path: str | Path, patient: Patient, xray: Xray, poses: Sequence[Float[Tensor, "4 4"]]) -> None:
-    """The optimization as an animation: the DRR at each step in turn with the X-ray, in a checkerboard.
+    """Write an animation of the optimization: the checkerboard of X-ray and DRR at each step.
 
     Args:
         path: a GIF.

@@ -1,4 +1,4 @@
-"""Which of a segmenter's results a figure shows: the typical one and the worst."""
+"""Selects the results of a segmenter that a figure shows: the typical one and the worst."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,16 +7,16 @@ from roireg.segment.evaluate import DRR, XRAY, Segmented
 
 
 def typical_and_worst(results: Mapping[str, Sequence[Segmented]], label: str) -> list[SegmentationCase]:
-    """The X-rays of median and of least Dice; by the DRRs' Dice where the X-rays have no masks.
+    """The X-rays of median and of lowest Dice. If no X-ray has a true mask, the Dice of the DRRs is ranked instead.
 
     Args:
-        results: X-rays and DRRs of the segmenter, by specimen.
-        label: the segmenter's.
+        results: segmented X-rays and DRRs, by specimen.
+        label: label of the segmenter.
     """
     pairs = [
-        (specimen, {one.kind: one for one in found if one.projection == projection})
-        for specimen, found in results.items()
-        for projection in dict.fromkeys(one.projection for one in found)
+        (specimen, {image.kind: image for image in images if image.projection == projection})
+        for specimen, images in results.items()
+        for projection in dict.fromkeys(image.projection for image in images)
     ]
     judged_by = XRAY if any(_mean_dice(pair[XRAY]) is not None for _, pair in pairs) else DRR
     ranked = sorted(
@@ -32,11 +32,11 @@ def typical_and_worst(results: Mapping[str, Sequence[Segmented]], label: str) ->
     ]
 
 
-def _mean_dice(one: Segmented) -> float | None:
-    """Over the ROIs that the truth shows; None where there is none."""
-    known = one.dice[~one.dice.isnan()]
+def _mean_dice(segmented: Segmented) -> float | None:
+    """Mean Dice over the ROIs that the true mask contains; None if it contains none."""
+    known = segmented.dice[~segmented.dice.isnan()]
     return float(known.mean()) if len(known) else None
 
 
-def _segmented(one: Segmented) -> SegmentedImage:
-    return SegmentedImage(one.image, one.truth, one.found, _mean_dice(one))
+def _segmented(segmented: Segmented) -> SegmentedImage:
+    return SegmentedImage(segmented.image, segmented.truth, segmented.found, _mean_dice(segmented))

@@ -1,4 +1,4 @@
-"""What all figures share: readable in print, colour-blind safe (Okabe and Ito's palette), with units."""
+"""Style and helpers of all figures: fonts for print, Okabe and Ito's colour-blind safe palette, scale bars."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,14 +18,14 @@ matplotlib.rcParams |= {"font.size": 8, "axes.titlesize": 8, "pdf.fonttype": 42,
 
 
 def save_figure(figure: Figure, paths: Iterable[str | Path], dpi: int) -> None:
-    """Save a figure under every name, each whole or not at all; the ending gives the format."""
+    """Save a figure to every path, atomically; the file extension selects the format."""
     for path in paths:
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=dpi)
 
 
 def scale_bar(axes: Axes, length: float, text: str, color: str = "white") -> None:
-    """A bar of `length`, in units of the axes, at the bottom left, and its text to the right of it."""
+    """Draw a bar of `length` (units of the axes) at the bottom left, with its text to the right of it."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     end, level = left + 0.03 * (right - left) + length, bottom + 0.03 * (top - bottom)
     axes.plot([end - length, end], [level, level], color=color, linewidth=2, solid_capstyle="butt")
@@ -33,9 +33,12 @@ def scale_bar(axes: Axes, length: float, text: str, color: str = "white") -> Non
 
 
 def panel(axes, image: torch.Tensor) -> None:
-    """An image without axes; its grey range leaves out rays beyond the CT and the brightest metal."""
-    seen = image[image > image.min()]
-    low, high = torch.quantile(seen, torch.tensor([0.01, 0.99])).tolist() if len(seen) else (0.0, 1.0)
+    """Show an image without ticks, its grey range from the 1st to the 99th percentile of pixels above the minimum.
+
+    The minimum is the value of rays that miss the CT; the percentiles leave out the brightest metal.
+    """
+    inside = image[image > image.min()]
+    low, high = torch.quantile(inside, torch.tensor([0.01, 0.99])).tolist() if len(inside) else (0.0, 1.0)
     axes.imshow(image.numpy(), cmap="gray", interpolation="bilinear", vmin=low, vmax=high)
     axes.set_xticks([])
     axes.set_yticks([])

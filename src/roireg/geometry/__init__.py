@@ -1,1 +1,1 @@
-"""Frames, cameras and poses; conventions of other systems are converted here and nowhere else."""
+"""Frames, cameras and poses; the only package that converts the conventions of other systems."""

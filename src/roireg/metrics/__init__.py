@@ -1,1 +1,1 @@
-"""Similarities of images, errors of poses, and their statistics."""
+"""Similarity of images, overlap of masks, errors of poses, and statistics of many registrations."""

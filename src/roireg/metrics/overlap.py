@@ -1,4 +1,4 @@
-"""The Dice coefficient of masks: of hard ones for tables and verdicts, of soft and weighted ones for registration."""
+"""The Dice coefficient, of binary masks (tables, verdicts) and of soft masks with pixel weights (registration)."""
 
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -7,16 +7,16 @@ Masks = Float[Tensor, "*B H W"] | Bool[Tensor, "*B H W"]
 
 
 def dice_of_each(
-    one: Masks, other: Masks, weight: Float[Tensor, "*#B H W"] | float = 1.0, *, eps: float = 0.0
+    first: Masks, second: Masks, weight: Float[Tensor, "*#B H W"] | float = 1.0, *, eps: float = 0.0
 ) -> Float[Tensor, "*B"]:
-    r"""Dice coefficient of each mask with its counterpart, in [0, 1].
+    r"""Dice coefficient, in [0, 1], of each mask of `first` with the mask at the same place in `second`.
 
     $$\frac{2 \sum w M \hat M}{\sum w (M + \hat M) + \epsilon}$$
 
     Args:
-        one, other: true or false, or probabilities.
-        weight: of the pixels.
-        eps: keeps the gradient finite where both are empty; with 0 the coefficient is NaN there.
+        first, second: booleans or probabilities.
+        weight: weight of each pixel.
+        eps: keeps the gradient finite if both masks are empty; with 0 the coefficient of empty masks is NaN.
     """
-    overlap = (weight * one * other).sum((-2, -1))
-    return 2 * overlap / ((weight * one).sum((-2, -1)) + (weight * other).sum((-2, -1)) + eps)
+    overlap = (weight * first * second).sum((-2, -1))
+    return 2 * overlap / ((weight * first).sum((-2, -1)) + (weight * second).sum((-2, -1)) + eps)

@@ -1,4 +1,4 @@
-"""Errors of a registration, each with a name that says what it is."""
+"""Errors of a registered pose against the true one: projection, 3D, rotation and translation errors."""
 
 import torch
 from jaxtyping import Float
@@ -8,14 +8,14 @@ from torch import Tensor
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.se3 import invert, transform_points
 
-# DeepFluoro's pixel spacing (mm), by which DiffPose's released code multiplies distances that are in mm already.
+# DeepFluoro's pixel spacing (mm). DiffPose's released code multiplies by it distances that are already in mm.
 LEGACY_FACTOR = 0.194
 
 
 def detector_points_mm(
     points_mm: Float[Tensor, "N 3"], camera: Camera, pose: Float[Tensor, "4 4"]
 ) -> Float[Tensor, "N 3"]:
-    """Where the points' projections lie on the detector of `pose`, in the camera frame."""
+    """The points projected onto the detector of `pose`; camera frame, mm."""
     pixels = project(points_mm, camera, pose)
     return torch.cat([pixels, torch.ones_like(pixels[:, :1])], dim=-1) @ camera.rays_mm().to(pixels).T
 
@@ -26,9 +26,9 @@ def projection_distances_mm(
     camera: Camera,
     landmarks_mm: Float[Tensor, "N 3"],
 ) -> Float[Tensor, "*B"]:
-    """`mpd_mm` of many poses: mean distance of the landmarks' projections on the detector plane."""
-    apart_px = project(landmarks_mm, camera, truths) - project(landmarks_mm, camera, estimates)
-    return (apart_px * apart_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean(-1)
+    """`mpd_mm` of each pose: mean distance on the detector between landmarks projected under truth and estimate."""
+    offsets_px = project(landmarks_mm, camera, truths) - project(landmarks_mm, camera, estimates)
+    return (offsets_px * offsets_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean(-1)
 
 
 def registration_errors(
@@ -47,15 +47,15 @@ def registration_errors(
         estimate, truth: `volume_from_camera`, mm.
         camera: the detector.
         landmarks_mm: volume frame.
-        isocenter_mm: origin at which the translation error is taken, volume frame.
+        isocenter_mm: point whose displacement is the translation error, volume frame.
 
     Returns:
-        `mpd_mm`: mean distance of the landmarks' projections on the detector plane.
-        `mrpd_mm`: mean 3D distance of the projected points, each on its own pose's detector.
-        `tre_mm`: mean 3D distance of the landmarks, moved rigidly.
-        `mpd_legacy`: `0.194 * mrpd_mm`, the figure of DiffPose's released code, which is not in mm.
+        `mpd_mm`: mean distance, on the detector plane, between landmarks projected under the truth and the estimate.
+        `mrpd_mm`: mean 3D distance of the projections, each placed on the detector of its own pose (volume frame).
+        `tre_mm`: mean 3D distance of the landmarks in the camera frame.
+        `mpd_legacy`: `0.194 * mrpd_mm`, which DiffPose's released code reports as mm.
         `rotation_deg`: geodesic angle of $R^\top \hat R$.
-        `translation_mm`: distance of the isocentre's positions in the camera frame.
+        `translation_mm`: distance between the isocentre's two positions in the camera frame.
     """
     true_detector = transform_points(truth, detector_points_mm(landmarks_mm, camera, truth))
     estimated_detector = transform_points(estimate, detector_points_mm(landmarks_mm, camera, estimate))

@@ -1,14 +1,14 @@
 """Similarity of a fixed X-ray and a moving DRR: pure functions, differentiable in both images, one value per image.
 
-All measures are dimensionless but PSNR (dB), and take an optional `weight` map: the pixels that the CT cannot explain
-(rays that leave through its ends, metal, the collimator) get weight 0, the others a positive weight. The weight
+All measures are dimensionless except PSNR (dB), and take an optional `weight` map. Pixels that the CT cannot explain
+(rays that leave through its ends, metal, the collimator) should get weight 0, all others a positive weight.
 
-- hides its pixels altogether: a pixel of weight 0 changes neither the value nor any gradient, not even as a NaN;
-- is a constant: no gradient flows to it;
-- is relative: `2 * weight` gives the same value as `weight`, and `None` the same as 1 everywhere.
+- A pixel of weight 0 is ignored: it changes neither the value nor any gradient, even if the pixel is NaN.
+- The weight is a constant: no gradient flows to it.
+- Only relative weights matter: `2 * weight` gives the same value as `weight`; `None` is the same as 1 everywhere.
 
-An image without any weight has similarity 0 (mse and mae 1, psnr 0 dB: the worst of images in [0, 1], so that losing
-all overlap is never a perfect match), with zero gradient.
+If all weights are 0, the similarity is 0 with zero gradient. mse and mae are then 1 and psnr is 0 dB, the worst values
+of images in [0, 1], so that a pose without any overlap is never a perfect match.
 
 Sources: section 2.3 (mNCC, Dice) and Table 3 of Cui, Meng and Min, "WSReg", MICCAI 2025. Without weights the values are
 those of `diffdrr.metrics` (NCC), `torchmetrics` (SSIM, PSNR) and `monai` (Dice); the tests compare them.
@@ -48,8 +48,8 @@ def local_ncc(
     c_k = \frac{\mathrm{cov}_{W_k}(I, \hat I)}{\sqrt{(\mathrm{var}_{W_k} I + \epsilon)(\mathrm{var}_{W_k} \hat I +
     \epsilon)}}$$
 
-    with mean, variance and covariance weighted by w. A window where an image is flat contributes 0 and counts, so
-    identical images reach 1 only where their windows vary by more than `eps`.
+    with mean, variance and covariance weighted by w. A window in which an image is constant contributes 0 to the mean,
+    so identical images reach 1 only if the variance in their windows is well above `eps`.
     Source: section 2.3; `diffdrr.metrics.NormalizedCrossCorrelation2d(patch_size)`.
     """
     fixed, moving, weight = _compared(fixed, moving, weight)
@@ -77,9 +77,9 @@ def gradient_ncc(
 ) -> Scores:
     """Global NCC of the x- and y-derivatives (Sobel, after a Gaussian of `sigma` pixels), averaged over both.
 
-    A derivative is weighted by the least weight in its footprint (9x9 pixels at sigma 1), so that the margin around
-    pixels of weight 0 is left out and no edge of the weight map is mistaken for anatomy. As in the source, the Gaussian
-    reflects at the image border and the Sobel filter sees zeros beyond it.
+    A derivative gets the lowest weight in the footprint of its filters (9x9 pixels at sigma 1). This also leaves out
+    the margin around pixels of weight 0, where edges of the weight map would look like anatomy. As in the source, the
+    Gaussian reflects at the image border and the Sobel filter assumes zeros beyond it.
     Source: Table 3; `diffdrr.metrics.GradientNormalizedCrossCorrelation2d(patch_size=None, sigma)`.
     """
     fixed, moving, weight = _compared(fixed, moving, weight)
@@ -114,7 +114,7 @@ def ssim(fixed: Image, moving: Image, weight: Weight | None = None, *, data_rang
     $$\frac{(2 \mu_I \mu_{\hat I} + c_1)(2\,\mathrm{cov} + c_2)}{(\mu_I^2 + \mu_{\hat I}^2 + c_1)(\mathrm{var} I +
     \mathrm{var} \hat I + c_2)}, \quad c_i = (k_i \cdot \mathrm{data\_range})^2$$
 
-    The window of a pixel is the Gaussian times w, and the map is averaged with the weight of the windows' centres.
+    The window of a pixel is the Gaussian times w; the SSIM map is averaged with the weights of the pixels.
     Source: Table 3; `torchmetrics.functional.image.structural_similarity_index_measure`.
     """
     fixed, moving, weight = _compared(fixed, moving, weight)
@@ -144,7 +144,7 @@ def mae(fixed: Image, moving: Image, weight: Weight | None = None) -> Scores:
 def psnr(fixed: Image, moving: Image, weight: Weight | None = None, *, data_range: float = 1.0) -> Scores:
     r"""Peak signal-to-noise ratio, $10 \log_{10}(\mathrm{data\_range}^2 / \mathrm{mse})$ in dB.
 
-    Limited to 100 dB, which identical images reach, so that value and gradient stay finite.
+    Limited to 100 dB, the value of identical images, so that value and gradient stay finite.
     Source: Table 3; `torchmetrics.functional.image.peak_signal_noise_ratio`.
     """
     relative_mse = mse(fixed / data_range, moving / data_range, weight)
@@ -152,13 +152,13 @@ def psnr(fixed: Image, moving: Image, weight: Weight | None = None, *, data_rang
 
 
 def dice(fixed: Masks, moving: Masks, weight: Weight | None = None, *, eps: float = EPS) -> Scores:
-    r"""Soft Dice coefficient, averaged over the P regions of interest (channels) that the fixed masks show.
+    r"""Soft Dice coefficient, averaged over the P regions of interest (channels) that the fixed masks contain.
 
     $$\frac{1}{P} \sum_p \frac{2 \sum w M_p \hat M_p}{\sum w (M_p + \hat M_p) + \epsilon}$$
 
-    Denominators are linear, as in the paper. A ROI whose fixed mask is empty (outside the field of view, or under
-    weight 0) is left out: neither its absence from both images nor a false positive counts. No ROI at all gives 0 with
-    zero gradient. `fixed` is one-hot or soft, `moving` probabilities, both in [0, 1].
+    Denominators are linear, as in the paper. A ROI whose fixed mask is empty (outside the field of view, or where all
+    weights are 0) is left out of the mean, whatever its moving mask. If all ROIs are left out, the value is 0 with zero
+    gradient. `fixed` is one-hot or soft, `moving` holds probabilities, both in [0, 1].
     Source: section 2.3; `monai.losses.DiceLoss(smooth_nr=0, smooth_dr=eps)`.
     """
     fixed, moving, weight = _compared(fixed, moving, weight)
@@ -178,11 +178,11 @@ def _mae_similarity(fixed: Image, moving: Image, weight: Weight | None = None) -
 
 
 def _psnr_similarity(fixed: Image, moving: Image, weight: Weight | None = None) -> Scores:
-    """`min(psnr, 50 dB) / 50 dB`: 50 dB is an error of 0.3 % of the range, less than X-ray and DRR ever differ by."""
+    """`min(psnr, 50 dB) / 50 dB`. An error of 50 dB is 0.3 % of the range; X-ray and DRR always differ by more."""
     return psnr(fixed, moving, weight).clamp(max=PSNR_OF_SIMILARITY_ONE_DB) / PSNR_OF_SIMILARITY_ONE_DB
 
 
-# For images in [0, 1]; larger is better; 1 at identical images (the NCCs and SSIM by definition, up to their `eps`).
+# Similarities for images in [0, 1]: larger is better, and identical images have 1 (for the NCCs up to their `eps`).
 SIMILARITIES: dict[str, Callable[..., Scores]] = {
     "mncc": mncc,
     "local_ncc": local_ncc,
@@ -195,17 +195,17 @@ SIMILARITIES: dict[str, Callable[..., Scores]] = {
 }
 
 
-# Those that add an epsilon to variances.
+# Similarities with an argument `eps`, which is added to variances.
 WITH_EPSILON = ("mncc", "local_ncc", "global_ncc", "gradient_ncc")
 
 
 def similarity(name: str, eps: float = EPS) -> Callable[..., Scores]:
-    """The function `(fixed, moving, weight) -> Scores` of that name, larger is better.
+    """The similarity of that name, a function `(fixed, moving, weight) -> Scores`; larger is better.
 
     Args:
         name: a key of `SIMILARITIES`.
-        eps: added to the variances of both images in an NCC, in squared units of the images; the others have none. An
-            NCC of images in [0, 1] with `eps` is that of images divided by s with `eps / s^2`.
+        eps: added to the variances of both images in an NCC, in squared units of the images; other similarities ignore
+            it. Dividing both images by s and `eps` by s^2 leaves an NCC unchanged.
 
     Raises:
         ValueError: there is no similarity of that name.
@@ -216,7 +216,7 @@ def similarity(name: str, eps: float = EPS) -> Callable[..., Scores]:
 
 
 def _compared(fixed: Masks, moving: Masks, weight: Weight | None) -> tuple[Masks, Masks, Weight]:
-    """Both images with the pixels of weight 0 replaced by 0 (0 * NaN would be NaN), and the weight as a constant."""
+    """Both images with pixels of weight 0 set to 0 (weighting alone would keep NaN), and the weight, detached."""
     if fixed.ndim != 4 or fixed.shape != moving.shape:
         raise ValueError(f"expected two B C H W tensors, got fixed {tuple(fixed.shape)}, moving {tuple(moving.shape)}")
     fixed = fixed.to(moving.dtype)
@@ -228,7 +228,7 @@ def _compared(fixed: Masks, moving: Masks, weight: Weight | None) -> tuple[Masks
 
 
 def _where_positive(total: Tensor) -> Tensor:
-    """A denominator that is safe to divide by: 1 where there is no weight, and then the numerator is 0 as well."""
+    """The total weight as a safe denominator: 1 instead of 0, since the numerator is 0 there as well."""
     return torch.where(total > 0, total, 1)
 
 
@@ -241,25 +241,25 @@ def _weighted_mean(values: Image, weight: Weight, of_nothing: float = 0.0) -> Sc
 def _ncc(fixed: Masks, moving: Masks, weight: Weight, eps: float) -> Scores:
     """Weighted NCC of each channel over all its pixels, averaged over the channels."""
     pixels = (-2, -1)
-    share = weight / _where_positive(weight.sum(pixels, keepdim=True))
-    fixed = fixed - (share * fixed).sum(pixels, keepdim=True)
-    moving = moving - (share * moving).sum(pixels, keepdim=True)
-    shared = share * moving
-    cov, var_moving = (shared * fixed).sum(pixels), (shared * moving).sum(pixels)
-    var_fixed = (share * fixed.square()).sum(pixels)
+    fraction = weight / _where_positive(weight.sum(pixels, keepdim=True))
+    fixed = fixed - (fraction * fixed).sum(pixels, keepdim=True)
+    moving = moving - (fraction * moving).sum(pixels, keepdim=True)
+    weighted = fraction * moving
+    cov, var_moving = (weighted * fixed).sum(pixels), (weighted * moving).sum(pixels)
+    var_fixed = (fraction * fixed.square()).sum(pixels)
     return (cov * ((var_fixed + eps) * (var_moving + eps)).rsqrt()).mean(1)
 
 
 def _window_statistics(
     fixed: Image, moving: Image, weight: Weight, window_sum: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Per window: total weight, mean of fixed and of moving, variance of fixed and of moving, covariance; float64.
+    """For each window: total weight, mean of fixed and of moving, variance of fixed and of moving, covariance.
 
-    In float32 the difference E[x^2] - E[x]^2 loses the variance of nearly flat windows, where the gradient is largest.
+    Computed in float64: in float32, E[x^2] - E[x]^2 cancels in nearly constant windows, where the gradient is largest.
     """
     fixed, moving, weight = fixed.double(), moving.double(), weight.double()
     in_fixed, in_moving = weight * fixed, weight * moving
-    # Two calls, so that no gradient is computed for what depends on a constant fixed image only.
+    # Two calls, so that no gradient is computed for the sums that depend on the constant fixed image only.
     total, *of_fixed = window_sum(torch.cat([weight, in_fixed, in_fixed * fixed], 1)).split(1, 1)
     of_moving = window_sum(torch.cat([in_moving, in_moving * moving, in_moving * fixed], 1)).split(1, 1)
     norm = 1 / _where_positive(total)
@@ -273,8 +273,8 @@ def _window_statistics(
 class _BoxSum(torch.autograd.Function):
     """Sums over all size x size windows inside the image: B C H W to B C H-size+1 W-size+1.
 
-    Exactly 0 for windows of zeros, unlike cumulative sums. The adjoint is the same sum of the zero-padded gradient,
-    which costs half of what autograd makes of the slices.
+    Unlike with cumulative sums, windows of zeros sum to exactly 0. The backward pass is the same sum of the zero-padded
+    gradient; it takes half the time that autograd would need for the slices.
     """
 
     @staticmethod
@@ -288,7 +288,7 @@ class _BoxSum(torch.autograd.Function):
 
 
 def _run_sum(x: Tensor, length: int, dim: int) -> Tensor:
-    """Sums of `length` consecutive entries along `dim`, from runs of 1, 2, 4, ... entries: 5 additions for 13."""
+    """Sums of `length` consecutive entries along `dim`, built from sums of 1, 2, 4, ...: 5 additions for length 13."""
     count = x.shape[dim] - length + 1
     total, start, run, span = 0, 0, x, 1
     while True:
@@ -303,15 +303,15 @@ def _run_sum(x: Tensor, length: int, dim: int) -> Tensor:
 
 
 def _least_weight(weight: Weight, radius: int) -> Weight:
-    """The least weight in the square of that radius around each pixel, clipped to the image."""
+    """The lowest weight in the square of that radius around each pixel; the square is clipped to the image."""
     size = 2 * radius + 1
     rows = functional.max_pool2d(-weight, (size, 1), 1, (radius, 0))
     return -functional.max_pool2d(rows, (1, size), 1, (0, radius))
 
 
-# Filters are banded matrices: at 64 to 256 pixels faster than conv2d on CPU, and never rounded to TF32 on GPU.
+# Filters as banded matrices are faster than conv2d for 64 to 256 pixels on CPU, and are never rounded to TF32 on GPU.
 def _gaussian_operator(n: int, sigma: float, radius: int, like: Tensor) -> LineFilter:
-    """The matrix that blurs a line of n pixels, reflected at its ends; `sigma` and `radius` in pixels."""
+    """Matrix that blurs a line of n pixels, reflecting it at its ends; `sigma` and `radius` in pixels."""
     if radius >= n:
         raise ValueError(f"a filter of radius {radius} needs more than {radius} pixels, the image has {n}")
     offset = torch.arange(-radius, radius + 1, device=like.device)
@@ -322,6 +322,6 @@ def _gaussian_operator(n: int, sigma: float, radius: int, like: Tensor) -> LineF
 
 
 def _band_operator(n: int, taps: tuple[float, float, float], like: Tensor) -> LineFilter:
-    """The matrix that correlates a line of n pixels with three taps, zeros beyond its ends."""
+    """Matrix that correlates a line of n pixels with three taps, assuming zeros beyond its ends."""
     bands = (torch.diag(like.new_full((n - abs(k),), tap), k) for k, tap in zip((-1, 0, 1), taps, strict=True))
     return sum(bands)

@@ -1,7 +1,7 @@
-"""Statistics of many registrations: success rates, intervals and tests over specimens. Failures count in all.
+"""Statistics of many registrations: success rates, intervals and tests. A registration without a result is a failure.
 
-X-rays of one specimen share its CT, its networks and its bones, and starts of one X-ray share the X-ray: neither are
-independent. The specimen is what was drawn at random, so intervals and tests are over specimens.
+X-rays of one specimen have the CT, the networks and the bones in common, and registrations of one X-ray from several
+starts have the X-ray in common, so neither are independent. Specimens are, so intervals and tests are over specimens.
 """
 
 import math
@@ -12,25 +12,25 @@ import numpy as np
 import pandas as pd
 
 THRESHOLDS_MM = (1, 2, 5, 10)
-# A start is named by its kind and seed; a specimen's X-ray may be registered from several.
+# These columns identify a registration of one method; `init` names how the initial pose was made, with its seed.
 PAIRED_BY = ["specimen", "projection", "init"]
-# Smaller changes of mpd are neither better nor worse.
+# Changes of mpd smaller than this count as neither better nor worse.
 CHANGE_MM = 0.1
-# A registration without a result (NaN) is ordered as this error, which is larger than any real one.
+# Error that stands for a registration without a result (NaN) in rankings; larger than any real error.
 FAILED_MM = 1e9
 LARGEST_ERROR_MM = 1e6
-# Sign flips are enumerated up to 2^16, that is for 16 specimens, and drawn at random beyond.
+# All sign flips are enumerated for up to 16 specimens (2^16 flips); with more, this many are drawn at random.
 SIGN_FLIPS = 2**16
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """A two-sided test of two methods, and what it could have said at best.
+    """Result of a two-sided test of two methods.
 
     Attributes:
         p_value: in (0, 1].
-        smallest: the smallest p-value that so many specimens allow, whatever the difference: 2 / 2^specimens.
-        specimens: how many there are.
+        smallest: the smallest p-value that can be reached with this number of specimens: 2 / 2^specimens.
+        specimens: number of specimens.
     """
 
     p_value: float
@@ -39,31 +39,34 @@ class PairedTest:
 
 
 def failures_infinite(errors: pd.Series) -> pd.Series:
-    """Errors in mm with `FAILED_MM` for a registration without a result (NaN), so that it ranks behind all others."""
+    """Errors in mm with NaN (a registration without a result) replaced by `FAILED_MM`, so that it ranks last."""
     return errors.where(np.isfinite(errors), FAILED_MM)
 
 
 def _shown(value: float) -> float:
-    """A statistic of errors of `failures_infinite`; infinite where a failure decides it."""
+    """A statistic computed from `failures_infinite`; infinity if `FAILED_MM` entered it."""
     return math.copysign(math.inf, value) if abs(value) > LARGEST_ERROR_MM else float(value)
 
 
 def success_rate(errors: np.ndarray, threshold: float) -> float:
-    """Share of errors below `threshold`; a failure (NaN) counts as not below."""
+    """Fraction of errors below `threshold`; a failure (NaN) counts as not below."""
     return float(np.mean(np.nan_to_num(errors, nan=np.inf) < threshold))
 
 
 def specimen_bootstrap(
     table: pd.DataFrame, column: str, statistic: Callable[[np.ndarray], float], seed: int, resamples: int = 2000
 ) -> tuple[float, float]:
-    """95% percentile interval of a statistic when whole specimens are drawn with replacement.
+    """95% percentile interval of a statistic, by bootstrap over specimens.
 
-    X-rays of one specimen are not independent, so specimens, not X-rays, are resampled. With fewer than about ten
-    specimens such an interval is too narrow, and where all values are equal it has no width.
+    X-rays of one specimen are not independent, so whole specimens are resampled. With fewer than about ten specimens
+    the interval is too narrow, and if all values are equal it has no width.
 
     Args:
-        table: rows with `specimen` and `column`.
+        table: rows with the columns `specimen` and `column`.
+        column: the column whose statistic is wanted.
         statistic: function of an array of values.
+        seed: seed of the resampling.
+        resamples: number of bootstrap samples.
     """
     rng = np.random.default_rng(seed)
     groups = [group[column].to_numpy() for _, group in table.groupby("specimen", sort=True)]
@@ -74,14 +77,14 @@ def specimen_bootstrap(
 
 
 def summarize(table: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Summary of one method over its X-rays: the paper's cells and what stands beside them.
+    """Statistics of one method over its X-rays: those that the paper reports, and quantiles and intervals.
 
     A registration without a result (NaN) counts as a failure in every rate, ranks behind all others in every quantile,
-    and leaves means and standard deviations undefined (NaN).
+    and makes means and standard deviations undefined (NaN).
 
     Args:
-        table: registration rows of one method (columns of `roireg.register.run`).
-        seed: of the bootstrap.
+        table: registrations of one method (columns of `roireg.register.run`).
+        seed: seed of the bootstrap.
     """
     mpd = table["mpd_mm"].to_numpy()
     ranked = table.assign(mpd_mm=failures_infinite(table["mpd_mm"]))
@@ -114,12 +117,12 @@ def summarize(table: pd.DataFrame, seed: int) -> dict[str, float]:
 
 
 def paired_differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the same X-rays from the same starts: `specimen`, and `difference`, mpd of `a` minus that of `b` in mm.
+    """Registrations of two methods joined by X-ray and start; `difference` is mpd of `a` minus mpd of `b`, in mm.
 
-    Two registrations without a result do not differ; one without differs by `FAILED_MM`.
+    If neither registration has a result the difference is 0; if one has none it is about +/- `FAILED_MM`.
 
     Raises:
-        ValueError: the methods were not run on the same X-rays, or from other starts.
+        ValueError: the methods were not run on the same X-rays from the same starts.
     """
     joined = a.merge(b, on=PAIRED_BY, suffixes=("_a", "_b"), validate="one_to_one")
     if len(joined) != len(a) or len(joined) != len(b):
@@ -128,16 +131,16 @@ def paired_differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def sign_flip_test(specimen_differences: np.ndarray, seed: int) -> PairedTest:
-    """Two-sided sign-flip (permutation) test of whether differences, one a specimen, are centred on zero.
+    """Two-sided sign-flip (permutation) test of whether the specimens' differences are centred on zero.
 
-    If neither method is better, exchanging the two in a specimen is as likely as not: every pattern of signs of the
-    specimens' differences is equally probable. p is the share of the 2^n patterns whose mean is at least as far from
-    zero as the observed one (Fisher 1935, The Design of Experiments, section 21). It assumes nothing about the
-    distribution, and cannot be less than 2 / 2^n: 0.25 for three specimens, 0.031 for six.
+    If neither method is better, each specimen's difference is as likely positive as negative, so all 2^n patterns of
+    signs are equally probable. p is the fraction of patterns whose mean is at least as far from zero as the observed
+    mean (Fisher 1935, The Design of Experiments, section 21). The test does not assume a distribution. Its p is never
+    below 2 / 2^n: 0.25 for three specimens, 0.031 for six.
 
     Args:
-        specimen_differences: (n,) a difference for each specimen, finite.
-        seed: of the drawn patterns where there are more than `SIGN_FLIPS`.
+        specimen_differences: `(n,)`, one finite difference for each specimen.
+        seed: seed of the random patterns that are used if there are more than `SIGN_FLIPS`.
     """
     from scipy.stats import permutation_test
 
@@ -157,12 +160,13 @@ def sign_flip_test(specimen_differences: np.ndarray, seed: int) -> PairedTest:
 
 
 def paired_test(a: pd.DataFrame, b: pd.DataFrame, seed: int) -> PairedTest:
-    """Test of two methods on the same X-rays from the same starts: `sign_flip_test` over specimens.
+    """`sign_flip_test` over specimens of two methods on the same X-rays from the same starts.
 
-    A specimen's difference is the median over its X-rays and starts, as one lost X-ray would decide a mean.
+    The difference of a specimen is the median over its X-rays and starts; a mean would be dominated by one failed
+    registration.
 
     Raises:
-        ValueError: the methods were not run on the same X-rays, or from other starts.
+        ValueError: the methods were not run on the same X-rays from the same starts.
     """
     return _test(paired_differences(a, b), seed)
 
@@ -172,10 +176,14 @@ def _test(pairs: pd.DataFrame, seed: int) -> PairedTest:
 
 
 def paired_change(before: pd.DataFrame, after: pd.DataFrame, seed: int) -> dict[str, float]:
-    """What a change of a method does to mpd on the same X-rays: median difference, its interval, counts, and a test.
+    """Change of mpd between two methods on the same X-rays: median difference with its interval, counts, and a test.
+
+    Args:
+        before, after: registrations of the two methods; differences are `after` minus `before`.
+        seed: seed of the bootstrap and of the test.
 
     Raises:
-        ValueError: the methods were not run on the same X-rays.
+        ValueError: the methods were not run on the same X-rays from the same starts.
     """
     pairs = paired_differences(after, before)
     low, high = specimen_bootstrap(pairs, "difference", np.median, seed)

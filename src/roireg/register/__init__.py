@@ -1,1 +1,1 @@
-"""Intraoperative registration: initial poses, objectives, optimizers, and one X-ray's whole run."""
+"""Registration of X-rays to a CT: initial poses, objectives, optimizers, and the verdict on the result."""

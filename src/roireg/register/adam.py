@@ -1,4 +1,4 @@
-"""The paper's optimizer: Adam on six numbers of a pose (section 2.2, with DiffPose's step schedule)."""
+"""The paper's optimizer: Adam on the six parameters of a pose (section 2.2, with DiffPose's step schedule)."""
 
 import math
 from collections import defaultdict
@@ -12,28 +12,28 @@ from roireg.register.charts import Chart
 from roireg.register.settings import AdamSettings
 from roireg.register.trace import Trace
 
-# What adds up to what is minimised, for each of B poses.
+# Terms by name, whose sum is the objective; one value for each of B poses.
 Terms = dict[str, Float[Tensor, "B"]]
 
-# Kingma and Ba 2015: decay of the mean gradient and of the mean square, and what keeps the quotient finite.
+# Adam's constants (Kingma and Ba 2015): decay rates of the two moments, and the term that keeps the quotient finite.
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 
 
 def register_adam(
     objective: Callable[[Float[Tensor, "B 4 4"]], Terms], chart: Chart, settings: AdamSettings
 ) -> list[Trace]:
-    """Minimise objectives over poses, a pose for each of B X-rays that know nothing of one another.
+    """Minimise an objective over poses, for B independent X-rays at once.
 
-    The step is written out here because `torch.optim` loads torch's compiler when it is first used, which takes longer
-    than many registrations.
+    The Adam step is implemented here because `torch.optim` loads torch's compiler on first use, which takes longer than
+    many registrations.
 
     Args:
-        objective: terms whose sum is minimised, a value for each of the B poses, differentiable in its pose alone.
-        chart: the variables and where they start, on the device where the objective works.
-        settings: rates, length, and when to stop.
+        objective: returns the terms whose sum is minimised: for each of B poses a value that depends on that pose only.
+        chart: parametrisation of the poses, and the initial parameters, on the device of the objective.
+        settings: learning rates, number of iterations, and stopping rule.
 
     Returns:
-        A trace for each X-ray, on the CPU, the same as if it had been alone.
+        A trace for each X-ray, on the CPU; the same as if each X-ray were registered alone.
     """
     twist = chart.start.clone()
     rates = twist.new_tensor([settings.learning_rate_rotation_rad] * 3 + [settings.learning_rate_translation_mm] * 3)
@@ -50,7 +50,7 @@ def register_adam(
         values.append(value.detach())
         for name, term in terms.items():
             parts[name].append(term.detach())
-        progress.add(values[-1].tolist())
+        progress.add(values[-1])
         if progress.ended:
             break
         (gradient,) = torch.autograd.grad(value.sum(), twist)
@@ -73,10 +73,10 @@ def _trace(poses: Tensor, values: Tensor, terms: dict[str, Tensor], xray: int) -
 
 
 class Progress:
-    """Which of the X-rays of a batch are still on their way.
+    """Tracks which X-rays of a batch are still being optimised.
 
     Attributes:
-        counts: iterates of each that belong to its trace.
+        counts: for each X-ray, the number of iterates in its trace.
     """
 
     def __init__(self, settings: AdamSettings, xrays: int) -> None:
@@ -84,21 +84,26 @@ class Progress:
         self.counts = [0] * xrays
         self._reference = [math.inf] * xrays
         self._improved = [0] * xrays
-        self._going = set(range(xrays))
+        self._active = set(range(xrays))
 
-    def add(self, values: list[float]) -> None:
-        """Take the objective at the next iterate of each."""
+    def add(self, objective: Float[Tensor, "B"]) -> None:
+        """Take the objective at the next iterate of each; it is read only where an X-ray may stop for it."""
+        if self.settings.patience is None:
+            self.counts = [count + 1 for count in self.counts]
+            if self.counts[0] > self.settings.iterations:
+                self._going.clear()
+            return
+        values = objective.tolist()
         for xray in list(self._going):
             iteration = self.counts[xray]
             self.counts[xray] += 1
             if values[xray] < self._reference[xray] - self.settings.min_improvement:
                 self._reference[xray], self._improved[xray] = values[xray], iteration
-            patience = self.settings.patience
-            stuck = patience is not None and iteration - self._improved[xray] >= patience
+            stuck = iteration - self._improved[xray] >= self.settings.patience
             if stuck or iteration == self.settings.iterations:
-                self._going.remove(xray)
+                self._active.remove(xray)
 
     @property
     def ended(self) -> bool:
-        """Whether none is."""
-        return not self._going
+        """True once every X-ray has stopped."""
+        return not self._active

@@ -22,7 +22,7 @@ from roireg.register.gauss_newton import (
     LEAST_DAMPING,
     STEPS_PER_PASS,
     damped_step,
-    view_shares,
+    view_weights,
 )
 from roireg.register.levels import Level
 from roireg.register.quadratic import (
@@ -125,8 +125,8 @@ def bones_objective(levels: Sequence[BonesLevel], poses: Float[Tensor, "B K 4 4"
     costs = []
     for level in levels:
         pixels = level.pixels(poses)
-        image = normalised(level.image(poses), pixels.weight, pixels.share, pixels.mass, level.levels[0])
-        squares = (pixels.share * (image - pixels.fixed).square()).sum(dim=(1, 2, 3)).double()
+        image = normalised(level.image(poses), pixels.weight, pixels.fraction, pixels.mass, level.levels[0])
+        squares = (pixels.fraction * (image - pixels.fixed).square()).sum(dim=(1, 2, 3)).double()
         costs.append(squares / 2 + no_contrast_penalty(image, pixels) + pixels.coverage_penalty)
     return torch.stack(costs).mean(dim=0)
 
@@ -166,7 +166,7 @@ def descend_bones(
             own = level.pixels(poses)
             pixels.append(without_outliers(level.levels[0], own, rendered) if robust else own)
         parts = _parts(levels, pixels, renders)
-        shares = view_shares([part.objective for part in parts])
+        shares = view_weights([part.objective for part in parts])
         weight = prior_weight(pixels, [part.objective for part in parts], shares)
         model = _with_prior(_mean(parts, shares), prior, bones, poses, weight)
         for _ in range(min(STEPS_PER_PASS, iterations - taken)):
@@ -212,7 +212,7 @@ def prior_weight(
     """
     parts = []
     for one, objective, share in zip(pixels, objectives, shares, strict=True):
-        blocks = (1 / one.share.square().sum(dim=(1, 2, 3)).clamp_min(1e-12)).double() / BLOCK_PX**2
+        blocks = (1 / one.fraction.square().sum(dim=(1, 2, 3)).clamp_min(1e-12)).double() / BLOCK_PX**2
         parts.append(share * 2 * objective.clamp_min(1e-4) / blocks.clamp_min(1.0))
     return torch.stack(parts).mean(dim=0)
 

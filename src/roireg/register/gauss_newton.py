@@ -1,4 +1,4 @@
-"""Gauss-Newton on locally normalised, weighted NCC: coarse to fine, damped as by Levenberg and Marquardt."""
+"""Gauss-Newton on the weighted NCC of locally normalised images, coarse to fine, with Levenberg-Marquardt damping."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,20 +21,20 @@ from roireg.register.quadratic import (
 from roireg.register.settings import GaussNewtonSettings
 from roireg.register.trace import Trace
 
-# Steps before weights are looked at anew.
+# Number of steps with constant pixel weights; then the weights are updated.
 STEPS_PER_PASS = 2
 FIRST_DAMPING, LEAST_DAMPING, DAMPING_DOWN, DAMPING_UP = 1e-1, 1e-3, 0.1, 10.0
 SMALLEST_CURVATURE = 1e-12
 SMALLEST_OBJECTIVE = 1e-4
 
-# What becomes of the pixels' weights, given the DRR at the start of a pass.
+# Function that updates the pixels' weights from the residual at the start of a pass.
 Reweighting = Callable[[Level, Pixels, ImageAndJacobian], Pixels]
 REWEIGHTINGS: dict[str, Reweighting] = {"none": lambda level, pixels, rendered: pixels, "tukey": without_outliers}
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """B descents: where they are, the DRRs there with their derivatives, the objective's model, the damping."""
+    """State of B descents: poses, DRRs with their derivatives, the quadratic model of the objective, and damping."""
 
     poses: Float[Tensor, "B 4 4"]
     renders: tuple[ImageAndJacobian, ...]
@@ -44,7 +44,7 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """`(N + 1, B, 4, 4)` poses of B descents, at first and after each step, and the `(N + 1, B)` objective there."""
+    """Iterates of B descents: initial poses and poses after each step, and the objective at each of them."""
 
     poses: Float[Tensor, "N B 4 4"]
     objective: Float[Tensor, "N B"]
@@ -58,19 +58,19 @@ def descend(
     tolerance: Float[Tensor, "6"],
     reweighting: Reweighting,
 ) -> Path:
-    """Minimise the objective at one level from B poses at once.
+    """Minimise the objective at one resolution level, from B initial poses at once.
 
-    Which pixels count depends on the pose, and the objective would jump with each that comes or goes. So a pass takes
-    a few steps on the pixels of its first pose: on them the objective never rises, and a step that would hide pixels
-    gains nothing. The next pass looks anew which pixels count.
+    Pixel weights depend on the pose, so the objective would jump whenever a pixel's weight changes. Therefore a pass
+    makes a few steps with the weights of its first pose: the objective never rises within a pass, and a step cannot
+    lower it by hiding pixels. The next pass updates the weights.
 
     Args:
-        levels: the X-rays at one resolution; what is minimised is their mean, weighted by `view_shares`.
-        poses: starts, `volume_from_rig`, mm.
+        levels: the X-rays at one resolution; the objective is their mean, weighted by `view_weights`.
+        poses: initial poses, `volume_from_rig`, mm.
         center_mm: centre of rotation, volume frame.
-        iterations: most steps.
+        iterations: largest number of steps.
         tolerance: rad and mm; the descent ends when no entry of any step exceeds it.
-        reweighting: how the pixels' weights follow from the residual at the start of a pass.
+        reweighting: updates the pixels' weights from the residual at the start of a pass.
     """
     renders = _renders(levels, poses, center_mm)
     damping = torch.full((len(poses),), FIRST_DAMPING, dtype=torch.float64)
@@ -82,12 +82,12 @@ def descend(
             for level, rendered in zip(levels, renders, strict=True)
         ]
         parts = [quadratic(*part) for part in zip(levels, pixels, renders, strict=True)]
-        shares = view_shares([part.objective for part in parts])
-        state = State(poses, renders, _mean(parts, shares), damping)
+        weights = view_weights([part.objective for part in parts])
+        state = State(poses, renders, _mean(parts, weights), damping)
         path = path or [(state.poses, state.model.objective)]
         for _ in range(min(STEPS_PER_PASS, iterations + 1 - len(path))):
             step = damped_step(state.model, state.damping)
-            state = _step(levels, pixels, shares, state, step, center_mm)
+            state = _step(levels, pixels, weights, state, step, center_mm)
             path.append((state.poses, state.model.objective))
             ended = bool((step.abs() < tolerance).all())
             if ended:
@@ -102,27 +102,27 @@ def _renders(
     return tuple(drr_and_jacobian(level, poses @ level.rig_from_camera, center_mm) for level in levels)
 
 
-def view_shares(objectives: Sequence[Float[Tensor, "B"]]) -> Float[Tensor, "V B"]:
-    """How much each of several X-rays counts: by the inverse of its own residual's variance, the sum being 1.
+def view_weights(objectives: Sequence[Float[Tensor, "B"]]) -> Float[Tensor, "V B"]:
+    """Weights of several X-rays, proportional to the inverse variance of their residuals, with sum 1.
 
-    That is maximum likelihood where each X-ray has a noise of its own: a view across bones that overlap, or through
-    more of the patient, fits worse and must not outvote a clear one.
+    This is maximum likelihood if each X-ray has its own noise level: an X-ray with overlapping bones, or through more
+    of the patient, fits worse and must not dominate a clear one.
     """
     precision = torch.stack(list(objectives)).clamp_min(SMALLEST_OBJECTIVE).reciprocal()
     return precision / precision.sum(dim=0)
 
 
-def _mean(parts: Sequence[Quadratic], shares: Float[Tensor, "V B"]) -> Quadratic:
-    """Over the X-rays: a twist of the patient moves him alike in all of them."""
+def _mean(parts: Sequence[Quadratic], weights: Float[Tensor, "V B"]) -> Quadratic:
+    """Weighted mean of the models of several X-rays; a twist of the patient is common to all of them."""
     return Quadratic(
-        objective=sum(share * part.objective for share, part in zip(shares, parts, strict=True)),
-        gradient=sum(share[:, None] * part.gradient for share, part in zip(shares, parts, strict=True)),
-        hessian=sum(share[:, None, None] * part.hessian for share, part in zip(shares, parts, strict=True)),
+        objective=sum(weight * part.objective for weight, part in zip(weights, parts, strict=True)),
+        gradient=sum(weight[:, None] * part.gradient for weight, part in zip(weights, parts, strict=True)),
+        hessian=sum(weight[:, None, None] * part.hessian for weight, part in zip(weights, parts, strict=True)),
     )
 
 
 def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, "B P"]:
-    """The twist to the minimum of the model, its diagonal raised by `damping` (Marquardt: free of units)."""
+    """The twist that minimises the model after its diagonal is scaled by 1 + `damping` (Marquardt; unit-free)."""
     diagonal = damping[:, None] * model.hessian.diagonal(dim1=1, dim2=2) + SMALLEST_CURVATURE
     return torch.linalg.solve(model.hessian + torch.diag_embed(diagonal), -model.gradient)
 
@@ -130,27 +130,27 @@ def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, 
 def _step(
     levels: Sequence[Level],
     pixels: Sequence[Pixels],
-    shares: Float[Tensor, "V B"],
+    weights: Float[Tensor, "V B"],
     state: State,
     step: Float[Tensor, "B 6"],
     center_mm: Float[Tensor, "3"],
 ) -> State:
-    """Take the steps that lower the objective; the others stay, and will be damped more."""
+    """Accept those of the steps that lower the objective; the others are rejected and their damping is increased."""
     poses = perturb(state.poses, step, center_mm)
     renders = _renders(levels, poses, center_mm)
-    model = _mean([quadratic(*part) for part in zip(levels, pixels, renders, strict=True)], shares)
+    model = _mean([quadratic(*part) for part in zip(levels, pixels, renders, strict=True)], weights)
     better = model.objective < state.model.objective
 
-    def chosen(new: Tensor, old: Tensor) -> Tensor:
+    def accepted(new: Tensor, old: Tensor) -> Tensor:
         return torch.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     return State(
-        chosen(poses, state.poses),
-        tuple(chosen(*pair) for pair in zip(renders, state.renders, strict=True)),
+        accepted(poses, state.poses),
+        tuple(accepted(*pair) for pair in zip(renders, state.renders, strict=True)),
         Quadratic(
-            chosen(model.objective, state.model.objective),
-            chosen(model.gradient, state.model.gradient),
-            chosen(model.hessian, state.model.hessian),
+            accepted(model.objective, state.model.objective),
+            accepted(model.gradient, state.model.gradient),
+            accepted(model.hessian, state.model.hessian),
         ),
         (state.damping * torch.where(better, DAMPING_DOWN, DAMPING_UP)).clamp_min(LEAST_DAMPING),
     )
@@ -165,14 +165,14 @@ def register_gauss_newton(
     """Minimise one minus the NCC of the locally normalised X-ray and DRR over poses.
 
     Args:
-        problems: X-rays, the CT, and the pixels that count; several X-rays are registered jointly.
-        initial_pose: `volume_from_rig`, mm; for an X-ray alone that is `volume_from_camera`.
+        problems: X-rays with the CT and pixel weights; several X-rays are registered jointly.
+        initial_pose: `volume_from_rig`, mm; for a single X-ray the rig may be its camera.
         center_mm: centre of rotation, volume frame.
-        settings: levels, tolerances.
+        settings: levels and tolerances.
 
     Returns:
-        The initial pose and the iterates of all levels in turn. Each level, and each pass of it, compares other pixels,
-        so that the objective may rise from one to the next; the last iterate is the result.
+        The initial pose and the iterates of all levels. The last iterate is the result. The objective may rise between
+        levels and between passes, because they compare different pixels.
     """
     largest = max(max(problem.xray.shape) for problem in problems)
     sizes_px = [min(size, largest) for size in settings.levels_px]
@@ -191,7 +191,7 @@ def register_gauss_newton(
         )
         paths.append(path)
         poses = path.poses[-1]
-    # A level begins where the one before it ended.
+    # The first pose of a level is the last one of the level before; keep it once.
     first, *others = paths
     steps = torch.cat([first.poses[:, 0], *(path.poses[1:, 0] for path in others)])
     objective = torch.cat([first.objective[:, 0], *(path.objective[1:, 0] for path in others)])

@@ -1,4 +1,4 @@
-"""A start at a known distance from the truth."""
+"""An initial pose at a known distance from the truth, to test optimizers."""
 
 import numpy as np
 import torch
@@ -14,6 +14,6 @@ from roireg.register.settings import PerturbationSettings
 def perturbed_start(
     patient: Patient, xray: Xray, settings: PerturbationSettings, rng: np.random.Generator
 ) -> Float[Tensor, "4 4"]:
-    """The TRUTH, perturbed about the isocentre by normal deviates: a probe of the capture range, not a method."""
+    """The TRUE pose with a normally distributed perturbation about the isocentre; for measuring capture ranges only."""
     twist = rng.normal(size=6) * np.repeat([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm], 3)
     return perturb(xray.true_pose, torch.from_numpy(twist), patient.center_mm)

@@ -1,4 +1,4 @@
-"""What the images alone say of a registration: evidence, predicted standard deviations, and a verdict."""
+"""Judges a registration from the images alone: evidence, predicted standard deviations, and a verdict."""
 
 import math
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from roireg.register.uncertainty import Fit, Spread, covariance, fit_at, spread
 from roireg.register.verdict import Evidence, Grade, Thresholds, Verdict, judge, worst
 
 THRESHOLDS = Thresholds()
-# Images are compared at this size, locally normalised in windows of this standard deviation, whatever was minimised.
+# Images are compared at this size, locally normalised in windows of this standard deviation, for every method alike.
 SIZE_PX, SIGMA_PX = 128, 5.0
 # Bone attenuates more than the median of all that is not air.
 BONE_SIZE_PX, DENSER_THAN_TISSUE = 64, 1.2
-# From a pose that is nearly right: the finest level twice, as outliers are looked at from the second level on.
+# Refinement of a nearly correct pose: the finest level twice, because outliers are down-weighted from the second on.
 NEARBY = GaussNewtonSettings(
     levels_px=(SIZE_PX, SIZE_PX),
     local_sigma_px=(SIGMA_PX, SIGMA_PX),
@@ -35,20 +35,20 @@ NEARBY = GaussNewtonSettings(
     tolerance_rotation_rad=5e-5,
     tolerance_translation_mm=0.01,
 )
-# Of bone's projections on the detector, by the last step: a descent that ends by its tolerance moves less.
-SETTLED_MM = 0.5
+# A registration has converged if its last step moved the projection of bone on the detector by less than this.
+CONVERGED_MM = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class XrayResult:
-    """What came of one X-ray.
+    """Result of one X-ray.
 
     Attributes:
-        xray: what was registered.
+        xray: the X-ray.
         pose: `volume_from_camera`, mm.
-        evidence, verdict: whether to trust it.
+        evidence, verdict: measures of reliability, and the verdict from them.
         spread: predicted standard deviations.
-        bone_points_mm: the points of bone, volume frame, that the X-ray shows.
+        bone_points_mm: points of bone that the X-ray shows, volume frame.
     """
 
     xray: Xray
@@ -61,13 +61,13 @@ class XrayResult:
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
-    """Of X-rays that were registered together.
+    """Judgement of one or more X-rays that were registered jointly.
 
     Attributes:
-        xrays: one result each.
-        covariance: of the twist about the patient's centre, rad and mm, volume axes.
-        verdict: as good as that of the worst X-ray.
-        rival: `volume_from_rig` (mm) of another place where small kicks ended, or None.
+        xrays: the result of each X-ray.
+        covariance: predicted covariance of the twist about the patient's centre; rad and mm, volume axes.
+        verdict: the worst verdict of the X-rays.
+        rival: `volume_from_rig` (mm) of another pose that small kicks ended at, or None.
     """
 
     xrays: tuple[XrayResult, ...]
@@ -81,9 +81,9 @@ def judgement(patient: Patient, xrays: Sequence[Xray], problems: Sequence[Proble
 
     Args:
         patient: the CT.
-        xrays: what was registered.
-        problems: theirs, on the CPU, with the weights that were used.
-        trace: of poses `volume_from_rig` (mm) in the problems' rig.
+        xrays: the X-rays that were registered.
+        problems: the registration problem of each X-ray, on the CPU, with the weights that were used.
+        trace: trace with poses `volume_from_rig` (mm) in the problems' rig.
     """
     rig_pose = trace.poses[trace.best]
     fits = [fit_at(level(problem, SIZE_PX, SIGMA_PX), rig_pose, patient.center_mm) for problem in problems]
@@ -107,12 +107,12 @@ def _kicked(
 
 
 def rejudged(judged: Judgement, evidence: Sequence[Evidence]) -> Judgement:
-    """The same with other evidence for each X-ray, and the verdicts that follow from it."""
+    """The judgement with new evidence for each X-ray, and new verdicts from it."""
     results = tuple(
-        replace(one, evidence=new, verdict=judge(new, THRESHOLDS))
-        for one, new in zip(judged.xrays, evidence, strict=True)
+        replace(result, evidence=new, verdict=judge(new, THRESHOLDS))
+        for result, new in zip(judged.xrays, evidence, strict=True)
     )
-    return replace(judged, xrays=results, verdict=worst([one.verdict for one in results]))
+    return replace(judged, xrays=results, verdict=worst([result.verdict for result in results]))
 
 
 def agreement(judged: Judgement) -> float:
@@ -141,7 +141,7 @@ def _of_one(
         ncc=fit.ncc,
         coverage=fit.coverage,
         projection_sd_mm=predicted.projection_mm,
-        converged=projection_shift_mm(before, pose, xray.camera, shown) < SETTLED_MM,
+        converged=projection_shift_mm(before, pose, xray.camera, shown) < CONVERGED_MM,
         from_expected_mm=beyond_reach_mm(patient, xray, moved),
         turned_deg=math.degrees(float(turned)),
         between_views_mm=between_views_mm,
@@ -164,7 +164,7 @@ def shows_bone(patient: Patient, problem: Problem, pose: Float[Tensor, "4 4"]) -
 
 
 def visible_bone_mm(patient: Patient, camera: Camera, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:
-    """The patient's points of bone whose projections lie in the image; all of them if none does."""
+    """The patient's points of bone that are projected into the image; all points if none is."""
     pixels = project(patient.bone_points_mm, camera, pose)
     size = pixels.new_tensor([camera.width, camera.height])
     inside = ((pixels >= -0.5) & (pixels <= size - 0.5)).all(-1)
@@ -172,17 +172,20 @@ def visible_bone_mm(patient: Patient, camera: Camera, pose: Float[Tensor, "4 4"]
 
 
 def projection_shift_mm(
-    one: Float[Tensor, "4 4"], other: Float[Tensor, "4 4"], camera: Camera, points_mm: Float[Tensor, "N 3"]
+    first: Float[Tensor, "4 4"], second: Float[Tensor, "4 4"], camera: Camera, points_mm: Float[Tensor, "N 3"]
 ) -> float:
-    """Mean distance on the detector of the points' projections under two poses `volume_from_camera`."""
-    apart_px = project(points_mm, camera, one) - project(points_mm, camera, other)
-    return float((apart_px * apart_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean())
+    """Mean distance on the detector, mm, between points projected under two poses `volume_from_camera`."""
+    offsets_px = project(points_mm, camera, first) - project(points_mm, camera, second)
+    return float((offsets_px * offsets_px.new_tensor(camera.pixel_spacing_mm)).norm(dim=-1).mean())
 
 
 def _disagreement_mm(
     patient: Patient, xray: Xray, problem: Problem, problems: Sequence[Problem], rig_pose: Float[Tensor, "4 4"]
 ) -> float | None:
-    """How far this X-ray alone would move bone's projections from where the joint pose has them."""
+    """Distance (mm, detector) by which registering this X-ray alone moves the projection of bone from the joint pose.
+
+    None for a single X-ray.
+    """
     if len(problems) == 1:
         return None
     trace = register_gauss_newton([problem], rig_pose, patient.center_mm, NEARBY)

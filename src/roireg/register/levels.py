@@ -1,4 +1,4 @@
-"""A registration problem, and the same at lower resolution."""
+"""A registration problem, and its version at a lower resolution."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,24 +13,24 @@ from roireg.drr.render import default_step_mm
 from roireg.geometry.camera import Camera
 from roireg.register.weights import WeightMap
 
-# How far towards the detector the patient is, of the way from the source: enough to tell how large a pixel is in him.
-PATIENT_SHARE = 0.7
+# Assumed patient depth as a fraction of the source-detector distance; sets the voxel size of each level.
+PATIENT_DEPTH = 0.7
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """An X-ray and what it is registered to.
+    """An X-ray to be registered to a CT.
 
-    Several X-rays of one patient are taken from one rig: the pose that is sought, `volume_from_rig`, is that of the
-    frame in which all their cameras are known. For an X-ray alone the rig is its camera.
+    The rig is a frame in which the cameras of all X-rays of a patient are known. Registration searches the pose
+    `volume_from_rig`, common to all X-rays. For a single X-ray the rig may be its camera.
 
     Attributes:
         xray: the fixed image.
-        camera: its detector.
-        volume: attenuation in 1/mm.
-        weights: map of weights at a pose, or None for all pixels alike.
-        step_mm: sampling of the renderer, or None for its default.
-        rig_from_camera: where the camera is in the rig, mm.
+        camera: camera of the image.
+        volume: the CT, attenuation in 1/mm.
+        weights: pixel weights as a function of the pose; None for equal weights.
+        step_mm: distance between the renderer's samples on the central ray; None for its default.
+        rig_from_camera: pose of the camera in the rig, mm.
     """
 
     xray: Float[Tensor, "H W"]
@@ -43,7 +43,7 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """A problem at one resolution; `sigma_px` is the Gaussian window of its local normalisation."""
+    """A problem at one resolution; `sigma_px` is the SD of the Gaussian window of local normalisation."""
 
     fixed: Float[Tensor, "H W"]
     camera: Camera
@@ -55,28 +55,34 @@ class Level:
 
     @cached_property
     def windows(self) -> tuple[Float[Tensor, "H H"], Float[Tensor, "W W"]]:
-        """The filters of rows and columns that sum an image in Gaussian windows; nothing lies beyond its borders."""
+        """Filter matrices for rows and columns that sum an image in Gaussian windows; zero beyond its borders."""
         return tuple(gaussian_band(n, self.sigma_px, self.fixed) for n in self.fixed.shape)
 
     def weight(self, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B 1 H W"]:
-        """Weights at the poses."""
+        """Pixel weights at the poses."""
         if self.weights is None:
             return self.fixed.new_ones(len(poses), 1, *self.fixed.shape)
         return self.weights(self.camera, poses)[:, None].to(self.fixed)
 
 
 def gaussian_band(n: int, sigma_px: float, like: Tensor) -> Float[Tensor, "N N"]:
-    """The matrix that sums a line of n pixels under Gaussians of height 1."""
+    """Matrix that sums a line of n pixels, weighted by a Gaussian of height 1 around each pixel."""
     position = torch.arange(n, dtype=like.dtype)
     return torch.exp(-0.5 * ((position[:, None] - position) / sigma_px).square())
 
 
 def level(problem: Problem, size_px: int, sigma_px: float) -> Level:
-    """The problem with an image of at most `size_px` pixels a side, and voxels about as large as a pixel shows."""
+    """The problem at a lower resolution: longer side at most `size_px`, and voxels about the size of a projected pixel.
+
+    Args:
+        problem: the problem at full resolution.
+        size_px: largest length of the longer side.
+        sigma_px: SD of the Gaussian window of local normalisation.
+    """
     scale = min(size_px / max(problem.xray.shape), 1)
     height, width = (round(n * scale) for n in problem.xray.shape)
     camera = problem.camera.resized(height, width)
-    pixel_mm = PATIENT_SHARE * min(camera.pixel_spacing_mm)
+    pixel_mm = PATIENT_DEPTH * min(camera.pixel_spacing_mm)
     factor = max(int(pixel_mm / float(problem.volume.spacing_mm.max())), 1)
     volume = problem.volume.coarsened(factor)
     fixed = functional.adaptive_avg_pool2d(problem.xray[None], (height, width))[0].to(volume.values.dtype)

@@ -1,4 +1,4 @@
-"""What a registration says of itself in the log."""
+"""The summary of registrations in the log."""
 
 import math
 
@@ -8,7 +8,7 @@ SUCCESS_MM = 1.0
 
 
 def log_summary(table: pd.DataFrame) -> str:
-    """One line on the registrations of one method on one specimen, long before its table is made."""
+    """One line that summarises the registrations of one method on one specimen."""
     first = table.iloc[0]
     return (
         f"{first['method']} on {first['specimen']}: {(table['mpd_mm'] < SUCCESS_MM).mean():.0%} of {len(table)} X-rays "

@@ -1,4 +1,4 @@
-"""A method: what its entry in the configuration, and the entries that it names, say together."""
+"""Settings of a method: its entry in the configuration, combined with the entries that it names."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,17 +23,17 @@ class MethodSettings:
     """A method: an entry of `methods` in the configuration, with the entries that it names.
 
     Attributes:
-        name, init, roi, optimizer, weights: names, as they stand in the results.
-        similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or `builtin` for an optimizer that has an
-            objective of its own.
-        start: where to begin.
-        search: the optimizer's settings.
+        name, init, roi, optimizer, weights: names of the entries, written to the results.
+        similarity: a key of `roireg.metrics.similarity.SIMILARITIES`, or `builtin` for an optimizer that has its own
+            objective.
+        start: settings of the start.
+        search: settings of the optimizer.
         regions: the ROI term, or None.
-        pixels: which pixels count.
-        step_mm: sampling of the renderer, or None for its default.
-        estimates: an encoder's, by the X-ray's name, where the start names an encoder.
-        views: X-rays of a specimen that the workflow registers jointly.
-        fallback: where to begin again if the verdict is not `trusted`, or None; the better of both results is kept.
+        pixels: settings of the pixel weights.
+        step_mm: distance between the renderer's samples on the central ray; None for its default.
+        estimates: an encoder's poses by X-ray, if the start is an encoder.
+        views: number of X-rays of a specimen that the workflow registers jointly.
+        fallback: the start of a second attempt if the verdict is not `trusted`, or None; the better result is kept.
     """
 
     name: str
@@ -66,11 +66,11 @@ def method_from_config(
     """A method from its entry in the configuration and the entries that it names.
 
     Args:
-        name: the method's.
-        method, initial_pose, optimizer, roi_term, weights: entries; `roi_term` None for a method without ROIs.
-        rois: all that segmenters know, in their order.
-        step_mm: sampling of the renderer, or None for its default.
-        fallback: entry of the start that is taken where the result is not trusted, or None.
+        name: name of the method.
+        method, initial_pose, optimizer, roi_term, weights: the entries; `roi_term` is None for a method without one.
+        rois: all ROIs of the segmenters, in their order.
+        step_mm: distance between the renderer's samples on the central ray; None for its default.
+        fallback: the entry of the start of a second attempt, or None.
     """
     return MethodSettings(
         name=name,
@@ -93,8 +93,8 @@ def search_method(exclude: Iterable[str] = (), exclude_margin_mm: float = 9.0) -
     """The method of `roireg register`: a search without a network, then Gauss-Newton.
 
     Args:
-        exclude: labels that may have moved against the rest since the CT: pixels whose rays meet them do not count.
-        exclude_margin_mm: labels are grown by so much.
+        exclude: labels that may have moved since the CT; pixels whose rays meet them get weight 0.
+        exclude_margin_mm: distance by which these labels are dilated.
     """
     return MethodSettings(
         name="search",
@@ -104,7 +104,7 @@ def search_method(exclude: Iterable[str] = (), exclude_margin_mm: float = 9.0) -
         optimizer="gauss_newton",
         weights="coverage and exclusion",
         start=SearchSettings(),
-        # Finer than the workflow's: with a second view, the steps that those leave out are most of the error.
+        # Smaller tolerances than the workflow's: with a second view, stopping earlier would cause most of the error.
         search=GaussNewtonSettings(tolerance_rotation_rad=5e-5, tolerance_translation_mm=0.01),
         regions=None,
         pixels=WeightSettings(coverage=True, exclude=tuple(exclude), exclude_margin_mm=exclude_margin_mm),
@@ -113,10 +113,10 @@ def search_method(exclude: Iterable[str] = (), exclude_margin_mm: float = 9.0) -
 
 
 def with_estimates(method: MethodSettings, estimates: Mapping[str, Estimate]) -> MethodSettings:
-    """The method with an encoder's estimates, by the X-ray's name, to start from.
+    """The method with an encoder's poses (by X-ray) as starts.
 
     Raises:
-        ValueError: it does not start from an encoder.
+        ValueError: the method does not start from an encoder.
     """
     if not isinstance(method.start, EncoderStartSettings):
         raise ValueError(f"method {method.name} does not start from an encoder")
@@ -124,10 +124,10 @@ def with_estimates(method: MethodSettings, estimates: Mapping[str, Estimate]) ->
 
 
 def with_segmenters(method: MethodSettings, segmenters: Mapping[str, Segmenter]) -> MethodSettings:
-    """The method with the segmenters, by name, that its ROI term needs.
+    """The method with the segmenters (by name) of its ROI term.
 
     Raises:
-        ValueError: one is missing, or the method has no ROI term.
+        ValueError: a segmenter is missing, or the method has no ROI term.
     """
     if method.regions is None:
         raise ValueError(f"method {method.name} has no ROI term")
@@ -138,7 +138,7 @@ def with_segmenters(method: MethodSettings, segmenters: Mapping[str, Segmenter])
 
 
 def with_exclusion(method: MethodSettings, exclude: Iterable[str] | None) -> MethodSettings:
-    """The method with other labels excluded; the same method for None."""
+    """The method with other labels excluded; unchanged for None."""
     if exclude is None:
         return method
     return replace(method, pixels=replace(method.pixels, exclude=tuple(exclude)))

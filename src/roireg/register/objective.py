@@ -1,4 +1,4 @@
-"""What registration minimises: a similarity of the X-ray and the DRR, and the Dice of their ROIs."""
+"""The objective of registration with Adam: similarity of X-ray and DRR, and Dice of their ROIs."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,24 +21,24 @@ def image_objective(
     r"""The terms $1 - S$ and $\beta_2 (1 - \mathrm{Dice})$ (paper, section 2.3) as functions of the poses of X-rays.
 
     Args:
-        problems: X-rays, the CT, and the pixels that count; all of one camera, CT and weight map.
-        similarity: S, larger is better, 1 for equal images; an entry of `roireg.metrics.similarity.SIMILARITIES`.
-        rois: the ROI term of these X-rays, or None for an objective without one.
+        problems: X-rays with the same camera, CT and pixel weights.
+        similarity: S; larger is better, 1 for equal images; see `roireg.metrics.similarity.SIMILARITIES`.
+        rois: the ROI term of these X-rays, or None.
 
     Returns:
-        From `volume_from_camera` (mm), one for each X-ray, to `similarity` and `roi`.
+        A function from poses `volume_from_camera` (mm), one for each X-ray, to the terms `similarity` and `roi`.
     """
-    one = problems[0]
-    fixed = torch.stack([problem.xray for problem in problems]).to(one.volume.values.device)
+    first = problems[0]
+    fixed = torch.stack([problem.xray for problem in problems]).to(first.volume.values.device)
 
     def objective(pose: Float[Tensor, "B 4 4"]) -> Terms:
-        moving = render(one.volume, one.camera, pose, one.step_mm)
-        weight = None if one.weights is None else one.weights(one.camera, pose.detach())
+        moving = render(first.volume, first.camera, pose, first.step_mm)
+        weight = None if first.weights is None else first.weights(first.camera, pose.detach())
         pixels = None if weight is None else weight[:, None]
-        seen, shown = scaled(fixed, weight), scaled(moving, weight)
-        terms = {"similarity": 1 - similarity(seen[:, None], shown[:, None], pixels)}
+        xray, drr = scaled(fixed, weight), scaled(moving, weight)
+        terms = {"similarity": 1 - similarity(xray[:, None], drr[:, None], pixels)}
         if rois is not None:
-            terms["roi"] = rois.weight * (1 - rois.dice(shown, pose, weight))
+            terms["roi"] = rois.weight * (1 - rois.dice(drr, pose, weight))
         return terms
 
     return objective

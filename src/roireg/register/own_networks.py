@@ -1,4 +1,4 @@
-"""Networks from a user's own CTs: DRRs need no annotation but the CT's labels."""
+"""Trains networks from a user's own CTs, on DRRs; the only annotation needed are labels of the CT."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 
 def synthesis_settings(config: dict[str, Any], drrs: int, rois: Sequence[str]) -> SynthesisSettings:
-    """The config's way of drawing DRRs; without ROIs every view will do."""
+    """Settings of random DRRs from the config; without ROIs, random poses are not rejected."""
     settings = settings_from_config(config["synthesize"], attenuation_settings(config["prepare"]))
     return replace(settings, count=drrs, min_roi_fraction=settings.min_roi_fraction if rois else 0.0)
 
@@ -47,7 +47,7 @@ def sample_pool(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> DrrPool:
-    """DRRs of one patient, as the camera of an X-ray sees them."""
+    """Random DRRs of one patient, for the camera of an X-ray; `progress` gets the numbers of DRRs done and of all."""
     drrs = []
     for drr in synthesize(patient, xray.camera, expected_pose(patient, xray), rois, settings, None, seed):
         drrs.append(drr)
@@ -67,22 +67,22 @@ def train_own_encoder(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> list[EpochRecord]:
-    """Train an encoder of this patient's pose and save it.
+    """Train a pose encoder of this patient and save it.
 
     Args:
-        path: the model's file; a training that was cut off goes on from the checkpoint beside it.
+        path: file of the model; an interrupted training is resumed from the checkpoint beside it.
         patient: the CT.
-        xray: one whose camera and position are those of the X-rays to come; its image is not looked at.
-        config: of the workflow.
-        name: of an entry of `encoders`.
-        segmenter: a model of `roireg train segmenter`, for an entry whose loss has a ROI term.
-        rois: its ROIs.
+        xray: a representative X-ray: its camera and stated position are used, its image is not.
+        config: configuration of the workflow.
+        name: name of an entry of `encoders`.
+        segmenter: a model made by `roireg train segmenter`, for an entry whose loss has a ROI term.
+        rois: ROIs of that segmenter.
         drrs: number of DRRs.
-        seed: of everything random.
-        progress: told of DRRs done, and of all.
+        seed: random seed.
+        progress: called with the number of DRRs done and of all DRRs.
 
     Raises:
-        InputError: there is no such entry, or its loss needs a segmenter.
+        InputError: there is no such entry, or its loss needs a segmenter and none is given.
     """
     if name not in config["encoders"]:
         raise InputError(f"config: encoders.{name}", "is not defined", f"Defined: {', '.join(config['encoders'])}")
@@ -90,7 +90,7 @@ def train_own_encoder(
     network = None
     if entry["loss"]["roi"] > 0:
         if segmenter is None:
-            remedy = "Give one with --segmenter (roireg train segmenter), or take another --encoder"
+            remedy = "Give one with --segmenter (roireg train segmenter), or choose another --encoder"
             raise InputError(f"config: encoders.{name}.loss.roi", "the loss needs a segmenter", remedy)
         network = load_segmenter(segmenter, rois, CPU)
     synthesis = synthesis_settings(config, drrs, rois)
@@ -124,23 +124,23 @@ def train_own_segmenter(
     """Train a U-Net on DRRs of patients with labels, and save it.
 
     Args:
-        path: the model's file; a training that was cut off goes on from the checkpoint beside it.
+        path: file of the model; an interrupted training is resumed from the checkpoint beside it.
         patients: CTs with labels of the same names.
-        xray: one whose camera and position are those of the X-rays to come.
-        config: of the workflow.
-        name: of an entry of `segment`, of type unet.
+        xray: a representative X-ray: its camera and stated position are used, its image is not.
+        config: configuration of the workflow.
+        name: name of an entry of `segment` with type unet.
         rois: names of labels.
         drrs: number of DRRs of each patient.
-        seed: of everything random.
-        progress: told of DRRs done, and of all of a patient.
+        seed: random seed.
+        progress: called with the number of DRRs done and of all DRRs of a patient.
 
     Raises:
-        InputError: a patient lacks a label, or the entry is no U-Net.
+        InputError: a patient lacks a label, or the entry is not a U-Net.
     """
     entry = config["segment"].get(name)
     if entry is None or entry["type"] != "unet":
         known = [key for key, value in config["segment"].items() if value["type"] == "unet"]
-        raise InputError(f"config: segment.{name}", "is no U-Net", f"U-Nets: {', '.join(known)}")
+        raise InputError(f"config: segment.{name}", "is not a U-Net", f"U-Nets: {', '.join(known)}")
     for patient in patients:
         patient.label_mask(rois, f"{patient.name}: --roi")
     synthesis = synthesis_settings(config, drrs, rois)

@@ -1,17 +1,18 @@
-r"""The objective of Gauss-Newton and its quadratic model: NCC of locally normalised images, on the pixels that count.
+r"""The objective of Gauss-Newton and its quadratic model: weighted NCC of locally normalised images.
 
 Images are first normalised locally: mean 0 and standard deviation about 1 in a Gaussian window $K$ around each pixel,
 
 $$\hat m = \frac{m - \mu}{\sqrt{\sigma^2 + \varepsilon}}, \quad \mu = K m, \quad \sigma^2 = K m^2 - \mu^2, \quad
 \varepsilon = c^2 \, \overline{\sigma^2},$$
 
-which leaves edges and takes away what a DRR cannot show (scatter, beam hardening, the heights of metal). Then, with $p$
-the pixels' weights, summing to 1, and $\tilde f, \tilde m$ of weighted mean 0 and variance 1, the objective is
+which keeps edges and removes slow variations that a DRR cannot show (scatter, beam hardening, the brightness of metal).
+With $p$ the pixels' weights with sum 1, and $\tilde f, \tilde m$ standardised to weighted mean 0 and variance 1, the
+objective is
 
 $$\tfrac12 \sum p\, (\tilde m - \tilde f)^2 = 1 - \mathrm{NCC}.$$
 
-Derivatives go through both normalisations: what brightness or contrast explains is no reason to move. Weights are
-constants; those of neighbours outside the weighted pixels are 0 in $K$ too, so that hidden pixels do not leak.
+Derivatives include both normalisations, so that differences explained by brightness or contrast do not move the pose.
+Weights are constants. They are also applied in the windows $K$, so that pixels of weight 0 do not affect neighbours.
 """
 
 from dataclasses import dataclass
@@ -23,35 +24,35 @@ from torch import Tensor
 from roireg.drr import render, render_with_jacobian
 from roireg.register.levels import Level
 
-# c: windows with less than about this share of the mean contrast are not brought up to the others'.
+# c: windows with less than about this fraction of the mean contrast are not amplified to standard deviation 1.
 CONTRAST_FLOOR = 0.5
-# Covering less of the image than this is charged.
-MIN_SHARE = 0.3
-# Tukey's constant: 95 % efficiency where residuals are normal; and the median of |x| of a standard normal x.
+# Poses at which less than this fraction of the image is covered get a penalty.
+MIN_FRACTION = 0.3
+# Tukey's constant for 95 % efficiency at normal residuals, and the median of |x| for a standard normal x.
 TUKEY = 4.685
 MAD_OF_NORMAL = 0.6745
 TINY = 1e-12
 # Of a normalised image: 1, or 0 where it had no contrast at all.
 LEAST_VARIANCE = 0.5
 
-# An image, followed by its derivatives to the six parameters where they are wanted.
+# An image as first channel, optionally followed by its derivatives with respect to the six parameters.
 ImageAndJacobian = Float[Tensor, "B C H W"]
 
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Which pixels count at B poses, and how the X-ray looks on them.
+    """Pixel weights at B poses, and the X-ray normalised with them.
 
     Attributes:
-        weight: 0 for hidden pixels.
-        share: weights that sum to 1.
+        weight: pixel weights; 0 for ignored pixels.
+        fraction: the weights scaled to sum 1.
         mass: sum of weights in the window of each pixel.
         fixed: the normalised X-ray.
-        coverage_penalty: what the objective is charged for covering too little of the image.
+        coverage_penalty: penalty that is added to the objective if too little of the image is covered.
     """
 
     weight: Float[Tensor, "B 1 H W"]
-    share: Float[Tensor, "B 1 H W"]
+    fraction: Float[Tensor, "B 1 H W"]
     mass: Float[Tensor, "B 1 H W"]
     fixed: Float[Tensor, "B 1 H W"]
     coverage_penalty: Float[Tensor, "B"]
@@ -59,16 +60,16 @@ class Pixels:
 
 @dataclass(frozen=True, eq=False)
 class Quadratic:
-    """The objective at B poses, and its Gauss-Newton model in the twist of `perturb`; of several bones one for each."""
+    """The objective at B poses, and its gradient and Gauss-Newton Hessian with respect to the twist of `perturb`."""
 
     objective: Float[Tensor, "B"]
     gradient: Float[Tensor, "B P"]
     hessian: Float[Tensor, "B P P"]
 
 
-def _mean(images: ImageAndJacobian, share: Tensor) -> Float[Tensor, "B C 1 1"]:
+def _mean(images: ImageAndJacobian, fraction: Tensor) -> Float[Tensor, "B C 1 1"]:
     """Weighted mean of each channel."""
-    return (images.flatten(2) @ share.flatten(2).transpose(1, 2))[..., None]
+    return (images.flatten(2) @ fraction.flatten(2).transpose(1, 2))[..., None]
 
 
 def _window_sum(images: ImageAndJacobian, level: Level) -> ImageAndJacobian:
@@ -77,59 +78,59 @@ def _window_sum(images: ImageAndJacobian, level: Level) -> ImageAndJacobian:
 
 
 def _locally_normalised(
-    rendered: ImageAndJacobian, weight: Tensor, share: Tensor, mass: Tensor, level: Level
+    rendered: ImageAndJacobian, weight: Tensor, fraction: Tensor, mass: Tensor, level: Level
 ) -> ImageAndJacobian:
-    """Mean 0 and standard deviation about 1 in each window, and the derivatives of that; 0 where the weight is."""
+    """The image normalised to mean 0 and SD about 1 in each window, with its derivatives; 0 where the weight is 0."""
     rendered = torch.where(weight > 0, rendered, 0)
-    centred_image = rendered[:, :1] - _mean(rendered[:, :1], share)
-    # The square of a centred image: less is lost to rounding.
+    centred_image = rendered[:, :1] - _mean(rendered[:, :1], fraction)
+    # Centring the image before squaring reduces rounding errors.
     rendered = torch.cat([centred_image, rendered[:, 1:]], dim=1)
     means, squares = (
         _window_sum(weight * torch.cat([rendered, rendered[:, :1] * rendered], dim=1), level) / mass
     ).split(rendered.shape[1], dim=1)
-    # Of the first channel the variance, of the others half its derivative.
+    # The first channel holds the variance, the others half of its derivatives.
     variances = squares - means[:, :1] * means
-    variances = variances + CONTRAST_FLOOR**2 * _mean(variances, share)
+    variances = variances + CONTRAST_FLOOR**2 * _mean(variances, fraction)
     sd = variances[:, :1].clamp_min(TINY).sqrt()
     rendered = (rendered - means) / sd
     out = torch.cat([rendered[:, :1], rendered[:, 1:] - rendered[:, :1] * variances[:, 1:] / sd.square()], dim=1)
     return torch.where(weight > 0, out, 0)
 
 
-def _standardised(rendered: ImageAndJacobian, share: Tensor) -> ImageAndJacobian:
-    """Weighted mean 0 and variance 1, and the derivatives of that."""
-    rendered = rendered - _mean(rendered, share)
-    variances = _mean(rendered[:, :1] * rendered, share)
+def _standardised(rendered: ImageAndJacobian, fraction: Tensor) -> ImageAndJacobian:
+    """The image standardised to weighted mean 0 and variance 1, with its derivatives."""
+    rendered = rendered - _mean(rendered, fraction)
+    variances = _mean(rendered[:, :1] * rendered, fraction)
     variance = variances[:, :1].clamp_min(TINY)
     out = torch.cat([rendered[:, :1], rendered[:, 1:] - rendered[:, :1] * variances[:, 1:] / variance], dim=1)
     return out / variance.sqrt()
 
 
 def normalised(
-    rendered: ImageAndJacobian, weight: Tensor, share: Tensor, mass: Tensor, level: Level
+    rendered: ImageAndJacobian, weight: Tensor, fraction: Tensor, mass: Tensor, level: Level
 ) -> ImageAndJacobian:
-    """A rendered after local and global normalisation."""
-    return _standardised(_locally_normalised(rendered, weight, share, mass, level), share)
+    """An image, with its derivatives, after local and global normalisation."""
+    return _standardised(_locally_normalised(rendered, weight, fraction, mass, level), fraction)
 
 
 def pixels_of(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Float[Tensor, "B"]) -> Pixels:
     """The pixels that have these weights, and how the X-ray looks on them."""
-    share = weight / weight.sum(dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
+    fraction = weight / weight.sum(dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
     mass = _window_sum(weight, level).clamp_min(TINY)
-    fixed = normalised(level.fixed.expand_as(weight), weight, share, mass, level)
-    return Pixels(weight, share, mass, fixed, coverage_penalty)
+    fixed = normalised(level.fixed.expand_as(weight), weight, fraction, mass, level)
+    return Pixels(weight, fraction, mass, fixed, coverage_penalty)
 
 
 def pixels_at(level: Level, poses: Float[Tensor, "B 4 4"]) -> Pixels:
-    """The pixels that count at the poses."""
+    """Pixel weights at the poses, and the X-ray normalised with them."""
     weight = level.weight(poses)
-    coverage_penalty = (1 - weight.mean(dim=(1, 2, 3)) / MIN_SHARE).clamp_min(0)
+    coverage_penalty = (1 - weight.mean(dim=(1, 2, 3)) / MIN_FRACTION).clamp_min(0)
     return pixels_of(level, weight, coverage_penalty.double())
 
 
 def without_outliers(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -> Pixels:
-    """The pixels less those that differ far more than most (Tukey's biweight): instruments, the collimator's edge."""
-    image = normalised(rendered[:, :1], pixels.weight, pixels.share, pixels.mass, level)
+    """Pixels with the weight of outliers reduced by Tukey's biweight: instruments, the collimator's edge."""
+    image = normalised(rendered[:, :1], pixels.weight, pixels.fraction, pixels.mass, level)
     residual = image - pixels.fixed
     hidden = pixels.weight <= 0
     magnitude = residual.abs().masked_fill(hidden, torch.nan).flatten(1)
@@ -141,25 +142,25 @@ def without_outliers(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -
 
 def no_contrast_penalty(image: ImageAndJacobian, pixels: Pixels) -> Float[Tensor, "B"]:
     """What is added where a normalised image is empty: without contrast nothing matches, and NCC is 0, not a half."""
-    empty = [_mean(one[:, :1].square(), pixels.share)[:, 0, 0, 0] < LEAST_VARIANCE for one in (image, pixels.fixed)]
+    empty = [_mean(one[:, :1].square(), pixels.fraction)[:, 0, 0, 0] < LEAST_VARIANCE for one in (image, pixels.fixed)]
     return 0.5 * (empty[0].double() + empty[1].double())
 
 
 def objective(level: Level, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B"]:
-    """The objective on the pixels that count at the poses."""
+    """The objective at B poses, each with its own pixel weights."""
     pixels = pixels_at(level, poses)
     moving = render(level.volume, level.camera, poses, level.step_mm)[:, None]
-    image = normalised(moving, pixels.weight, pixels.share, pixels.mass, level)
-    value = _mean((image - pixels.fixed).square(), pixels.share)[:, 0, 0, 0].double() / 2
+    image = normalised(moving, pixels.weight, pixels.fraction, pixels.mass, level)
+    value = _mean((image - pixels.fixed).square(), pixels.fraction)[:, 0, 0, 0].double() / 2
     return value + no_contrast_penalty(image, pixels) + pixels.coverage_penalty
 
 
 def drr_and_jacobian(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> ImageAndJacobian:
-    """The DRR and its derivative to the twist of `perturb` about `center_mm`.
+    """The DRR and its derivative with respect to the twist of `perturb` about `center_mm`.
 
-    The patient may move along a ray without changing its integral. The derivative of the renderer's sum has a part
-    along the ray nevertheless, from the phase of the samples; it outweighs the true derivative to depth by far, and
-    makes Gauss-Newton creep. So it is taken off.
+    A shift of the patient along a ray does not change the ray's integral. The derivative of the renderer's sum along
+    the ray is nevertheless not zero, because samples shift relative to voxels. This artefact is much larger than the
+    true derivative with respect to depth and slows Gauss-Newton down, so it is removed.
     """
     image, jacobian = render_with_jacobian(level.volume, level.camera, poses, center_mm, level.step_mm)
     rays = level.camera.detector_points_mm.to(image) @ poses[:, None, :3, :3].to(image).transpose(-1, -2)
@@ -171,15 +172,15 @@ def drr_and_jacobian(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Flo
 
 
 def quadratic(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -> Quadratic:
-    """The objective on given pixels, and its model."""
-    rendered = normalised(rendered, pixels.weight, pixels.share, pixels.mass, level)
+    """The objective with given pixel weights, and its Gauss-Newton model."""
+    rendered = normalised(rendered, pixels.weight, pixels.fraction, pixels.mass, level)
     residual = (rendered[:, :1] - pixels.fixed).flatten(2)
-    share = pixels.share.flatten(2)
+    fraction = pixels.fraction.flatten(2)
     columns = rendered[:, 1:].flatten(2)
-    weighted = columns * share
+    weighted = columns * fraction
     empty = no_contrast_penalty(rendered, pixels)
     return Quadratic(
-        objective=0.5 * (share * residual.square()).sum(dim=(1, 2)).double() + empty + pixels.coverage_penalty,
+        objective=0.5 * (fraction * residual.square()).sum(dim=(1, 2)).double() + empty + pixels.coverage_penalty,
         gradient=(weighted @ residual.transpose(1, 2))[..., 0].double(),
         hessian=(weighted @ columns.transpose(1, 2)).double(),
     )

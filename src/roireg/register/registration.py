@@ -1,4 +1,4 @@
-"""X-rays of one patient to the CT by any method: the function behind the command, the workflow and the benchmarks."""
+"""Registers X-rays of one patient to the CT by any method; used by the command, the workflow and the benchmarks."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -27,15 +27,15 @@ from roireg.seeds import generator
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """Where the patient was.
+    """Result of a registration of one or more X-rays.
 
     Attributes:
-        method: the name of the method.
-        judged: what the images say of it, for each X-ray.
+        method: name of the method.
+        judged: pose, evidence, verdict and predicted standard deviations of each X-ray.
         rig_pose: `volume_from_rig`, mm.
-        trace: poses `volume_from_rig` (mm) and objective, step by step, from the start that was chosen.
-        rounds: of the search, up to the one that gave the result; 1 for a method that searches once.
-        seconds: without reading files and compiling.
+        trace: iterates from the chosen start: poses `volume_from_rig` (mm) and objective.
+        rounds: number of the search round that gave the result; 1 for methods without rounds.
+        seconds: run time without reading files and just-in-time compilation.
     """
 
     method: str
@@ -47,12 +47,12 @@ class Registration:
 
     @property
     def xrays(self) -> tuple[XrayResult, ...]:
-        """One result for each X-ray; several were registered jointly."""
+        """The result of each X-ray."""
         return self.judged.xrays
 
     @property
     def verdict(self) -> Verdict:
-        """As good as that of the worst X-ray."""
+        """The worst verdict of the X-rays."""
         return self.judged.verdict
 
     @property
@@ -62,7 +62,7 @@ class Registration:
 
 
 def problem_of(xray: Xray, patient: Patient, weights: WeightMap | None, step_mm: float | None = None) -> Problem:
-    """The registration of an X-ray to a CT; the pose that is sought is that of the X-ray's rig."""
+    """The problem of registering an X-ray to the patient's CT, with the pose `volume_from_rig` as unknown."""
     return Problem(xray.image, xray.camera, patient.volume, weights, step_mm, xray.rig_from_camera)
 
 
@@ -74,19 +74,19 @@ def register_xrays(
     initial: Float[Tensor, "4 4"] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Registration:
-    """Where the patient was when the X-rays were taken, by one method, on the CPU.
+    """Find the pose of the patient relative to the X-rays' cameras by one method, on the CPU.
 
     Args:
         patient: the CT.
-        xrays: one, or several that are registered jointly by the `rig_from_camera` that they state.
-        method: what to do; `search_method()` if not given.
-        seed: of everything random.
-        initial: `volume_from_rig` (mm) to begin with: instead of the method's start, or before the rounds of a search.
-        report: told what is being done.
+        xrays: one X-ray, or several that are registered jointly, with relative poses given by `rig_from_camera`.
+        method: the method; None for `search_method()`.
+        seed: random seed.
+        initial: initial pose `volume_from_rig` (mm): replaces the method's start, or is tried before a search's rounds.
+        report: called with messages about the progress.
 
     Raises:
-        InputError: the patient lacks a label that the method excludes or a ROI, or several X-rays are given to an
-            optimizer that registers each alone.
+        InputError: the patient lacks a ROI or a label that the method excludes, or there are several X-rays and the
+            optimizer cannot register them jointly.
     """
     method = search_method() if method is None else method
     check_views(method, len(xrays))
@@ -119,25 +119,25 @@ def registration_of(
     method: MethodSettings,
     seconds: float,
 ) -> Registration:
-    """A trace of poses `volume_from_rig` (mm), judged."""
+    """Judge a trace of poses `volume_from_rig` (mm), and return it as a registration."""
     judged = judgement(patient, xrays, problems, trace)
     return Registration(method.name, judged, trace.poses[trace.best], trace, 1, seconds)
 
 
 def check_views(method: MethodSettings, count: int) -> None:
-    """Whether a method can register so many X-rays jointly.
+    """Check that a method can register `count` X-rays jointly.
 
     Raises:
-        InputError: its optimizer registers each alone.
+        InputError: its optimizer registers X-rays one by one only.
     """
     if count > 1 and OPTIMIZERS[method.search.type].register_jointly is None:
         joint = [name for name, kind in OPTIMIZERS.items() if kind.register_jointly]
         what = f"an optimizer of type {method.search.type} registers one X-ray alone, and there are {count}"
-        raise InputError(f"method {method.name}", what, f"Take one of type {', '.join(joint)}, or one X-ray")
+        raise InputError(f"method {method.name}", what, f"Use one of type {', '.join(joint)}, or one X-ray")
 
 
 def once(method: MethodSettings) -> MethodSettings:
-    """The method with one iteration, so that just-in-time compilation and lazy imports are not timed."""
+    """The method with one iteration, for a warm-up run that does just-in-time compilation and lazy imports."""
     return replace(method, search=replace(method.search, iterations=1))
 
 
@@ -148,7 +148,7 @@ def start_pose(
     method: MethodSettings,
     rng: np.random.Generator,
 ) -> Float[Tensor, "4 4"]:
-    """Where the method starts: `volume_from_rig` (mm) in the rig of the problems, which are on the CPU."""
+    """The initial pose of a method, `volume_from_rig` (mm) in the rig of the problems, which are on the CPU."""
     context = StartContext(patient, xrays[0], problems, rng, method.estimates)
     return STARTS[method.start.type].pose(method.start, context)
 
@@ -160,13 +160,13 @@ def optimized(
     start: Float[Tensor, "4 4"],
     method: MethodSettings,
 ) -> Trace:
-    """The method's optimizer from a start `volume_from_rig` (mm), to poses of the same kind."""
+    """Run the method's optimizer from a start `volume_from_rig` (mm); the trace has poses `volume_from_rig`."""
     kind = OPTIMIZERS[method.search.type]
     if kind.register_jointly is not None:
         if method.regions is not None:
             poses = torch.stack([start @ problem.rig_from_camera for problem in problems])
-            shown = roi_weights(patient, xrays, poses, method.regions)
-            problems = [replace(problem, weights=_both(problem.weights, shown)) for problem in problems]
+            roi_map = roi_weights(patient, xrays, poses, method.regions)
+            problems = [replace(problem, weights=_both(problem.weights, roi_map)) for problem in problems]
         return kind.register_jointly(patient, problems, start, method)
     rig_from_camera = problems[0].rig_from_camera
     alone = replace(problems[0], rig_from_camera=torch.eye(4, dtype=torch.float64))
@@ -181,20 +181,23 @@ def batch(
     problem: Problem,
     method: MethodSettings,
 ) -> list[Trace]:
-    """X-rays of one camera, each registered alone from its own start, to a trace of `volume_from_camera` (mm) each.
+    """Register X-rays with the same camera independently, each from its own start.
 
     Args:
         patient: the CT.
-        xrays: of one camera.
-        starts: `volume_from_camera`, mm, on the device that is to be used.
-        problem: of any of the X-rays; its CT is on that device.
-        method: what to do.
+        xrays: X-rays with the same camera.
+        starts: initial poses `volume_from_camera`, mm, on the device to use.
+        problem: the problem of any of the X-rays, with its CT on that device.
+        method: the method.
+
+    Returns:
+        A trace for each X-ray, with poses `volume_from_camera`, mm.
     """
     if method.regions is not None and method.regions.acts_on == "weights":
-        shown = roi_weights(patient, xrays, starts, method.regions)
-        problem = replace(problem, weights=_both(problem.weights, shown))
+        roi_map = roi_weights(patient, xrays, starts, method.regions)
+        problem = replace(problem, weights=_both(problem.weights, roi_map))
     return OPTIMIZERS[method.search.type].register(patient, xrays, starts, problem, method)
 
 
-def _both(weights: WeightMap | None, shown: WeightMap) -> WeightMap:
-    return product([one for one in (weights, shown) if one is not None])
+def _both(weights: WeightMap | None, roi_map: WeightMap) -> WeightMap:
+    return roi_map if weights is None else product([weights, roi_map])

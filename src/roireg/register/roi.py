@@ -1,11 +1,11 @@
-"""Regions of interest in registration: as a Dice term, or as weights of the pixels (paper, section 2.2 and Fig. 3)."""
+"""Regions of interest in registration: as a Dice term, or as pixel weights (paper, section 2.2 and Fig. 3)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -24,20 +24,20 @@ from roireg.register.settings import PROJECTED, RoiTermSettings, segmenter_names
 from roireg.register.weights import WeightMap
 from roireg.segment.model import Segmenter, roi_numbers
 
-# Bone of this length along a ray makes 1 - 1/e of a projected label; a bone is thicker but at its rim.
+# Length of bone along a ray at which a projected label reaches 1 - 1/e; except at its rim, a bone is thicker.
 RIM_MM = 5.0
-# Sampling of labels, in voxel edges: they have no detail between voxels.
+# Step of the renderer for labels, in voxel edges.
 LABEL_STEP = 1.0
 
 
 @dataclass(frozen=True)
 class Regions:
-    """A ROI term of a method, and what it needs.
+    """The ROI term of a method, with the segmenters it needs.
 
     Attributes:
-        settings: the term's entry.
-        rois: all that the segmenters know, in their order; labels of the CT.
-        segmenters: by name.
+        settings: settings of the term.
+        rois: all ROIs of the segmenters, in their order; names of labels of the CT.
+        segmenters: segmenters by name.
     """
 
     settings: RoiTermSettings
@@ -46,38 +46,38 @@ class Regions:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """The ROIs that count."""
+        """Names of the ROIs that the term uses."""
         return self.settings.rois or self.rois
 
     @property
     def channels(self) -> list[int]:
-        """Indices of the ROIs that count."""
+        """Indices, in the segmenters' channels, of the ROIs that the term uses."""
         names = [normalized(roi) for roi in self.rois]
         return [names.index(normalized(roi)) for roi in self.used]
 
     @property
     def acts_on(self) -> Literal["objective", "weights"]:
-        """Whether the term is added to the objective or gives weights to pixels."""
+        """`objective` if the term is added to the objective, `weights` if it changes pixel weights."""
         return ROI_TERMS[self.settings.type].acts_on
 
     @property
     def segmenter_names(self) -> list[str]:
-        """Segmenters that the term needs."""
+        """Names of the segmenters that the term needs."""
         return segmenter_names(vars(self.settings))
 
 
-# From DRRs `(B, H, W)` in [0, 1] and their poses to maps of the ROIs, at any size.
+# Function from DRRs `(B, H, W)` in [0, 1] and their poses to soft maps of the ROIs, of any size.
 MovingMaps = Callable[[Float[Tensor, "B H W"], Float[Tensor, "B 4 4"]], Float[Tensor, "B R I J"]]
 
 
 @dataclass(frozen=True, eq=False)
 class RoiTerm:
-    """The Dice term of B X-rays of one camera.
+    """The Dice term of B X-rays with the same camera.
 
     Attributes:
-        fixed: maps of the X-rays' ROIs, found once.
-        moving: maps of the DRRs' ROIs, of the same size.
-        weight: the paper's beta_2.
+        fixed: maps of the ROIs in the X-rays, segmented once.
+        moving: returns maps of the ROIs in DRRs, of the same size.
+        weight: factor of the term, the paper's beta_2.
     """
 
     fixed: Float[Tensor, "B R I J"]
@@ -87,7 +87,7 @@ class RoiTerm:
     def dice(
         self, drr: Float[Tensor, "B H W"], pose: Float[Tensor, "B 4 4"], pixels: Float[Tensor, "B H W"] | None
     ) -> Float[Tensor, "B"]:
-        """Soft Dice of each X-ray at its pose, on the pixels that count; gradients flow to the poses."""
+        """Soft Dice of each X-ray at its pose, with pixel weights `pixels`; differentiable in the poses."""
         if pixels is not None:
             pixels = _at_size(pixels[:, None], self.fixed.shape[-2:])
         return dice(self.fixed, self.moving(drr, pose), pixels)
@@ -96,29 +96,31 @@ class RoiTerm:
 def roi_term(
     patient: Patient, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> RoiTerm:
-    """The Dice term of X-rays of one camera: their ROIs are found here, once, on the device of the poses.
+    """Make the Dice term of X-rays with the same camera: segment their ROIs, on the device of the poses.
 
     Raises:
-        InputError: the patient lacks a ROI.
+        InputError: a ROI is not among the patient's labels.
     """
     boxes = _boxes_px(patient, xrays, initial_poses, regions)
-    fixed = _fixed_maps(xrays, initial_poses.device, regions, boxes)
+    device = initial_poses.device
+    fixed = _fixed_maps(xrays, device, regions, boxes)
     if regions.settings.moving == PROJECTED:
         camera, size = xrays[0].camera, xrays[0].image.shape
         scale = min(regions.settings.size_px / max(size), 1)
         camera = camera.resized(*(round(n * scale) for n in size))
-        maps = ProjectedMaps(patient, regions.used, camera, initial_poses.device)
+        maps = ProjectedMaps(patient, regions.used, camera, device)
         return RoiTerm(_at_size(fixed, (camera.height, camera.width)), maps, regions.settings.weight)
-    segmenter, channels = regions.segmenters[regions.settings.moving], regions.channels
-    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, boxes)[:, channels], regions.settings.weight)
+    segmenter, channels = regions.segmenters[regions.settings.moving], _channels(regions, device)
+    prompts = segmenter.prompts(boxes, tuple(xrays[0].image.shape), device)
+    return RoiTerm(fixed, lambda drr, pose: segmenter.probabilities(drr, prompts)[:, channels], regions.settings.weight)
 
 
 def roi_weights(
     patient: Patient, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> WeightMap:
-    """Weights of pixels from the X-rays' ROIs: 1 in those that count, `outside` elsewhere, wherever the patient is.
+    """Pixel weights from the ROIs segmented in the X-rays: 1 inside the used ROIs, `outside` elsewhere.
 
-    The map takes a pose for each of the X-rays, or any number of poses of one X-ray.
+    The weights do not depend on the pose. The map takes a pose for each X-ray, or any number of poses of one X-ray.
     """
     boxes = _boxes_px(patient, xrays, initial_poses, regions)
     maps = _fixed_maps(xrays, initial_poses.device, regions, boxes)
@@ -132,9 +134,9 @@ def roi_weights(
 
 
 class ProjectedMaps:
-    r"""The CT's own labels as soft silhouettes, with no network: $1 - e^{-\ell/5\,\mathrm{mm}}$ of the length in bone.
+    r"""Projects the CT's labels to soft silhouettes $1 - e^{-\ell/5\,\mathrm{mm}}$ of the length $\ell$ in bone.
 
-    Where silhouettes overlap, later ROIs hide earlier ones, as in the maps that segmenters learn from.
+    No network is used. Where silhouettes overlap, later ROIs hide earlier ones, as in the segmenters' training masks.
     """
 
     def __init__(self, patient: Patient, rois: tuple[str, ...], camera: Camera, device: torch.device) -> None:
@@ -142,23 +144,23 @@ class ProjectedMaps:
         self._labels = [cropped(volume).to(device) for volume in roi_volumes(patient, rois)]
 
     def __call__(self, drr: Float[Tensor, "B H W"], pose: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B R I J"]:
-        """Maps at poses; the DRRs are not looked at."""
+        """Maps at the poses; of the DRRs only the dtype is used."""
         lengths_mm = [
             render(labels, self.camera, pose, LABEL_STEP / 0.75 * default_step_mm(labels)) for labels in self._labels
         ]
         hidden = torch.zeros_like(lengths_mm[0])
         maps = []
         for length_mm in reversed(lengths_mm):
-            shown = (1 - torch.exp(-length_mm / RIM_MM)) * (1 - hidden)
-            maps.append(shown)
-            hidden = hidden + shown
+            visible = (1 - torch.exp(-length_mm / RIM_MM)) * (1 - hidden)
+            maps.append(visible)
+            hidden = hidden + visible
         return torch.stack(maps[::-1], dim=1).to(drr.dtype)
 
 
 def _boxes_px(
     patient: Patient, xrays: Sequence[Xray], initial_poses: Float[Tensor, "B 4 4"], regions: Regions
 ) -> Float[Tensor, "B R 4"] | None:
-    """Boxes for the segmenters that need them; None if none does."""
+    """Boxes for the segmenters that need them, on the CPU; None if none does."""
     if not any(segmenter.prompted for segmenter in regions.segmenters.values()):
         return None
     if regions.settings.boxes == PROJECTED:
@@ -167,7 +169,7 @@ def _boxes_px(
         with torch.no_grad():
             images = _images(xrays, initial_poses.device)
             numbers = roi_numbers(regions.segmenters[regions.settings.boxes].probabilities(images))
-    return roi_boxes_px(numbers, len(regions.rois)).to(initial_poses.device)
+    return roi_boxes_px(numbers.cpu(), len(regions.rois))
 
 
 def _images(xrays: Sequence[Xray], device: torch.device) -> Float[Tensor, "B H W"]:
@@ -177,9 +179,16 @@ def _images(xrays: Sequence[Xray], device: torch.device) -> Float[Tensor, "B H W
 def _fixed_maps(
     xrays: Sequence[Xray], device: torch.device, regions: Regions, boxes: Float[Tensor, "B R 4"] | None
 ) -> Float[Tensor, "B R H W"]:
+    segmenter = regions.segmenters[regions.settings.fixed]
     with torch.no_grad():
-        numbers = roi_numbers(regions.segmenters[regions.settings.fixed].probabilities(_images(xrays, device), boxes))
-    return roi_channels(numbers, len(regions.rois))[:, regions.channels]
+        prompts = segmenter.prompts(boxes, tuple(xrays[0].image.shape), device)
+        numbers = roi_numbers(segmenter.probabilities(_images(xrays, device), prompts))
+    return roi_channels(numbers, len(regions.rois))[:, _channels(regions, device)]
+
+
+def _channels(regions: Regions, device: torch.device) -> Int64[Tensor, "C"]:
+    """Indices of the ROIs that count; on the device, for a list would be copied to it at each use."""
+    return torch.tensor(regions.channels, device=device)
 
 
 def _at_size(maps: Float[Tensor, "B C H W"], size: tuple[int, int]) -> Float[Tensor, "B C I J"]:

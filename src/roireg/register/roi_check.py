@@ -1,4 +1,4 @@
-"""A second opinion on a registration: do the bones that a network sees lie where the pose puts them?"""
+"""Checks a registration with a segmenter: compares ROIs segmented in the X-ray with labels projected at the pose."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,19 +15,19 @@ from roireg.segment.model import load_segmenter
 
 
 def check_rois(patient: Patient, result: Registration, segmenter: str | Path, rois: Sequence[str]) -> Registration:
-    """The result with the overlap of ROIs as evidence, and verdicts that heed it.
+    """The result with the overlap of ROIs added to the evidence, and verdicts that take it into account.
 
     Args:
-        patient: with labels of those names.
-        result: of `register_xrays`.
-        segmenter: a model of `roireg train segmenter`.
-        rois: its ROIs, in its order.
+        patient: a patient with labels of the ROIs.
+        result: returned by `register_xrays`.
+        segmenter: a model made by `roireg train segmenter`.
+        rois: ROIs of the segmenter, in its order.
 
     Raises:
-        InputError: the file is no segmenter, knows other ROIs, or the patient lacks a label.
+        InputError: the file is not a segmenter or has other ROIs, or the patient lacks a label.
     """
     if not rois:
-        raise InputError("--roi", "the segmenter's ROIs are not named", "Name them in the order of its training")
+        raise InputError("--roi", "the segmenter's ROIs are not given", "Give them in the order of its training")
     network = load_segmenter(segmenter, rois, torch.device("cpu"))
     patient.label_mask(rois, "--roi")
     evidence = [

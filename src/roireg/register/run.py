@@ -1,4 +1,4 @@
-"""A method on all X-rays of a specimen: rows of `registrations.csv` and traces, as docs/results.md describes them."""
+"""Registers all X-rays of a specimen by a method, and writes CSV rows and traces (docs/results.md describes them)."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,9 +29,11 @@ from roireg.seeds import generator
 
 @dataclass(frozen=True)
 class Placement:
-    """The device of an optimization, and how many X-rays are optimized at once there: more than one pays on a GPU only.
+    """Device and batch size of an optimization; batching only pays off on a GPU.
 
-    Optimizers that `roireg.register.registry` says to be on the CPU work there, one X-ray after another.
+    Attributes:
+        device: device of optimizers that can use a GPU; all others run on the CPU, one X-ray after another.
+        xrays: number of X-rays that are optimized at once.
     """
 
     device: torch.device
@@ -43,7 +45,7 @@ ON_THE_CPU = Placement(torch.device("cpu"), 1)
 
 @dataclass(frozen=True, eq=False)
 class ResultRow:
-    """One X-ray's result: a row of `registrations.csv`, the trace of `volume_from_camera`, and mpd (mm) along it."""
+    """Result of one X-ray: its CSV row, its trace of poses `volume_from_camera`, and the mpd (mm) of each iterate."""
 
     row: dict[str, str | float | int]
     trace: Trace
@@ -55,22 +57,22 @@ def register_specimen(
 ) -> Iterator[ResultRow]:
     """Register X-rays of a specimen, each alone, or jointly in groups of `method.views`.
 
-    `seconds` in the rows is one X-ray's search for a start (an encoder's time included) and its optimization, or its
-    share of them where X-rays are registered together, without reading files or compiling.
-    Methods of the same `init` start from the same pose, which makes their comparison paired.
+    `seconds` in the rows is the time of an X-ray's start (including an encoder's estimate) and optimization, without
+    reading files or compiling; the time of X-rays that are registered together is divided by their number. Methods with
+    the same `init` start from the same poses, so that comparisons are paired.
 
     Args:
         patient: the CT.
-        xrays: with their true poses, from which errors are computed.
-        method: what to do.
+        xrays: X-rays with true poses, from which errors are computed.
+        method: the method.
         seed: the config's seed.
-        placement: the device, and how many X-rays are optimized at once.
+        placement: device, and number of X-rays that are optimized at once.
 
     Yields:
-        A result for each X-ray; not in their order if several are registered together.
+        A result for each X-ray; in another order if several are registered together.
 
     Raises:
-        InputError: the optimizer cannot register several X-rays jointly, or there are fewer than a group needs.
+        InputError: the optimizer cannot register several X-rays jointly, or there are fewer X-rays than views.
     """
     check_views(method, method.views)
     if method.views > 1:
@@ -128,7 +130,7 @@ def _batch(
 
 
 def batches(xrays: Sequence[Xray], largest: int) -> list[list[Xray]]:
-    """X-rays in groups of one camera, of at most so many."""
+    """Groups of at most `largest` X-rays with the same camera."""
     by_camera: dict[tuple, list[Xray]] = {}
     for xray in xrays:
         camera = (*xray.camera.intrinsics_px.flatten().tolist(), *xray.camera.pixel_spacing_mm, *xray.image.shape)
@@ -138,25 +140,24 @@ def batches(xrays: Sequence[Xray], largest: int) -> list[list[Xray]]:
 
 
 def view_groups(xrays: Sequence[Xray], views: int) -> list[list[Xray]]:
-    """X-rays in groups of `views` for joint registration, members as far apart in the list as can be.
+    """Groups of `views` X-rays for joint registration, with members as far apart in the list as possible.
 
-    Each X-ray is in one group; where their number is no multiple of `views`, the last group takes some again. The
-    relation of a group's cameras is taken from their true poses, as a C-arm with encoders or a calibrated pair would
-    state it.
+    Each X-ray is in one group; if the number of X-rays is not a multiple of `views`, the last groups reuse some. The
+    relative poses of a group's cameras are computed from their true poses: a perfectly calibrated rig is assumed.
 
     Raises:
-        InputError: there are fewer X-rays than a group needs.
+        InputError: there are fewer X-rays than views.
     """
     if len(xrays) < views:
         what = f"{views} X-rays are registered jointly, and there are {len(xrays)}"
-        raise InputError("config: methods.*.views", what, "Make it smaller, or give more X-rays")
+        raise InputError("config: methods.*.views", what, "Reduce it, or use more X-rays")
     count = -(-len(xrays) // views)
     groups = []
     for first in range(count):
         members = [xrays[(first + k * count) % len(xrays)] for k in range(views)]
         lead = members[0]
         rig_from_volume = lead.rig_from_camera @ invert(lead.true_pose)
-        groups.append([replace(one, rig_from_camera=rig_from_volume @ one.true_pose) for one in members])
+        groups.append([replace(xray, rig_from_camera=rig_from_volume @ xray.true_pose) for xray in members])
     return groups
 
 
@@ -183,7 +184,7 @@ def _jointly(patient: Patient, xrays: Sequence[Xray], method: MethodSettings, se
 
 
 def _seconds_before(xray: Xray, method: MethodSettings) -> float:
-    """What finding the start took before the registration began: an encoder's time, nothing otherwise."""
+    """Seconds that were spent on the start before the registration: an encoder's time, otherwise 0."""
     return method.estimates[xray.name].seconds if method.estimates else 0.0
 
 
@@ -234,7 +235,7 @@ def _result(
 
 
 def write_traces(path: str | Path, results: list[ResultRow]) -> None:
-    """Traces by projection: `poses` (N, 4, 4), `objective` (N,) and its `terms`, `mpd_mm` (N,), index of `best`."""
+    """Write the traces to HDF5, atomically, a group for each projection (docs/results.md)."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         for result in results:
             group = file.create_group(str(result.row["projection"]))

@@ -1,4 +1,4 @@
-"""A search that looks farther in rounds until the images agree: the start of `roireg register`, without a network."""
+"""The search of `roireg register`, without a network: rounds of random starts, each wider, until the images agree."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +22,14 @@ from roireg.seeds import generator
 
 @dataclass(frozen=True)
 class Round:
-    """How many starts, how far they spread (standard deviation, and along a long CT to either side evenly), and whether
-    the image may be upside down."""
+    """A round of the search.
+
+    Attributes:
+        starts: number of random starts.
+        rotation_sd_deg, translation_sd_mm: standard deviations of their distance from the expected pose.
+        upside_down: whether the image is assumed to be rotated by 180 degrees.
+        along_mm: starts are also spread evenly so far to both sides along a long CT.
+    """
 
     starts: int
     rotation_sd_deg: float
@@ -37,7 +43,7 @@ class Round:
         return f"{self.starts} starts within {spread_of}{along}" + (", image upside down" if self.upside_down else "")
 
     def settings(self) -> MultiStartSettings:
-        """Those of the search at low resolution."""
+        """Settings of the multi-start of this round."""
         return MultiStartSettings(
             starts=self.starts, rotation_sd_deg=self.rotation_sd_deg, translation_sd_mm=self.translation_sd_mm
         )
@@ -48,7 +54,7 @@ class Round:
         return replace(self, starts=round(self.starts * more), along_mm=reach_mm) if reach_mm else self
 
 
-# Each looks farther, if those before it ended in no trusted pose.
+# A round is run only if the rounds before it did not find a trusted pose.
 ROUNDS = (
     Round(200, 10.0, 25.0),
     Round(200, 10.0, 25.0, upside_down=True),
@@ -70,16 +76,16 @@ def search(
     initial: Float[Tensor, "4 4"] | None,
     report: Callable[[str], None],
 ) -> Registration:
-    """The best of several rounds, each a search at low resolution and the method's optimizer from what it found.
+    """Register by rounds of a multi-start at low resolution, each refined by the method's optimizer; return the best.
 
     Args:
         patient: the CT.
-        xrays: registered jointly.
-        method: whose optimizer refines.
-        weights: which pixels count.
-        seed: of the random starts.
-        initial: `volume_from_rig` (mm) to try before the first round.
-        report: told what is being done.
+        xrays: X-rays, registered jointly.
+        method: the method, whose optimizer refines.
+        weights: pixel weights.
+        seed: random seed.
+        initial: pose `volume_from_rig` (mm) to try before the first round, or None.
+        report: called with messages about the progress.
     """
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
     optimized(patient, xrays, problems, expected_rig_pose(patient), once(method))
@@ -88,14 +94,14 @@ def search(
     reach_mm = min(reach_along_mm(patient, xray) for xray in xrays)
     searched = [one.along(reach_mm) for one in ROUNDS]
     rounds: list[Round | None] = [*searched] if initial is None else [None, *searched]
-    for number, one in enumerate(rounds, start=1):
-        posed = [xray.upside_down() if one is not None and one.upside_down else xray for xray in xrays]
-        if one is None:
+    for number, current in enumerate(rounds, start=1):
+        posed = [xray.upside_down() if current is not None and current.upside_down else xray for xray in xrays]
+        if current is None:
             report(f"round {number}: the given start")
             found = _from(patient, posed, method, weights, initial)
         else:
-            report(f"round {number}: {one}")
-            found = _searched(patient, posed, method, weights, one, generator(seed, "own patient", str(one)))
+            report(f"round {number}: {current}")
+            found = _searched(patient, posed, method, weights, current, generator(seed, "own patient", str(current)))
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
         found = _or_rival(patient, posed, found, method, weights)
         if best is None or agreement(found.judged) > agreement(best.judged):
@@ -103,7 +109,7 @@ def search(
         if images_agree(best.judged):
             break
     if not images_agree(best.judged):
-        report("not trusted: trying the X-ray flipped left to right")
+        report("no trusted pose: trying the X-ray flipped left to right")
         best = _also_mirrored(patient, best, method, weights, seed)
     return replace(best, seconds=time.perf_counter() - began)
 
@@ -113,12 +119,12 @@ def _searched(
     xrays: Sequence[Xray],
     method: MethodSettings,
     weights: WeightMap | None,
-    one: Round,
+    current: Round,
     rng: np.random.Generator,
 ) -> Registration:
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
-    along_mm = one.along_mm * long_axis(patient.volume)
-    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, one.settings(), rng, along_mm)
+    along_mm = current.along_mm * long_axis(patient.volume)
+    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, current.settings(), rng, along_mm)
     return _from(patient, xrays, method, weights, start)
 
 
@@ -144,7 +150,7 @@ def _from(
 
 
 def images_agree(judged: Judgement) -> bool:
-    """True if every X-ray meets the thresholds of `trusted` on images, whatever else speaks against the pose."""
+    """True if every X-ray meets the thresholds of `trusted` that concern the images (other evidence is ignored)."""
     return all(
         one.evidence.ncc >= THRESHOLDS.trusted_ncc
         and one.evidence.projection_sd_mm <= THRESHOLDS.trusted_sd_mm
@@ -156,7 +162,7 @@ def images_agree(judged: Judgement) -> bool:
 def _also_mirrored(
     patient: Patient, best: Registration, method: MethodSettings, weights: WeightMap | None, seed: int
 ) -> Registration:
-    """The same result, judged with what the mirrored images would have given: a frequent mistake."""
+    """The result, judged again with the NCC that the mirrored X-rays reach; mirrored images are a common mistake."""
     mirrored = [one.xray.mirrored() for one in best.xrays]
     other = _searched(patient, mirrored, method, weights, MIRRORED, generator(seed, "own patient", "mirrored"))
     evidence = [

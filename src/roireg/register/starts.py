@@ -1,4 +1,4 @@
-"""A start that is tried before any search."""
+"""The initial pose that a user of the command gives, by a pose file or an encoder."""
 
 from pathlib import Path
 
@@ -12,7 +12,12 @@ from roireg.errors import InputError
 
 
 def initial_rig_pose(xray: Xray, pose: str | Path | None, encoder: str | Path | None) -> Float[Tensor, "4 4"] | None:
-    """`volume_from_rig` (mm) from a pose file, or as an encoder reads it from an X-ray; None for neither.
+    """The initial pose `volume_from_rig` (mm) from a pose file or an encoder; None if neither is given.
+
+    Args:
+        xray: the X-ray whose pose is given or estimated.
+        pose: a pose.json, or None.
+        encoder: a model made by `roireg train encoder`, or None.
 
     Raises:
         InputError: both are given, or a file cannot be used.

@@ -1,4 +1,4 @@
-"""What every optimizer returns."""
+"""The trace of an optimization, which every optimizer returns."""
 
 from dataclasses import dataclass, field
 
@@ -8,13 +8,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What an optimization did.
+    """The iterates of an optimization.
 
     Attributes:
-        poses: `(N + 1, 4, 4)` iterates from the initial pose on, `volume_from_camera`.
-        objective: `(N + 1,)` value at each of them.
+        poses: pose of each iterate, mm; the first is the initial pose. `volume_from_camera`, or `volume_from_rig` where
+            the function that returns the trace says so.
+        objective: objective at each iterate; lower is better.
         best: index of the iterate that is the result.
-        terms: `(N + 1,)` values of the parts of the objective, by name; empty if it has none.
+        terms: terms of the objective at each iterate, by name; empty if the objective has a single term.
     """
 
     poses: Float[Tensor, "N 4 4"]

@@ -1,14 +1,15 @@
-r"""How well an X-ray says where the patient is: the curvature of the objective where a registration ended.
+r"""Predicted standard deviations of a pose, from the curvature of the objective at the result of a registration.
 
-The objective is a sum over pixels of squared residuals $r$ with derivatives $J$ to the six parameters. Residuals are
-what a DRR does not show of an X-ray, and neighbouring pixels share them; so they are not taken for independent noise.
-With $H = \sum p J J^\top$ and $g_b = \sum_{i \in b} p_i J_i r_i$ over square blocks $b$ of the image,
+The objective is a sum over pixels of squared residuals $r$ with derivatives $J$ with respect to the six parameters.
+Residuals of neighbouring pixels are correlated, because they show structures of the X-ray that the DRR lacks. They are
+therefore not treated as independent noise. With $H = \sum p J J^\top$ and $g_b = \sum_{i \in b} p_i J_i r_i$ over
+square blocks $b$ of the image,
 
 $$\Sigma = H^{-1} \Big(\sum_b g_b g_b^\top\Big) H^{-1},$$
 
-the covariance of an M-estimator whose observations are blocks (Liang and Zeger 1986, cluster-robust). It knows
-nothing of errors that all blocks share, such as the CT's resolution; `INFLATION` is what was measured of them
-(docs/own-data.md).
+is the covariance of an M-estimator whose independent observations are blocks (cluster-robust; Liang and Zeger 1986). It
+does not include errors common to all blocks, such as those from the CT's resolution; the factor `INFLATION` on standard
+deviations, which was measured, accounts for them (docs/own-data.md).
 """
 
 import math
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.poses import perturb
-from roireg.register.gauss_newton import view_shares
+from roireg.register.gauss_newton import view_weights
 from roireg.register.levels import Level
 from roireg.register.quadratic import (
     ImageAndJacobian,
@@ -32,11 +33,11 @@ from roireg.register.quadratic import (
     without_outliers,
 )
 
-# A window of the local normalisation is about as large: within it, residuals go together.
+# Block side, about the normalisation window, within which residuals correlate.
 BLOCK_PX = 16
-# Of the largest eigenvalue: directions that the X-ray does not see at all stay uncertain, and do not divide by zero.
+# Regularisation relative to the scaled information, so that undetermined directions get a large but finite variance.
 RIDGE = 1e-9
-# Of standard deviations.
+# Measured factor on predicted standard deviations.
 INFLATION = 2.0
 # Of the information's diagonal: below it nothing in the image moves with a parameter.
 LEAST_INFORMATION = 1e-20
@@ -44,14 +45,14 @@ LEAST_INFORMATION = 1e-20
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """How an X-ray and the DRR of a pose agree.
+    """Agreement of an X-ray with the DRR at a pose, and the information it has about the pose.
 
     Attributes:
-        ncc: of the locally normalised images, on the pixels that count; 0 where one of them has no contrast.
-        coverage: fraction of the image that counts, by coverage and excluded bones.
-        residual: what is minimised at the pose: half the mean squared residual, outliers taken away.
-        information: `(6, 6)` H, per rad and mm, rotations about the patient's centre, along the volume's axes.
-        scatter: `(6, 6)` of the gradient.
+        ncc: weighted NCC of the locally normalised images; 0 if one of them has no contrast.
+        coverage: mean pixel weight: the fraction of the image that is covered by the CT and not excluded.
+        residual: half the weighted mean squared residual, with outliers down-weighted.
+        information: the matrix H, per rad and mm, for rotations about the patient's centre, along the volume's axes.
+        scatter: the sum of $g_b g_b^\\top$ over blocks.
     """
 
     ncc: float
@@ -62,20 +63,20 @@ class Fit:
 
 
 def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"]) -> Fit:
-    """The fit of one X-ray at a pose `volume_from_rig` (mm)."""
+    """Agreement and information of one X-ray at a pose `volume_from_rig` (mm)."""
     pose = (rig_pose @ level.rig_from_camera)[None]
     rendered = drr_and_jacobian(level, pose, center_mm)
-    seen = pixels_at(level, pose)
-    kept = without_outliers(level, seen, rendered)
-    image = normalised(rendered[:, :1], seen.weight, seen.share, seen.mass, level)
+    weighted_pixels = pixels_at(level, pose)
+    kept = without_outliers(level, weighted_pixels, rendered)
+    image = normalised(rendered[:, :1], weighted_pixels.weight, weighted_pixels.fraction, weighted_pixels.mass, level)
     residual, columns = _residuals(level, kept, rendered)
-    share = kept.share[0, 0]
-    gradient = _block_sums(share * residual * columns)
-    weighted = (share * columns).flatten(1)
+    fraction = kept.fraction[0, 0]
+    gradient = _block_sums(fraction * residual * columns)
+    weighted = (fraction * columns).flatten(1)
     return Fit(
-        ncc=float((seen.share * image * seen.fixed).sum()),
-        coverage=float(seen.weight.mean()),
-        residual=float(0.5 * (share * residual.square()).sum()),
+        ncc=float((weighted_pixels.fraction * image * weighted_pixels.fixed).sum()),
+        coverage=float(weighted_pixels.weight.mean()),
+        residual=float(0.5 * (fraction * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
         scatter=(gradient @ gradient.T).double(),
     )
@@ -84,7 +85,7 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
 def _residuals(
     level: Level, pixels: Pixels, rendered: ImageAndJacobian
 ) -> tuple[Float[Tensor, "H W"], Float[Tensor, "6 H W"]]:
-    own = normalised(rendered, pixels.weight, pixels.share, pixels.mass, level)
+    own = normalised(rendered, pixels.weight, pixels.fraction, pixels.mass, level)
     return own[0, 0] - pixels.fixed[0, 0], own[0, 1:]
 
 
@@ -96,16 +97,16 @@ def _block_sums(values: Float[Tensor, "C H W"]) -> Float[Tensor, "C N"]:
 
 
 def covariance(fits: Sequence[Fit]) -> Float[Tensor, "6 6"]:
-    """Of the twist (rad, mm; volume axes) at which several X-rays end together; a single one may be given too.
+    """Covariance of the twist (rad, mm; volume axes) from one X-ray, or from several registered jointly.
 
-    Infinite where the X-rays say nothing of a parameter.
+    Infinite if they do not determine it.
     """
-    shares = view_shares([torch.tensor([fit.residual], dtype=torch.float64) for fit in fits])[:, 0]
-    information = sum(share * fit.information for share, fit in zip(shares, fits, strict=True))
-    scatter = sum(share**2 * fit.scatter for share, fit in zip(shares, fits, strict=True))
+    weights = view_weights([torch.tensor([fit.residual], dtype=torch.float64) for fit in fits])[:, 0]
+    information = sum(weight * fit.information for weight, fit in zip(weights, fits, strict=True))
+    scatter = sum(weight**2 * fit.scatter for weight, fit in zip(weights, fits, strict=True))
     if bool((information.diagonal() < LEAST_INFORMATION).any()):
         return torch.full((6, 6), math.inf, dtype=torch.float64)
-    # Free of units: a radian and a millimetre are not alike.
+    # Scale to unit diagonal, since rotations and translations have different units.
     scale = information.diagonal().clamp_min(1e-30).sqrt()
     unit = information / scale[:, None] / scale + RIDGE * torch.eye(6, dtype=information.dtype)
     inverse = torch.linalg.inv(unit) / scale[:, None] / scale
@@ -114,7 +115,13 @@ def covariance(fits: Sequence[Fit]) -> Float[Tensor, "6 6"]:
 
 @dataclass(frozen=True)
 class Spread:
-    """Standard deviations of a pose, along and about the axes of one X-ray's camera at the patient's centre."""
+    """Predicted standard deviations of a pose, in one X-ray's camera axes at the patient's centre.
+
+    Attributes:
+        across_mm, down_mm, depth_mm: of the translation along the camera's x, y and z (central ray) axes.
+        rotation_deg: of the rotation about these axes.
+        projection_mm: of the position of projected bone on the detector.
+    """
 
     across_mm: float
     down_mm: float
@@ -130,29 +137,29 @@ def spread(
     center_mm: Float[Tensor, "3"],
     bone_points_mm: Float[Tensor, "N 3"],
 ) -> Spread:
-    """What a covariance means to one X-ray.
+    """Convert a covariance to standard deviations in the camera axes of one X-ray.
 
     Args:
-        covariance: of the twist of `perturb` about `center_mm`, volume axes.
+        covariance: covariance of the twist of `perturb` about `center_mm`, volume axes.
         pose: `volume_from_camera`, mm.
-        camera: the detector.
-        center_mm: volume frame.
-        bone_points_mm: points whose projections are looked at, volume frame.
+        camera: camera of the X-ray.
+        center_mm: centre of rotation, volume frame.
+        bone_points_mm: points whose projections give `projection_mm`, volume frame.
 
     Returns:
-        Standard deviations; `projection_mm` is the root of the points' mean squared shift on the detector. All are
-        infinite where the X-ray says nothing.
+        Standard deviations; `projection_mm` is the root mean square shift of the points on the detector. All are
+        infinite if the X-ray does not determine the pose.
     """
     if not bool(covariance.isfinite().all()):
         return Spread(math.inf, math.inf, math.inf, (math.inf,) * 3, math.inf)
-    turn = torch.block_diag(pose[:3, :3].T, pose[:3, :3].T)
-    sd = (turn @ covariance @ turn.T).diagonal().clamp_min(0).sqrt()
+    camera_from_volume = torch.block_diag(pose[:3, :3].T, pose[:3, :3].T)
+    sd = (camera_from_volume @ covariance @ camera_from_volume.T).diagonal().clamp_min(0).sqrt()
     pixel_mm = covariance.new_tensor(camera.pixel_spacing_mm)
 
-    def shadows(twist: Float[Tensor, "6"]) -> Float[Tensor, "M"]:
+    def projections(twist: Float[Tensor, "6"]) -> Float[Tensor, "M"]:
         return (project(bone_points_mm, camera, perturb(pose, twist, center_mm)) * pixel_mm).flatten()
 
-    jacobian = torch.autograd.functional.jacobian(shadows, torch.zeros(6, dtype=torch.float64))
+    jacobian = torch.autograd.functional.jacobian(projections, torch.zeros(6, dtype=torch.float64))
     shift = (jacobian @ covariance @ jacobian.T).diagonal().clamp_min(0)
     rotation = tuple(math.degrees(float(angle)) for angle in sd[:3])
     projection_mm = math.sqrt(2 * float(shift.mean())) if bool(shift.isfinite().all()) else math.inf

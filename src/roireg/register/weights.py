@@ -1,4 +1,4 @@
-"""The weight map of a method: which pixels count at a given pose."""
+"""Pixel weights of a method, as a function of the pose."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,7 @@ WeightMap = Callable[[Camera, Float[Tensor, "B 4 4"]], Float[Tensor, "B H W"]]
 
 
 def weight_map(patient: Patient, settings: WeightSettings) -> WeightMap | None:
-    """The product of the weights that a method asks for; None where every pixel counts.
+    """The product of the pixel weights that a method uses; None for equal weights.
 
     Raises:
         InputError: a label in `exclude` is not one of the patient's.
@@ -32,5 +32,5 @@ def weight_map(patient: Patient, settings: WeightSettings) -> WeightMap | None:
 
 
 def product(parts: Sequence[WeightMap]) -> WeightMap:
-    """The product of weight maps, one at least."""
+    """The product of one or more weight maps."""
     return lambda camera, pose: torch.stack([part(camera, pose) for part in parts]).prod(dim=0)

@@ -1,1 +1,1 @@
-"""`report.html`: one self-contained page with the tables, the figures and X-rays."""
+"""The self-contained HTML report of a workflow run, and the result files of the command."""

@@ -1,4 +1,4 @@
-"""DRR and ROI masks of a patient at a pose, as files."""
+"""Writes a patient's DRR and projected ROIs at a pose as image files (command `roireg drr`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,20 +20,20 @@ WHITE = 65535
 def write_rendering(
     folder: str | Path, patient: Patient, stored: StoredPose, rois: Sequence[str], size_px: int | None
 ) -> list[Path]:
-    """Write drr.png (16 bits, bone bright), drr.tif (line integrals); for a patient with labels rois.png and rois.json.
+    """Write drr.png (16 bits, bone bright) and drr.tif (line integrals); if the CT has labels, rois.png and rois.json.
 
     Args:
-        folder: is made.
-        patient: the CT.
+        folder: output folder, created if missing.
+        patient: the CT and its labels.
         stored: pose and camera.
-        rois: labels, of which later ones lie over earlier ones; none for all of them.
-        size_px: longer side; that of the pose's camera if not given.
+        rois: names of labels; where projections overlap, the later label wins. Empty: all labels.
+        size_px: longer side of the images; None keeps the size of the camera.
 
     Returns:
-        The files.
+        Paths of the files.
 
     Raises:
-        InputError: the patient has no such label.
+        InputError: a ROI is not among the patient's labels.
     """
     folder, camera = Path(folder), stored.camera
     if size_px is not None:

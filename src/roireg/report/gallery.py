@@ -1,4 +1,4 @@
-"""The report's gallery of X-rays: each one's image, and the DRRs at the start, at the end and at the truth."""
+"""The report's gallery: each X-ray, with the DRRs at the initial, the final and the true pose."""
 
 import base64
 import io
@@ -28,7 +28,12 @@ MEASURES = ("init_mpd_mm", "mpd_mm", "tre_mm", "rotation_deg", "translation_mm",
 
 @dataclass(frozen=True)
 class Entry:
-    """One X-ray under one method: keys of its images, and measures (None for no number: JSON has no NaN)."""
+    """One X-ray registered by one method.
+
+    Attributes:
+        measures: errors and run time; None for an undefined number, since JSON has no NaN.
+        xray, start, end, truth: keys of `Gallery.images`: the X-ray, and the DRRs at three poses.
+    """
 
     method: str
     label: str
@@ -43,23 +48,23 @@ class Entry:
 
 @dataclass
 class Gallery:
-    """Entries, and images as data URIs by key; images that entries share are held once."""
+    """Entries, and their images as data URIs by key; an image used by several entries is stored once."""
 
     entries: list[Entry] = field(default_factory=list)
     images: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict:
-        """For the page's script."""
+        """The data that the page's script reads."""
         return {"entries": [asdict(entry) for entry in self.entries], "images": self.images}
 
 
 def measures(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """What the page says in numbers of a registration's row; None where there is none."""
+    """The numbers of a registration's row that the page shows; None for an undefined number."""
     return {key: float(row[key]) if math.isfinite(row[key]) else None for key in MEASURES}
 
 
 def data_uri(image: Float[Tensor, "H W"]) -> str:
-    """A grey JPEG of an image, from its 1st to its 99th percentile, as a data URI."""
+    """The image as a grey JPEG in a data URI; black is its 1st percentile, white its 99th."""
     low, high = torch.quantile(image.double(), torch.tensor(GREY_RANGE, dtype=torch.float64)).tolist()
     grey = ((image - low) / max(high - low, 1e-6)).clamp(0, 1) * 255
     buffer = io.BytesIO()
@@ -68,12 +73,12 @@ def data_uri(image: Float[Tensor, "H W"]) -> str:
 
 
 def from_best_to_worst(rows: pd.DataFrame, most: int | None) -> list[str]:
-    """At most so many X-rays of a specimen, evenly spaced in the order of their errors, best and worst included.
+    """Choose at most `most` X-rays of a specimen, evenly spaced in the order of their errors, best and worst included.
 
     Args:
-        rows: registrations of one specimen by any number of methods; an X-ray's rank is that of its median mpd, and
-            without a number it is the worst.
-        most: None for all.
+        rows: registrations of one specimen by any number of methods. X-rays are ordered by their median mpd over the
+            methods; a registration without a result counts as infinite mpd.
+        most: largest number of X-rays; None for all.
 
     Returns:
         Names of projections, in the order of the rows.
@@ -96,14 +101,14 @@ def add_specimen(
     traces: dict[str, dict[str, TraceRecord]],
     labels: dict[str, str],
 ) -> None:
-    """Add a specimen's registrations to a gallery.
+    """Add a specimen's registrations to a gallery, in place.
 
     Args:
-        gallery: grows.
+        gallery: the gallery to extend.
         patient, xrays: the specimen.
-        rows: its registrations by all methods.
-        traces: by method, then by projection.
-        labels: label by method, in the order of the gallery.
+        rows: registrations of the specimen by all methods.
+        traces: traces by method, then by projection.
+        labels: label by method, in gallery order.
     """
     by_name = {xray.name: xray for xray in xrays}
 

@@ -7,7 +7,7 @@ const SUCCESS_MM = 1;
 function value(entry, key) {
   if (key === "label") return entry.label;
   if (key === "name") return `${entry.specimen}/${entry.projection}`;
-  return entry.measures[key] ?? Infinity; // without a number: the worst
+  return entry.measures[key] ?? Infinity; // an undefined number sorts as the worst
 }
 
 function compare(a, b) {

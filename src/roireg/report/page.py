@@ -1,4 +1,4 @@
-"""The page: HTML by jinja2 with its style and script inside, so that the file can be sent about alone."""
+"""The self-contained HTML report: a jinja2 template with style, script and images embedded in the file."""
 
 import base64
 import json
@@ -20,7 +20,7 @@ PACKAGES = ("roireg", "snakemake", "torch", "monai", "segment-anything", "diffdr
 
 @dataclass(frozen=True)
 class Section:
-    """A table or figure: title, caption, and its HTML."""
+    """A table or figure of the report: title, caption and HTML."""
 
     title: str
     caption: str
@@ -28,23 +28,23 @@ class Section:
 
 
 def table_section(title: str, markdown: str) -> Section:
-    """A table as the workflow writes it: Markdown, with its notes below."""
+    """A section from a table that the workflow wrote as Markdown, with its notes below."""
     return Section(title, "", Markup(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)))
 
 
 def figure_section(title: str, caption: str, path: str | Path) -> Section:
-    """A PNG figure, held in the page."""
+    """A section from a PNG figure, embedded in the page."""
     data = base64.b64encode(Path(path).read_bytes()).decode()
     image = Markup('<img alt="{}" src="data:image/png;base64,{}">').format(title, data)
     return Section(title, caption, image)
 
 
 def run_times(registrations: pd.DataFrame, trainings: dict[str, list[float]], labels: dict[str, str]) -> pd.DataFrame:
-    """Seconds of trainings (one a specimen) and registrations (one an X-ray): number, median and longest.
+    """Table of run times: number, median and longest, of trainings (per specimen) and registrations (per X-ray).
 
     Args:
         registrations: rows of all methods.
-        trainings: seconds by what was trained.
+        trainings: seconds of each training, by name of the network.
         labels: label by method.
     """
     registered = {
@@ -66,7 +66,7 @@ def run_times(registrations: pd.DataFrame, trainings: dict[str, list[float]], la
 
 
 def versions() -> dict[str, str]:
-    """Versions of what made the results, and the machine."""
+    """Versions of Python and of the packages that affect results, and a description of the machine."""
     known = {"Python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -85,18 +85,18 @@ def page(
     times: pd.DataFrame,
     settings: str,
 ) -> str:
-    """The whole page.
+    """The report as one HTML document.
 
     Args:
         title: name of the dataset.
-        tables, figures: in their order.
+        tables, figures: sections, in the order in which they are shown.
         gallery: pictures of X-rays.
-        shown: which X-rays the gallery holds.
-        times: of `run_times`.
+        shown: a sentence that says which X-rays the gallery contains.
+        times: table made by `run_times`.
         settings: the configuration, as YAML.
     """
     environment = Environment(loader=PackageLoader("roireg.report", "."), autoescape=select_autoescape(["html"]))
-    # "<" would let a name end the script element.
+    # Escaped so that a name with "</script>" cannot close the script element.
     data = json.dumps(gallery.as_json(), allow_nan=False).replace("<", "\\u003c")
     return environment.get_template("page.html").render(
         title=title,

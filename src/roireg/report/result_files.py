@@ -1,4 +1,4 @@
-"""What a registration leaves behind: poses for other programs, and pictures."""
+"""Writes the result of a registration: `pose.json`, poses for other programs, and pictures."""
 
 import math
 from collections.abc import Sequence
@@ -21,13 +21,14 @@ from roireg.register.judgement import XrayResult
 from roireg.register.registration import Registration
 
 UNCERTAINTY = (
-    "Standard deviations along and about the camera's axes at the patient's centre, predicted from the images. Depth "
-    "is along the central ray: what a single view sees least of. projection_mm: of the shadows of bone on the detector."
+    "Standard deviations of translation along, and rotation about, the camera's axes at the patient's centre, "
+    "predicted from the images. Depth is along the central ray, the direction that a single view determines least. "
+    "projection_mm: standard deviation of the position of projected bone on the detector."
 )
 
 
 def result_entries(patient: Patient, result: Registration, one: XrayResult) -> dict:
-    """What `pose.json` holds of one view."""
+    """The content of `pose.json` for one X-ray; docs/results.md describes each entry."""
     predicted = asdict(one.spread)
     return {
         **pose_entries(one.pose, one.xray.camera),
@@ -43,7 +44,8 @@ def result_entries(patient: Patient, result: Registration, one: XrayResult) -> d
         "evidence": {name: finite(value) for name, value in asdict(one.evidence).items()},
         "uncertainty": {"what": UNCERTAINTY, **{name: finite(value) for name, value in predicted.items()}},
         "covariance": {
-            "what": "of the twist (rotation in rad, translation in mm; volume axes) about center_mm, left of the pose",
+            "what": "of a twist (rotation in rad, then translation in mm; volume axes) that rotates about center_mm "
+            "and multiplies the pose from the left",
             "center_mm": patient.center_mm.tolist(),
             "matrix": [[finite(value) for value in row] for row in result.judged.covariance.tolist()],
         },
@@ -55,22 +57,23 @@ def result_entries(patient: Patient, result: Registration, one: XrayResult) -> d
 
 
 def finite(value):
-    """JSON knows neither NaN nor infinity."""
+    """The value with NaN and infinity replaced by None, which JSON can hold; sequences become lists."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return [finite(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def write_result(folder: str | Path, patient: Patient, result: Registration, animate: bool = False) -> list[Path]:
-    """Write pose.json, pose.txt, pose.tfm, points.mrk.json and overlay.png; for several views in a folder each.
+    """Write pose.json, pose.txt, pose.tfm, points.mrk.json and overlay.png; several X-rays get a subfolder each.
 
     Args:
-        folder: is made.
-        patient, result: of `register_xrays`.
-        animate: also optimization.gif.
+        folder: output folder, created if missing.
+        patient: the patient that was registered.
+        result: returned by `register_xrays`.
+        animate: write optimization.gif as well.
 
     Returns:
-        The folders that hold them.
+        The folders with the files, one for each X-ray.
     """
     folders = folders_of(Path(folder), [one.xray.name for one in result.xrays])
     for own, one in zip(folders, result.xrays, strict=True):
@@ -89,7 +92,10 @@ def write_result(folder: str | Path, patient: Patient, result: Registration, ani
 
 
 def folders_of(folder: Path, names: Sequence[str]) -> list[Path]:
-    """The folder itself for one view; for several one in it each, with a number where names are the same."""
+    """The folder of each X-ray: `folder` itself for a single one, otherwise a subfolder named after the X-ray.
+
+    X-rays of the same name get a number appended.
+    """
     if len(names) == 1:
         return [folder]
     stems = [Path(name).name.split(".")[0] for name in names]

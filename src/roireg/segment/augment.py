@@ -1,4 +1,4 @@
-"""Augmentation by MONAI: what makes a network that was trained on X-rays read DRRs, and the reverse."""
+"""Augmentation (MONAI) that lets a segmenter trained on X-rays segment DRRs, and the reverse."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from roireg.data.label_names import normalized
 from roireg.errors import InputError
 
 SEED_LIMIT = 2**32
-# Boxes hide what is behind them as metal does.
+# Grey value of occluding boxes; they stand for metal, which is bright.
 OPAQUE = 1.0
 SIDE = re.compile("(?<![a-z])(left|right)(?![a-z])")
 OTHER_SIDE = {"left": "right", "right": "left"}
@@ -29,17 +29,18 @@ OTHER_SIDE = {"left": "right", "right": "left"}
 
 @dataclass(frozen=True)
 class SegmenterAugmentation:
-    """Ranges of the augmentation; images are in [0, 1].
+    """Strength of the augmentation; images are in [0, 1].
 
     Attributes:
-        probability: of each of gamma, noise and boxes.
-        mirror_probability: of left becoming right, in the image and in the ROIs' names.
-        invert_probability: of bright becoming dark.
-        rotation_deg, shift_fraction, scale_fraction: of the affine map; shift and scale as shares of the image's size.
-        gamma: range of the exponent.
-        noise_sd: largest standard deviation.
+        probability: probability of gamma correction, of noise, and of boxes, each.
+        mirror_probability: probability of mirroring the patient: the image is flipped, left and right ROIs exchanged.
+        invert_probability: probability of inverting grey values.
+        rotation_deg, shift_fraction, scale_fraction: largest rotation, shift and change of scale of the affine map;
+            shift and scale as fractions of the image's size.
+        gamma: range of the exponent of the gamma correction.
+        noise_sd: largest standard deviation of Gaussian noise.
         boxes: largest number of occluding boxes.
-        box_fraction: largest side of a box as a share of the image's size.
+        box_fraction: largest side of a box, as a fraction of the image's size.
     """
 
     probability: float
@@ -55,23 +56,23 @@ class SegmenterAugmentation:
 
 
 def inverted(image: Float[Tensor, "1 H W"]) -> Float[Tensor, "1 H W"]:
-    """Bright where it was dark."""
+    """The image with inverted grey values."""
     return 1 - image
 
 
 def augmentation(settings: SegmenterAugmentation, size_px: int) -> Compose:
-    """Transforms of `{"image": (1, H, W), "rois": (1, H, W)}`, square images of `size_px`.
+    """Random transforms of `{"image": (1, H, W), "rois": (1, H, W)}`, for square images of `size_px`.
 
-    What the affine map draws in from outside the image is background and dark, as behind a collimator's edge.
+    Pixels that the affine map takes from outside the image become background with value 0, as behind a collimator.
     """
-    reach = settings.shift_fraction * size_px
+    shift_px = settings.shift_fraction * size_px
     return Compose(
         [
             RandAffined(
                 ["image", "rois"],
                 prob=1.0,
                 rotate_range=np.deg2rad(settings.rotation_deg),
-                translate_range=(reach, reach),
+                translate_range=(shift_px, shift_px),
                 scale_range=(settings.scale_fraction, settings.scale_fraction),
                 mode=["bilinear", "nearest"],
                 padding_mode="zeros",
@@ -93,16 +94,16 @@ def augmentation(settings: SegmenterAugmentation, size_px: int) -> Compose:
 
 
 def mirrored_numbers(rois: Sequence[str]) -> UInt8[Tensor, "N"]:
-    """By ROI number, the number in a mirrored patient: names with "left" and "right" change places, all others stay.
+    """For each ROI number, its number in a mirrored patient: "left" and "right" ROIs are exchanged, others stay.
 
     Raises:
-        InputError: a ROI has no counterpart on the other side.
+        InputError: a left or right ROI has no counterpart among `rois`.
     """
     names = [normalized(name) for name in rois]
     twins = [SIDE.sub(lambda side: OTHER_SIDE[side[0]], name) for name in names]
     for name, twin in zip(names, twins, strict=True):
         if twin not in names:
-            fault = f"a mirrored {name!r} would be {twin!r}, which is not one of `rois`"
+            fault = f"mirroring turns {name!r} into {twin!r}, which is not one of `rois`"
             raise InputError("config: augmentation.mirror_probability", fault, "Set it to 0, or add the ROI")
     return torch.tensor([0, *(names.index(twin) + 1 for twin in twins)], dtype=torch.uint8)
 
@@ -114,7 +115,7 @@ def mirrored(
     probability: float,
     rng: np.random.Generator,
 ) -> tuple[Float[Tensor, "B H W"], UInt8[Tensor, "B H W"]]:
-    """A batch in which some patients are mirrored; `numbers` is of `mirrored_numbers`."""
+    """The batch with each patient mirrored with the given probability; `numbers` is made by `mirrored_numbers`."""
     chosen = torch.from_numpy(rng.uniform(size=len(images)) < probability)[:, None, None]
     return torch.where(chosen, images.flip(-1), images), torch.where(chosen, numbers[rois.flip(-1).long()], rois)
 
@@ -122,13 +123,13 @@ def mirrored(
 def augmented(
     transform: Compose, images: Float[Tensor, "B H W"], rois: UInt8[Tensor, "B H W"], rng: np.random.Generator
 ) -> tuple[Float[Tensor, "B H W"], UInt8[Tensor, "B H W"]]:
-    """A batch after random transforms that depend on `rng` only."""
+    """The batch after random transforms; randomness comes from `rng` only."""
     transform.set_random_state(int(rng.integers(SEED_LIMIT)))
     out = [
         transform({"image": image[None], "rois": number[None].float()})
         for image, number in zip(images, rois, strict=True)
     ]
     return (
-        torch.cat([one["image"].as_tensor() for one in out]),
-        torch.cat([one["rois"].as_tensor() for one in out]).to(torch.uint8),
+        torch.cat([example["image"].as_tensor() for example in out]),
+        torch.cat([example["rois"].as_tensor() for example in out]).to(torch.uint8),
     )

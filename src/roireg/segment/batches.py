@@ -1,4 +1,4 @@
-"""Batches of augmented examples, each a function of its number alone, so that training can be resumed."""
+"""Batches of augmented examples. A batch depends only on its number, so that training can be resumed."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from roireg.training.loop import Length, Recipe
 
 @dataclass(frozen=True)
 class SegmenterLoss:
-    """What a U-Net minimises: one minus the mean Dice of background and ROIs, plus cross-entropy.
+    """Loss of a U-Net: one minus the mean Dice of background and ROIs, plus weighted cross-entropy.
 
     Attributes:
-        squared_dice: whether masks and probabilities are squared in the Dice's denominators (Milletari et al. 2016).
-        cross_entropy: its weight beside the Dice's 1.
+        squared_dice: whether masks and probabilities are squared in Dice's denominator (Milletari et al. 2016).
+        cross_entropy: weight of the cross-entropy; the Dice term has weight 1.
     """
 
     squared_dice: bool = False
@@ -29,7 +29,7 @@ class SegmenterLoss:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a segmenter is trained."""
+    """Settings of the training of a segmenter."""
 
     recipe: Recipe
     length: Length
@@ -40,20 +40,20 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class Fold:
-    """What random numbers depend on: the config's seed, the segmenter, and the specimen that is left out."""
+    """Identity of a training, which determines its random numbers: seed, segmenter, and the specimen left out."""
 
     seed: int
     segmenter: str
     left_out: str
 
     def generator(self, *names: str) -> np.random.Generator:
-        """A generator for one purpose in this fold."""
+        """The random generator of this fold for one purpose, given by `names`."""
         return generator(self.seed, self.segmenter, self.left_out, *names)
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`(B, H, W)` images in [0, 1], their ROI numbers, and the generator for what else is random in the batch."""
+    """`(B, H, W)` images in [0, 1] on the device, ROI numbers on the CPU, and a generator for what else is random."""
 
     images: Float[Tensor, "B H W"]
     rois: UInt8[Tensor, "B H W"]
@@ -63,7 +63,7 @@ class Batch:
 def batches(
     sources: Sequence[Examples], rois: Sequence[str], settings: TrainingSettings, fold: Fold, device: torch.device
 ) -> Callable[[int], Batch]:
-    """A function from the number of a batch to the batch."""
+    """A function that returns the batch of a given number."""
     transform = augmentation(settings.augment, sources[0].images.shape[-1])
     probability = settings.augment.mirror_probability
     twins = mirrored_numbers(rois) if probability > 0 else torch.arange(len(rois) + 1, dtype=torch.uint8)
@@ -72,6 +72,6 @@ def batches(
         rng = fold.generator("batch", str(number))
         examples = mirrored(*drawn(sources, settings.batch_size, rng), twins, probability, rng)
         images, numbers = augmented(transform, *examples, rng)
-        return Batch(images.to(device), numbers.to(device), rng)
+        return Batch(images.to(device), numbers, rng)
 
     return batch

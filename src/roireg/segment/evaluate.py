@@ -1,4 +1,4 @@
-"""Dice of a segmenter on X-rays it has not seen, and on DRRs rendered at the same true poses (paper, Table 2)."""
+"""Dice of a segmenter on X-rays of a specimen it was trained without, and on DRRs at their true poses (Table 2)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,9 +25,15 @@ XRAY, DRR = "xray", "drr"
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """One image, its true ROI numbers (None where the dataset has no mask), those found, and the Dice of each ROI.
+    """One segmented image.
 
-    `dice` is NaN for a ROI that the image does not show, or without truth.
+    Attributes:
+        projection: name of the X-ray.
+        kind: `xray`, or `drr` for the DRR at the X-ray's true pose.
+        image: grey values.
+        truth: true ROI numbers; None if the dataset has no mask.
+        found: ROI numbers that the segmenter predicts.
+        dice: Dice of each ROI; NaN for a ROI that the true mask does not contain, and without a true mask.
     """
 
     projection: str
@@ -39,7 +45,7 @@ class Segmented:
 
 
 def roi_dice(found: UInt8[Tensor, "H W"], truth: UInt8[Tensor, "H W"], count: int) -> Float[Tensor, "R"]:
-    """Dice coefficient of each ROI, NaN where the truth does not show it."""
+    """Dice coefficient of each ROI; NaN for a ROI that the true mask does not contain."""
     a, b = roi_channels(found[None], count)[0], roi_channels(truth[None], count)[0]
     return dice_of_each(a, b).where(b.any(-1).any(-1), torch.nan)
 
@@ -47,10 +53,10 @@ def roi_dice(found: UInt8[Tensor, "H W"], truth: UInt8[Tensor, "H W"], count: in
 def segment_specimen(
     patient: Patient, xrays: Sequence[Xray], segmenter: Segmenter, step_mm: float | None, device: torch.device
 ) -> Iterator[Segmented]:
-    """For every X-ray of a specimen: the X-ray, then the DRR at its true pose.
+    """Segment, for every X-ray of a specimen, the X-ray and then the DRR at its true pose.
 
-    A prompted segmenter gets the boxes of the truth, as a user would draw them; on an X-ray without a mask, those of
-    the CT labels projected at the true pose.
+    A prompted segmenter gets the bounding boxes of the true masks, as a user would draw them; for an X-ray without a
+    mask, those of the CT labels projected at the true pose.
     """
     count = len(segmenter.rois)
     volumes = roi_volumes(patient, segmenter.rois)
@@ -68,7 +74,7 @@ def segment_specimen(
 
 
 def dice_rows(results: list[Segmented], specimen: str, segmenter: str, rois: tuple[str, ...]) -> list[dict]:
-    """Rows `specimen, segmenter, projection, image, roi, dice`; those without truth or ROI have an empty `dice`."""
+    """Rows `specimen, segmenter, projection, image, roi, dice`; `dice` is NaN as explained in `Segmented`."""
     return [
         {
             "specimen": specimen,
@@ -84,7 +90,7 @@ def dice_rows(results: list[Segmented], specimen: str, segmenter: str, rois: tup
 
 
 def write_segmented(path: str | Path, results: list[Segmented]) -> None:
-    """Images and ROI numbers by projection and kind, whole or not at all."""
+    """Write images, ROI numbers and Dice to HDF5, atomically, in groups `projection/kind`."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         for result in results:
             group = file.create_group(f"{result.projection}/{result.kind}")
@@ -96,7 +102,7 @@ def write_segmented(path: str | Path, results: list[Segmented]) -> None:
 
 
 def read_segmented(path: str | Path) -> list[Segmented]:
-    """Read what `write_segmented` wrote."""
+    """Read a file written by `write_segmented`."""
     with h5py.File(path, "r") as file:
         return [
             Segmented(

@@ -1,4 +1,4 @@
-"""What a segmenter learns from: X-rays with their masks, DRRs with projected CT labels, or both."""
+"""Training images of a segmenter: X-rays with their masks, DRRs with projected CT labels, or both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,17 +19,17 @@ from roireg.training.drrs import DrrPool
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images of one kind: `(N, H, W)` in [0, 1], and ROI numbers."""
+    """Images from one source (X-rays or DRRs), in [0, 1], and their ROI numbers."""
 
     images: Float[Tensor, "N H W"]
     rois: UInt8[Tensor, "N H W"]
 
 
 def xray_examples(specimens: Sequence[tuple[Patient, Sequence[Xray]]], rois: Sequence[str]) -> Examples:
-    """X-rays of the training specimens.
+    """Those X-rays of the training specimens that have a mask.
 
     Raises:
-        InputError: none of them has a mask.
+        InputError: no X-ray has a mask.
     """
     found = [(patient, xray) for patient, xrays in specimens for xray in xrays if xray.labels is not None]
     if not found:
@@ -50,7 +50,7 @@ def drr_examples(pools: Sequence[DrrPool]) -> Examples:
 
 
 def at_size(examples: Examples, size_px: int) -> Examples:
-    """Examples resampled to a network's size; ROI numbers by nearest pixel centre."""
+    """Examples resampled to a network's size; ROI numbers by nearest neighbour."""
     shape = (size_px, size_px)
     rois = interpolate(examples.rois[:, None], size=shape, mode="nearest-exact")[:, 0]
     return Examples(resized(examples.images[:, None], size_px)[:, 0], rois)
@@ -59,9 +59,9 @@ def at_size(examples: Examples, size_px: int) -> Examples:
 def drawn(
     sources: Sequence[Examples], size: int, rng: np.random.Generator
 ) -> tuple[Float[Tensor, "B H W"], UInt8[Tensor, "B H W"]]:
-    """A batch with equal shares of every kind of image: few X-rays weigh as much as many DRRs."""
-    kinds = np.arange(size) % len(sources)
-    picks = [(sources[kind], int(rng.integers(len(sources[kind].images)))) for kind in kinds]
+    """A random batch with equally many images from each source, however many images the sources have."""
+    numbers = np.arange(size) % len(sources)
+    picks = [(sources[number], int(rng.integers(len(sources[number].images)))) for number in numbers]
     return (
         torch.stack([source.images[index] for source, index in picks]),
         torch.stack([source.rois[index] for source, index in picks]),

@@ -1,8 +1,8 @@
-"""MedSAM: one mask per ROI from an image and the ROI's box, tensors end to end, gradients from the masks to the image.
+"""MedSAM: predicts one mask per ROI from an image and the ROI's bounding box; differentiable in the image.
 
-The modules are those of `segment-anything`, by their names in `segment_anything.modeling.Sam`, so that the released
-weights `sam_vit_b_01ec64.pth` and `medsam_vit_b.pth` load as they are. Preprocessing, the frozen prompt encoder and the
-one mask per box are MedSAM's.
+The modules come from `segment-anything` and have the same names as in `segment_anything.modeling.Sam`, so that the
+released weights `sam_vit_b_01ec64.pth` and `medsam_vit_b.pth` can be loaded unchanged. As in MedSAM, the prompt encoder
+is frozen, each box gives one mask, and images are preprocessed in the same way.
 
 Sources: Kirillov et al., "Segment Anything", ICCV 2023; Ma et al., "Segment anything in medical images", Nature
 Communications 2024; section 3.1 of Cui, Meng and Min, "WSReg", MICCAI 2025 (boxes with up to 10 px of translation).
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -23,16 +23,17 @@ from torch.utils.checkpoint import checkpoint
 
 from roireg.data.images import resized, scaled
 from roireg.errors import InputError
+from roireg.precision import rounded_transformer
 
 Image = Float[Tensor, "B H W"]
 Boxes = Float[Tensor, "B R 4"]
 Masks = Float[Tensor, "B R H W"]
 
-# The same in all variants, as in `segment_anything.build_sam`; what is not named is the modules' default.
+# Equal in all variants, as in `segment_anything.build_sam`; other arguments have the modules' defaults.
 CHANNELS, MASK_PROMPT_CHANNELS, NORM_EPS = 3, 16, 1e-6
 DECODER_DEPTH, DECODER_HEAD_WIDTH, DECODER_MLP_RATIO = 2, 32, 8
 
-# Sigmoid and its gradient are exactly 0 in float32 and float64, and unlike with -inf a cross-entropy stays finite.
+# Logit of an absent ROI: its sigmoid and the gradient are exactly 0, and, unlike with -inf, cross-entropy stays finite.
 ABSENT_LOGIT = -1e4
 
 NAMED = 3
@@ -44,15 +45,15 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of a variant.
+    """Sizes of a variant of the network.
 
     Attributes:
-        image_size_px, patch_size_px: sides of the image encoder's input and of the patch that becomes a token.
-        width, depth, heads: of the image encoder's transformer.
-        window: side of its attention windows, in tokens.
-        global_blocks: blocks that attend to the whole image instead.
+        image_size_px, patch_size_px: side of the image encoder's input, and of the patch that becomes one token.
+        width, depth, heads: channels, blocks and attention heads of the image encoder's transformer.
+        window: side of the attention windows, in tokens.
+        global_blocks: numbers of the blocks that attend to the whole image instead of a window.
         embedding: channels of the image embedding, the prompts and the mask decoder.
-        recompute: each block of the image encoder is computed again for the backward pass, instead of stored.
+        recompute: whether blocks of the image encoder are recomputed in the backward pass to save memory.
     """
 
     image_size_px: int
@@ -78,7 +79,7 @@ ARCHITECTURES = {
         embedding=256,
         recompute=True,
     ),
-    # Trained from scratch in minutes on two CPU cores.
+    # Small enough to be trained from random weights in minutes on two CPU cores.
     "tiny": Architecture(
         image_size_px=64,
         patch_size_px=8,
@@ -95,13 +96,13 @@ ARCHITECTURES = {
 
 @dataclass(frozen=True)
 class MedSamSettings:
-    """A network.
+    """Variant and initial weights.
 
     Attributes:
         variant: a key of `ARCHITECTURES`.
-        checkpoint: file of pretrained weights, or None to start from random ones.
-        checkpoint_sha256: the file's digest in hexadecimal, or None to take any file.
-        key: where `checkpoint` stands in the config, such as `segment.medsam.checkpoint`; errors name it.
+        checkpoint: file of pretrained weights; None for random weights.
+        checkpoint_sha256: expected SHA-256 of the file in hexadecimal; None accepts any file.
+        key: config key of the checkpoint, such as `segment.medsam.checkpoint`; used in error messages.
     """
 
     variant: str
@@ -110,8 +111,26 @@ class MedSamSettings:
     key: str
 
 
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """Boxes of ROIs in images of one size, ready for the network: which there are is known without asking the device.
+
+    Attributes:
+        boxes: those that are there, on the network's input grid.
+        images, rois: of which image each is, and of which ROI.
+        shape: number of images, and of ROIs.
+        size: height and width of the images.
+    """
+
+    boxes: Float[Tensor, "N 4"]
+    images: Int64[Tensor, "N"]
+    rois: Int64[Tensor, "N"]
+    shape: tuple[int, int]
+    size: tuple[int, int]
+
+
 class MedSam(nn.Module):
-    """From images and boxes to masks, by the image encoder, prompt encoder (frozen) and mask decoder of SAM."""
+    """SAM's image encoder, prompt encoder (frozen) and mask decoder: predicts masks from images and boxes."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -120,52 +139,64 @@ class MedSam(nn.Module):
         self.prompt_encoder = _prompt_encoder(architecture).requires_grad_(False)
         self.mask_decoder = _mask_decoder(architecture)
 
-    def forward(self, image: Image, boxes_px: Boxes) -> Masks:
+    def prompts(self, boxes_px: Boxes, size: tuple[int, int], device: torch.device) -> Prompts:
+        """Boxes made ready for images of a size (height, width) on a device; nothing waits if they are on the CPU."""
+        present = ~boxes_px.isnan().any(-1)
+        images, rois = present.nonzero(as_tuple=True)
+        boxes = input_boxes(boxes_px[present], size, self.architecture.image_size_px)
+        return Prompts(boxes.to(device), images.to(device), rois.to(device), tuple(present.shape), tuple(size))
+
+    def forward(self, image: Image, boxes_px: Boxes | Prompts) -> Masks:
         """Logits at the images' own size; `ABSENT_LOGIT` where there is no box, whose gradient is 0.
 
         Args:
             image: log attenuation; its scale does not matter. Images that are no squares are stretched, as in MedSAM.
-            boxes_px: `(left, top, right, bottom)`, indices of the ROI's outermost pixels; NaN for an absent ROI.
+            boxes_px: `(left, top, right, bottom)`, indices of the ROI's outermost pixels; NaN for an absent ROI. Or
+                what `prompts` has made of them.
 
         Raises:
             ValueError: the shapes do not fit.
         """
-        if image.ndim != 3 or boxes_px.ndim != 3 or boxes_px.shape[-1] != 4 or len(image) != len(boxes_px):
-            raise ValueError(f"expected B H W and B R 4, got {tuple(image.shape)} and {tuple(boxes_px.shape)}")
         size = image.shape[-2:]
+        prompts = boxes_px
+        if not isinstance(prompts, Prompts):
+            if image.ndim != 3 or boxes_px.ndim != 3 or boxes_px.shape[-1] != 4 or len(image) != len(boxes_px):
+                raise ValueError(f"expected B H W and B R 4, got {tuple(image.shape)} and {tuple(boxes_px.shape)}")
+            prompts = self.prompts(boxes_px, size, image.device)
+        elif prompts.shape[0] != len(image) or prompts.size != tuple(size):
+            raise ValueError(f"boxes of {prompts.shape[0]} images of {prompts.size}, got {tuple(image.shape)}")
         embedding = self._embedding(image)
-        present = ~boxes_px.isnan().any(-1)
-        logits = embedding.new_full((*present.shape, *size), ABSENT_LOGIT)
-        if not present.any():
+        logits = embedding.new_full((*prompts.shape, *size), ABSENT_LOGIT)
+        if not len(prompts.images):
             # Still a function of the image and the weights, so that a backward pass finds its way: zero gradients.
             return logits + 0 * embedding.sum()
-        boxes = input_boxes(boxes_px[present], size, self.architecture.image_size_px)
-        low_resolution = self._decoded(embedding[present.nonzero()[:, 0]], boxes)
+        low_resolution = self._decoded(embedding[prompts.images], prompts.boxes)
         masks = interpolate(low_resolution, size=size, mode="bilinear", align_corners=False)
-        logits[present] = masks[:, 0]
+        logits[prompts.images, prompts.rois] = masks[:, 0]
         return logits
 
-    def probabilities(self, image: Image, boxes_px: Boxes) -> Masks:
+    def probabilities(self, image: Image, boxes_px: Boxes | Prompts) -> Masks:
         """Sigmoid of the logits, exactly 0 for an absent ROI; gradients flow to the image."""
         return self(image, boxes_px).sigmoid()
 
     def _embedding(self, image: Image) -> Float[Tensor, "B C h w"]:
-        """`ImageEncoderViT.forward`, its blocks recomputed in the backward pass where the architecture says so."""
+        """`ImageEncoderViT.forward`, with optional recomputation of its blocks in the backward pass."""
         encoder = self.image_encoder
         channels = resized(scaled(image)[:, None], encoder.img_size).expand(-1, CHANNELS, -1, -1)
-        tokens = encoder.patch_embed(channels) + encoder.pos_embed
-        for block in encoder.blocks:
-            if self.architecture.recompute and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, use_reentrant=False)
-            else:
-                tokens = block(tokens)
-        return encoder.neck(tokens.permute(0, 3, 1, 2))
+        with rounded_transformer(image.device):
+            tokens = encoder.patch_embed(channels) + encoder.pos_embed
+            for block in encoder.blocks:
+                if self.architecture.recompute and torch.is_grad_enabled():
+                    tokens = checkpoint(block, tokens, use_reentrant=False)
+                else:
+                    tokens = block(tokens)
+            return encoder.neck(tokens.permute(0, 3, 1, 2)).to(image.dtype)
 
     def _decoded(self, embedding: Float[Tensor, "N C h w"], boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N 1 I J"]:
         """Logits of N boxes on the input grid, each with the embedding of its own image, at 4x its resolution."""
         corners, no_mask = self.prompt_encoder(points=None, boxes=boxes, masks=None)
-        # The decoder adds up one image's embedding, repeated, and one mask prompt per box. The sum is the same with the
-        # roles swapped: one mask prompt for all, for there is none, and one image embedding per box.
+        # SAM's decoder takes the embedding of one image and a mask prompt for each box, and adds them. Here each box
+        # has its own image and there is no mask prompt, so the two arguments are exchanged: the sum is the same.
         logits, _ = self.mask_decoder(
             image_embeddings=no_mask[:1].to(embedding),
             image_pe=self.prompt_encoder.get_dense_pe().to(embedding),
@@ -177,11 +208,11 @@ class MedSam(nn.Module):
 
 
 def build_medsam(settings: MedSamSettings) -> MedSam:
-    """A network with random weights (of torch's global generator), or those of the checkpoint.
+    """A network with random weights (drawn from torch's global generator) or with those of the checkpoint.
 
     Raises:
-        ValueError: there is no such variant.
-        InputError: the checkpoint is missing, damaged, or of another network.
+        ValueError: unknown variant.
+        InputError: the checkpoint is missing, damaged, or belongs to another network.
     """
     if settings.variant not in ARCHITECTURES:
         raise ValueError(f"unknown MedSAM variant {settings.variant!r}; known: {', '.join(ARCHITECTURES)}")
@@ -192,16 +223,16 @@ def build_medsam(settings: MedSamSettings) -> MedSam:
 
 
 def load_checkpoint(network: nn.Module, path: str | Path, sha256: str | None, key: str) -> None:
-    """Load a file of weights by `torch.load(weights_only=True)`: nothing in the file is executed.
+    """Load pretrained weights with `torch.load(weights_only=True)`, which executes no code from the file.
 
     Args:
-        network: takes the weights; untouched if anything is wrong with them.
+        network: network that gets the weights; it is not changed if an error is raised.
         path: a `state_dict` of the same network, stored by `torch.save`.
-        sha256: the file's digest in hexadecimal, or None to take any file.
-        key: where path and digest stand in the config, such as `segment.medsam.checkpoint`.
+        sha256: expected SHA-256 of the file in hexadecimal; None accepts any file.
+        key: config key of the checkpoint, such as `segment.medsam.checkpoint`; used in error messages.
 
     Raises:
-        InputError: the file is missing, has another digest, is no table of tensors, or is of another network.
+        InputError: the file is missing, has another digest, is not a `state_dict`, or belongs to another network.
     """
     where = f"config: {key}.path"
     if not Path(path).is_file():
@@ -214,7 +245,7 @@ def load_checkpoint(network: nn.Module, path: str | Path, sha256: str | None, ke
         file.seek(0)
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # what the reader of a damaged file raises is not documented
+        except Exception as error:  # torch does not document what it raises for a damaged file
             fault = f"{path} cannot be read as weights ({type(error).__name__})"
             raise InputError(where, fault, f"Objects other than tensors are never loaded. Use {SOURCES}") from None
     if fault := _misfit(state, network.state_dict()):
@@ -223,10 +254,10 @@ def load_checkpoint(network: nn.Module, path: str | Path, sha256: str | None, ke
 
 
 def _misfit(found: object, expected: dict[str, Tensor]) -> str:
-    """How a file's content differs from a network's `state_dict`, a few names of each kind; empty if it fits."""
+    """Difference between a file's content and a network's `state_dict`, with a few names each; empty if they match."""
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        return "it is no table of tensors by name"
-    kinds = {
+        return "it is not a table of tensors by name"
+    differences = {
         "missing": [name for name in expected if name not in found],
         "unexpected": [str(name) for name in found if name not in expected],
         "of another shape": [
@@ -235,14 +266,16 @@ def _misfit(found: object, expected: dict[str, Tensor]) -> str:
             if name in found and found[name].shape != value.shape
         ],
     }
-    return "; ".join(f"{len(names)} {kind} ({', '.join(names[:NAMED])})" for kind, names in kinds.items() if names)
+    named = {what: (len(names), ", ".join(names[:NAMED])) for what, names in differences.items() if names}
+    return "; ".join(f"{count} {what} ({names})" for what, (count, names) in named.items())
 
 
 def input_boxes(boxes_px: Float[Tensor, "*N 4"], size: tuple[int, int], input_size_px: int) -> Float[Tensor, "*N 4"]:
-    """Boxes of outermost pixels of an image (height, width) as outermost pixels of the input grid, in fractions too.
+    """Convert boxes from pixels of an image `(height, width)` to pixels of the network's input, as real numbers.
 
-    The edges scale, and pixel i reaches from edge i to edge i + 1: a box around a mask becomes the box around the
-    resampled mask, from which MedSAM was trained. The prompt encoder adds half a pixel itself.
+    A box holds indices of outermost pixels, and pixel i extends from edge i to edge i + 1. Scaling the edges turns the
+    box of a mask into the box of the resampled mask, as in MedSAM's training. The prompt encoder itself adds half a
+    pixel.
     """
     height, width = size
     scale = boxes_px.new_tensor([input_size_px / width, input_size_px / height]).repeat(2)
@@ -251,9 +284,9 @@ def input_boxes(boxes_px: Float[Tensor, "*N 4"], size: tuple[int, int], input_si
 
 
 def jittered(boxes_px: Float[Tensor, "*N 4"], limit_px: float, rng: np.random.Generator) -> Float[Tensor, "*N 4"]:
-    """Boxes moved by up to `limit_px` along each axis (uniform), as manual ones would be; NaN stays NaN.
+    """Boxes shifted randomly by up to `limit_px` along each axis (uniform), like inexact manual boxes; NaN stays NaN.
 
-    Absent ROIs use up random numbers too, so that the others' boxes do not depend on them.
+    Random numbers are drawn for absent ROIs as well, so that the shifts of the other boxes do not depend on them.
     Source: section 3.1, "up to 10 pixels of random translation noise".
     """
     shift = rng.uniform(-limit_px, limit_px, (*boxes_px.shape[:-1], 2))
@@ -261,7 +294,7 @@ def jittered(boxes_px: Float[Tensor, "*N 4"], limit_px: float, rng: np.random.Ge
 
 
 class _PromptEncoder(PromptEncoder):
-    """SAM's, always in float32: it computes positions in float32 whatever its parameters, and would fail otherwise."""
+    """SAM's prompt encoder, kept in float32: it computes positions in float32 and fails with other parameters."""
 
     def _apply(self, fn, recurse: bool = True) -> "_PromptEncoder":
         return super()._apply(lambda tensor: fn(tensor).float(), recurse)

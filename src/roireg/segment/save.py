@@ -1,4 +1,4 @@
-"""A trained segmenter as a file: weights as safetensors with a description in JSON, no code."""
+"""Writes a trained segmenter: weights as safetensors, with a description in JSON; the file contains no code."""
 
 import json
 from collections.abc import Sequence
@@ -16,14 +16,14 @@ DESCRIPTION = "roireg_segmenter"
 def save_segmenter(
     path: str | Path, kind: str, architecture: dict[str, Any], rois: Sequence[str], network: nn.Module
 ) -> None:
-    """Write a segmenter, whole or not at all; `roireg.segment.model.load_segmenter` reads it.
+    """Write a segmenter, atomically; `roireg.segment.model.load_segmenter` reads it.
 
     Args:
         path: a `.safetensors` file.
-        kind: unet or medsam.
-        architecture: for unet the fields of `UNetSettings`, for medsam the `variant`.
-        rois: names, in the order of the network's channels.
-        network: its weights.
+        kind: type of the network, unet or medsam.
+        architecture: for unet, the fields of `UNetSettings`; for medsam, the `variant`.
+        rois: names of the ROIs, in the order of the network's channels.
+        network: the trained network.
     """
     description = {"kind": kind, "rois": list(rois), "architecture": architecture}
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}

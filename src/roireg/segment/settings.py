@@ -1,4 +1,4 @@
-"""From the config and the files of a training job to what training takes."""
+"""Builds the inputs of a segmenter's training from the config and files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,10 @@ from roireg.training.loop import Checkpoint, Length, Recipe, fingerprint
 
 
 def read_sources(xrays: Sequence[str], drrs: Sequence[str], rois: Sequence[str]) -> dict[str, Examples]:
-    """Training images by kind, from files of specimens (`xrays`) and of DRRs (`drrs`), where there are any.
+    """Training images by source: `xrays` from files of specimens, `drrs` from files of DRRs; empty lists are left out.
 
     Raises:
-        InputError: X-rays are asked for and none has a mask.
+        InputError: there are files of specimens but no X-ray has a mask.
     """
     sources = {}
     if xrays:
@@ -29,13 +29,13 @@ def read_sources(xrays: Sequence[str], drrs: Sequence[str], rois: Sequence[str])
 def training_settings(
     segmenter: dict[str, Any], recipe: dict[str, Any], augmentation: dict[str, Any]
 ) -> TrainingSettings:
-    """Settings from a segmenter's entry in the config, its recipe's, and the augmentation."""
+    """Settings from the config: a segmenter's entry, the entry of its recipe, and the augmentation."""
     return TrainingSettings(
         recipe=Recipe(**recipe),
         length=Length(segmenter["epochs"], segmenter["batches_per_epoch"]),
         batch_size=segmenter["batch_size"],
         augment=SegmenterAugmentation(**{**augmentation, "gamma": tuple(augmentation["gamma"])}),
-        # MedSAM's is fixed.
+        # Only U-Nets have an entry `loss`; MedSAM's loss is fixed.
         loss=SegmenterLoss(**segmenter.get("loss", {})),
     )
 
@@ -47,7 +47,7 @@ def checkpoint_beside(
     fold: Fold,
     sources: Sequence[Examples],
 ) -> Checkpoint:
-    """The checkpoint of a training: beside its output, and of no other settings, code, fold or images."""
+    """The checkpoint of a training, in the folder of its output, valid for these settings, code, fold and images."""
     identity = {"settings": settings, "code": code, "fold": [fold.seed, fold.segmenter, fold.left_out]}
     tensors = [tensor for source in sources for tensor in (source.images, source.rois)]
     return Checkpoint(Path(model).with_name("checkpoint.pt"), fingerprint(identity, tensors))

@@ -1,4 +1,4 @@
-"""Training of MedSAM: ROIs prompted by jittered boxes, on MONAI's Dice and cross-entropy."""
+"""Training of MedSAM with randomly shifted boxes as prompts and MONAI's Dice and cross-entropy as loss."""
 
 from collections.abc import Sequence
 
@@ -26,20 +26,20 @@ def train_medsam(
     checkpoint: Checkpoint,
     device: torch.device,
 ) -> tuple[MedSam, list[EpochRecord]]:
-    """MedSAM, from its checkpoint or random weights; ROIs that an image does not show are no prompts and do not count.
+    """Train MedSAM from its checkpoint or random weights; ROIs absent from an image get no prompt and no loss.
 
     Args:
         architecture: variant and pretrained weights.
         rois: names, in the order of the prompts.
-        sources: kinds of training images, of which every batch holds equal shares.
-        settings: how to train.
+        sources: training images by source (X-rays, DRRs); a batch has equally many of each.
+        settings: settings of the training.
         box_jitter_px: largest random shift of a box (paper: 10), in px of MedSAM's grid, 1024 across the image.
-        fold: on which the random numbers depend.
-        checkpoint: from which to resume.
-        device: on which to train.
+        fold: determines random numbers.
+        checkpoint: where the state is saved, and from which training is resumed.
+        device: device to train on.
 
     Raises:
-        InputError: the pretrained weights are not what they should be.
+        InputError: the pretrained weights cannot be used (see `load_checkpoint`).
     """
     with torch_seeded(fold.generator("weights")):
         network = build_medsam(architecture).to(device)
@@ -49,11 +49,12 @@ def train_medsam(
 
     def loss_of_batch(number: int) -> Float[Tensor, ""]:
         examples = batch(number)
-        boxes = roi_boxes_px(examples.rois, len(rois))
-        shown = ~boxes.isnan().any(-1)
-        logits = network(examples.images, jittered(boxes, jitter_px, examples.rng))
-        if not shown.any():
+        boxes = jittered(roi_boxes_px(examples.rois, len(rois)), jitter_px, examples.rng)
+        prompts = network.prompts(boxes, tuple(examples.images.shape[-2:]), device)
+        logits = network(examples.images, prompts)
+        if not len(prompts.images):
             return logits.nan_to_num(0, 0, 0).sum() * 0
-        return loss(logits[shown][:, None], roi_channels(examples.rois, len(rois))[shown][:, None])
+        shown = prompts.images, prompts.rois
+        return loss(logits[shown][:, None], roi_channels(examples.rois.to(device), len(rois))[shown][:, None])
 
     return network, fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint)

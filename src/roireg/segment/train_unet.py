@@ -1,4 +1,4 @@
-"""Training of the U-Net, made of MONAI's blocks, on MONAI's Dice and cross-entropy."""
+"""Training of the U-Net, built from MONAI's blocks, with MONAI's Dice and cross-entropy as loss."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ MONAI_BLOCKS = Blocks(
 
 
 def unet_loss(settings: SegmenterLoss) -> DiceCELoss:
-    """One minus the mean Dice of background and ROIs plus cross-entropy, of logits and ROI numbers `(B, 1, H, W)`."""
+    """One minus the mean Dice of background and ROIs, plus cross-entropy; for logits and `(B, 1, H, W)` ROI numbers."""
     return DiceCELoss(
         to_onehot_y=True, softmax=True, squared_pred=settings.squared_dice, lambda_ce=settings.cross_entropy
     )
@@ -43,16 +43,16 @@ def train_unet(
     checkpoint: Checkpoint,
     device: torch.device,
 ) -> tuple[UNet, list[EpochRecord]]:
-    """A U-Net from random weights; background and every ROI count alike in the Dice.
+    """Train a U-Net from random weights. In the Dice, background and all ROIs have equal weight.
 
     Args:
         architecture: size of the network.
         rois: names, in the order of the output channels.
-        sources: kinds of training images, of which every batch holds equal shares.
-        settings: how to train.
-        fold: on which the random numbers depend.
-        checkpoint: from which to resume.
-        device: on which to train.
+        sources: training images by source (X-rays, DRRs); a batch has equally many of each.
+        settings: settings of the training.
+        fold: determines random numbers.
+        checkpoint: where the state is saved, and from which training is resumed.
+        device: device to train on.
     """
     with torch_seeded(fold.generator("weights")):
         network = UNet(architecture, len(rois), MONAI_BLOCKS).to(device)
@@ -62,6 +62,6 @@ def train_unet(
 
     def loss_of_batch(number: int) -> Float[Tensor, ""]:
         examples = batch(number)
-        return loss(network(examples.images), examples.rois[:, None].float())
+        return loss(network(examples.images), examples.rois.to(device)[:, None].float())
 
     return network, fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint)

@@ -1,8 +1,8 @@
 """The six-level U-Net of the paper (section 3.1): 2x2 strided convolutions down, transposed convolutions up.
 
-Its blocks are MONAI's residual units. `UNet(..., blocks)` is put together from MONAI itself for training
-(`roireg.segment.train_unet`); registration loads the same weights into `TORCH_BLOCKS`, which have the same parameters
-by the same names and need none of the ten seconds that importing MONAI takes.
+Its blocks are MONAI's residual units. Training builds it from MONAI (`roireg.segment.train_unet`). Registration loads
+the weights into `TORCH_BLOCKS`, which have the same parameters under the same names, because importing MONAI takes ten
+seconds.
 """
 
 from collections import OrderedDict
@@ -24,11 +24,11 @@ NEGATIVE_SLOPE = 0.01
 
 @dataclass(frozen=True)
 class UNetSettings:
-    """Architecture.
+    """Architecture of a U-Net.
 
     Attributes:
         image_size_px: height and width to which images are resampled for the network.
-        widths: channels of each level, the finest first.
+        widths: channels of each level, from the finest to the coarsest.
     """
 
     image_size_px: int
@@ -37,7 +37,7 @@ class UNetSettings:
 
 @dataclass(frozen=True)
 class Blocks:
-    """Constructors `(in_channels, out_channels) -> module` of what a U-Net is made of."""
+    """Constructors `(in_channels, out_channels) -> module` of a U-Net's blocks: residual unit, down- and upsampling."""
 
     unit: Callable[[int, int], nn.Module]
     down: Callable[[int, int], nn.Module]
@@ -45,13 +45,13 @@ class Blocks:
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int, padding: int) -> nn.Sequential:
-    """Convolution, instance normalisation, leaky ReLU; `monai.networks.blocks.Convolution`."""
+    """Convolution, instance normalisation, leaky ReLU, as in `monai.networks.blocks.Convolution`."""
     activated = nn.Sequential(OrderedDict(N=nn.InstanceNorm2d(outputs), A=nn.LeakyReLU(NEGATIVE_SLOPE)))
     return nn.Sequential(OrderedDict(conv=nn.Conv2d(inputs, outputs, size, stride, padding), adn=activated))
 
 
 class _ResidualUnit(nn.Module):
-    """Two convolutions beside a direct path; `monai.networks.blocks.ResidualUnit`."""
+    """Two convolutions with a skip connection, as in `monai.networks.blocks.ResidualUnit`."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ TORCH_BLOCKS = Blocks(
 
 
 class UNet(nn.Module):
-    """From images to logits of background and ROIs."""
+    """Predicts logits of background and ROIs from images."""
 
     def __init__(self, settings: UNetSettings, rois: int, blocks: Blocks = TORCH_BLOCKS) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], rois + 1, 1)
 
     def forward(self, image: Float[Tensor, "B H W"]) -> Float[Tensor, "B C H W"]:
-        """Logits at the images' own size, channel 0 the background. The scale of the images does not matter."""
+        """Logits at the images' own size; channel 0 is the background. The scale of the images does not matter."""
         x = self.encode[0](resized(standardized(image)[:, None], self.settings.image_size_px))
         skipped = []
         for down, encode in zip(self.down, self.encode[1:], strict=True):
@@ -99,11 +99,11 @@ class UNet(nn.Module):
         return interpolate(self.head(x), size=image.shape[-2:], mode="bilinear", align_corners=False)
 
     def probabilities(self, image: Float[Tensor, "B H W"]) -> Float[Tensor, "B R H W"]:
-        """Softmax over background and ROIs, without the background; gradients flow to the image."""
+        """Softmax over background and ROIs, returned without the background; differentiable in the image."""
         return self(image).softmax(dim=1)[:, 1:]
 
 
 def standardized(image: Float[Tensor, "B H W"]) -> Float[Tensor, "B H W"]:
-    """Each image with mean 0 and standard deviation 1."""
+    """Each image shifted and scaled to mean 0 and standard deviation 1."""
     centred = image - image.mean(dim=(-2, -1), keepdim=True)
     return centred / centred.std(dim=(-2, -1), keepdim=True).clamp_min(MIN_CONTRAST)

@@ -1,1 +1,1 @@
-"""Physics of the demo's X-rays; it shares nothing with the renderer of DRRs."""
+"""Physical simulation of the demo's X-rays; it has no code in common with the renderer of DRRs."""

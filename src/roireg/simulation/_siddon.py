@@ -1,4 +1,4 @@
-"""Exact radiological paths through voxels (Numba): Siddon 1985, in the incremental form of Amanatides and Woo 1987."""
+"""Exact line integrals through voxels (Numba): Siddon 1985, in the incremental form of Amanatides and Woo 1987."""
 
 import math
 
@@ -17,7 +17,7 @@ def _span(origin, direction, size, t_in, t_out):
 
 @numba.njit(inline="always")
 def _start(origin, direction, t, size):
-    """First voxel along an axis, ray parameter of its next wall, parameter from wall to wall, and the step's sign."""
+    """Along one axis: first voxel, ray parameter at its next wall, increment from wall to wall, sign of the step."""
     cell = min(max(math.floor(origin + t * direction + 0.5), 0), size - 1)
     if direction > 1e-12:
         return cell, (cell + 0.5 - origin) / direction, 1.0 / direction, 1
@@ -28,13 +28,13 @@ def _start(origin, direction, t, size):
 
 @numba.njit(parallel=True, fastmath={"contract", "arcp", "nsz"}, cache=True, nogil=True, error_model="numpy")
 def trace(density, source, ray_matrix, height, width):
-    """`(H, W, M)` integrals over the ray parameter in [0, 1]; source and rays in voxels `(x, y, z)`."""
+    """`(H, W, M)` integrals over the ray parameter from 0 to 1; source and rays in voxels `(x, y, z)`."""
     nz, ny, nx, materials = density.shape
     out = np.zeros((height, width, materials), np.float32)
     sx, sy, sz = source
     m = ray_matrix
     for task in numba.prange(height):
-        # rows are dealt out in two halves, since threads get contiguous tasks and the middle of an image costs most
+        # Even rows first, then odd ones: threads get contiguous tasks, and rows in the middle of an image take longest.
         half = (height + 1) // 2
         v = 2 * task if task < half else 2 * (task - half) + 1
         for u in range(width):

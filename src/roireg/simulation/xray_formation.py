@@ -1,13 +1,14 @@
 r"""X-ray formation for simulated data: exact ray tracing, several materials, a polyenergetic beam, scatter and noise.
 
-It shares no code with `roireg.drr`, on purpose: registration integrates trilinearly on a coarser grid, with one energy.
+This module has no code in common with `roireg.drr`, so that X-rays are not made by the model that registers them:
+registration integrates trilinearly on a coarser grid, with one energy.
 
 $$I = \frac{P + \mathrm{SPR}\,(G_\sigma * P)}{1 + \mathrm{SPR}}, \qquad
 P(u, v) = A(u, v) \sum_e w_e \exp\Big(-\sum_m (\mu/\rho)_m(e) \int \rho_m\,dl\Big)$$
 
-with A the collimator (1 % of the primary passes it, so that outside the opening mostly scatter is left), followed by
-Poisson noise, detector blur and 16-bit quantisation. The energy weights are shares of the detected signal behind no
-patient, chosen for a filtered beam of about 85 kVp; they are an assumption, not a measured spectrum.
+with A the collimator (1 % of the primary passes it, so that mostly scatter is seen outside the opening), followed by
+Poisson noise, detector blur and 16-bit quantisation. The energy weights w_e are fractions of the signal detected
+without a patient, chosen for a filtered beam of about 85 kVp; they are an assumption, not a measured spectrum.
 
 Arrays: densities `(z, y, x, materials)` in g/cm^3, materials in the order of `MATERIALS`; areal densities
 `(H, W, materials)` in g/cm^2. Poses are `volume_from_camera`, 4x4, mm (see `roireg.geometry`).
@@ -61,18 +62,18 @@ def _densities(hu, metal, out):
         if metal[i]:
             out[i, 2] = IMPLANT_G_PER_CM3
         elif h > AIR_HU:
-            share = min(max((h - np.float32(SOFT_END_HU)) / span, np.float32(0)), np.float32(1))
+            fraction = min(max((h - np.float32(SOFT_END_HU)) / span, np.float32(0)), np.float32(1))
             excess = (max(h, np.float32(BONE_FULL_HU)) + np.float32(1000)) / np.float32(BONE_FULL_HU + 1000)
-            out[i, 0] = (1 + min(h, np.float32(SOFT_END_HU)) / 1000) * (1 - share)
-            out[i, 1] = np.float32(BONE_G_PER_CM3) * share * excess
+            out[i, 0] = (1 + min(h, np.float32(SOFT_END_HU)) / 1000) * (1 - fraction)
+            out[i, 1] = np.float32(BONE_G_PER_CM3) * fraction * excess
 
 
 def densities_from_hu(hu: np.ndarray, metal: np.ndarray) -> np.ndarray:
-    """Soft-equivalent, bone-equivalent and metal density, `(..., 3)` float32 in g/cm^3.
+    """Densities of soft tissue, bone and metal from Hounsfield units: `(..., 3)` float32 in g/cm^3.
 
-    Up to 100 HU a voxel is water-like tissue of density 1 + HU/1000. Between 100 and 1600 HU it is a mixture, the share
-    of cortical bone (1.92 g/cm^3) growing linearly; beyond that bone of proportionally higher density. Metal voxels
-    hold metal alone, at half the density of steel, because blooming makes an implant look twice as large in a CT.
+    Up to 100 HU a voxel is water-like tissue of density 1 + HU/1000. Between 100 and 1600 HU it is a mixture whose
+    fraction of cortical bone (1.92 g/cm^3) grows linearly; above, it is bone of proportionally higher density. Metal
+    voxels are metal only, at half the density of steel, because blooming makes an implant look twice as large in a CT.
 
     Args:
         hu: Hounsfield units; below -900 is air.
@@ -85,18 +86,18 @@ def densities_from_hu(hu: np.ndarray, metal: np.ndarray) -> np.ndarray:
 
 
 def siddon(density: np.ndarray, volume_from_voxel: np.ndarray, camera: Camera, pose: np.ndarray) -> np.ndarray:
-    r"""Exact line integrals through cubes of constant density (Siddon 1985; the walk of Amanatides and Woo 1987).
+    r"""Exact line integrals through voxels of constant density (Siddon 1985; traversal of Amanatides and Woo 1987).
 
     $$L(u, v) = \sum_i \rho_i \, |\text{ray} \cap \text{voxel}_i|$$
 
     Args:
         density: `(z, y, x)` or `(z, y, x, materials)`, any unit per mm.
-        volume_from_voxel: `(4, 4)`, mm from voxel indices `(x, y, z)`; a voxel reaches half an index to each side.
+        volume_from_voxel: `(4, 4)`, mm from voxel indices `(x, y, z)`; a voxel extends half an index to each side.
         camera: the detector; the integral runs from the source to it.
         pose: `(4, 4)` `volume_from_camera`.
 
     Returns:
-        `(H, W)` or `(H, W, materials)` float32, unit of density times mm.
+        `(H, W)` or `(H, W, materials)` float32, in the density's unit times mm.
     """
     values = np.ascontiguousarray(density if density.ndim == 4 else density[..., None], dtype=np.float32)
     voxel_from_camera = np.linalg.inv(volume_from_voxel) @ np.asarray(pose, dtype=np.float64)
@@ -108,11 +109,11 @@ def siddon(density: np.ndarray, volume_from_voxel: np.ndarray, camera: Camera, p
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A rigid piece of the patient.
+    """A rigid part of the patient.
 
     Attributes:
-        density: `(z, y, x, m)` g/cm^3 of the materials it holds; may be negative: a bone's excess over the soft tissue
-            that takes its place when it is cut out.
+        density: `(z, y, x, m)` g/cm^3 of the m materials of the part. It may be negative: a bone is stored as its
+            difference from the muscle that replaces it in the rest of the patient.
         materials: the m indices into `MATERIALS`.
         volume_from_voxel: `(4, 4)`, mm.
     """
@@ -128,25 +129,25 @@ def bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice]:
 
 
 def _body(density: np.ndarray, box: tuple[slice, slice, slice], volume_from_voxel: np.ndarray) -> Body:
-    """What fills a box of the grid; `density` is that box alone."""
+    """The body in a box of the grid; `density` has the shape of the box."""
     materials = tuple(k for k in range(len(MATERIALS)) if np.any(density[..., k])) or (0,)
     frame = volume_from_voxel.copy()
-    frame[:3, 3] += frame[:3, :3] @ np.array([one.start for one in box[::-1]], dtype=np.float64)
+    frame[:3, 3] += frame[:3, :3] @ np.array([extent.start for extent in box[::-1]], dtype=np.float64)
     return Body(np.ascontiguousarray(density[..., list(materials)]), materials, frame)
 
 
 def split_bodies(
     hu: np.ndarray, metal: np.ndarray, pieces: list[np.ndarray], volume_from_voxel: np.ndarray
 ) -> list[Body]:
-    """The patient as rigid bodies whose line integrals add up: the rest first, then each piece.
+    """Split the patient into rigid bodies whose line integrals add up to the patient's: the rest, then each piece.
 
-    In the rest, the pieces are replaced by muscle; each piece carries its excess over muscle. Implants are smooth, so
-    the staircase of a piece's metal voxels is blurred.
+    In the rest, the pieces are replaced by muscle; a piece is stored as its difference from muscle. Metal voxels of a
+    piece are blurred, because real implants have smooth surfaces.
 
     Args:
         hu: `(z, y, x)`.
         metal: `(z, y, x)` booleans.
-        pieces: disjoint masks `(z, y, x)` of the parts that move on their own.
+        pieces: disjoint masks `(z, y, x)` of the parts that move independently.
         volume_from_voxel: `(4, 4)`.
     """
     rest = densities_from_hu(hu, metal)
@@ -164,7 +165,7 @@ def split_bodies(
 
 
 def areal_densities(bodies: list[Body], poses: list[np.ndarray], camera: Camera) -> np.ndarray:
-    """`(H, W, 3)` g/cm^2 of all bodies together, each under its own pose."""
+    """Sum of the areal densities of all bodies, each under its own pose: `(H, W, 3)` g/cm^2."""
     total = np.zeros((camera.height, camera.width, len(MATERIALS)), np.float32)
     for body, pose in zip(bodies, poses, strict=True):
         integrals = siddon(body.density, body.volume_from_voxel, camera, pose)
@@ -175,7 +176,7 @@ def areal_densities(bodies: list[Body], poses: list[np.ndarray], camera: Camera)
 
 @dataclass(frozen=True)
 class Cylinder:
-    """A solid metal instrument: the ends of its axis (mm, LPS) and its radius (mm)."""
+    """A solid cylindrical metal instrument: the ends of its axis (mm, LPS) and its radius (mm)."""
 
     start_mm: tuple[float, float, float]
     end_mm: tuple[float, float, float]
@@ -183,7 +184,7 @@ class Cylinder:
 
 
 def cylinder_chord(cylinder: Cylinder, camera: Camera, pose: np.ndarray) -> np.ndarray:
-    """`(H, W)` length (mm) of every ray inside a finite cylinder, in closed form."""
+    """Length in mm of every ray inside a finite cylinder, in closed form: `(H, W)`."""
     pose = np.asarray(pose, dtype=np.float64)
     start = np.array(cylinder.start_mm)
     axis = np.array(cylinder.end_mm) - start
@@ -206,7 +207,7 @@ def cylinder_chord(cylinder: Cylinder, camera: Camera, pose: np.ndarray) -> np.n
 
 
 def transmission(areal_g_per_cm2: np.ndarray) -> np.ndarray:
-    """`(H, W)` transmitted share of the polyenergetic beam for `(H, W, 3)` areal densities, in (0, 1]."""
+    """Transmitted fraction, in (0, 1], of the polyenergetic beam: `(H, W)` from `(H, W, 3)` areal densities."""
     attenuation = mass_attenuation(BIN_KEV).astype(np.float32)
     out = np.zeros(areal_g_per_cm2.shape[:-1], np.float32)
     for weight, column in zip(BIN_WEIGHTS / BIN_WEIGHTS.sum(), attenuation.T, strict=True):
@@ -215,20 +216,28 @@ def transmission(areal_g_per_cm2: np.ndarray) -> np.ndarray:
 
 
 def scatter(primary: np.ndarray, ratio: float, sigma_px: float) -> np.ndarray:
-    """The scattered share of a field: a smooth copy of the primary, `ratio` times as strong."""
+    """Scattered radiation, modelled as the primary blurred by `sigma_px` and multiplied by `ratio`."""
     height, width = primary.shape
     block = SCATTER_GRID_PX
     padded = np.pad(primary, [(0, -height % block), (0, -width % block)], mode="edge")
     coarse = padded.reshape(padded.shape[0] // block, block, padded.shape[1] // block, block).mean(axis=(1, 3))
     smooth = ndimage.gaussian_filter(coarse, sigma_px / block, mode="nearest")
     rows, columns = ((np.arange(n) + 0.5) / block - 0.5 for n in (height, width))
-    where = np.meshgrid(rows, columns, indexing="ij")
-    return ratio * ndimage.map_coordinates(smooth, where, order=1, mode="nearest").astype(np.float32)
+    positions = np.meshgrid(rows, columns, indexing="ij")
+    return ratio * ndimage.map_coordinates(smooth, positions, order=1, mode="nearest").astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Aperture:
-    """A superelliptic collimator opening: centre (column, row) and half axes in px, and the exponent of its corners."""
+    """A superelliptic opening of the collimator.
+
+    Attributes:
+        center_px: `(column, row)`.
+        half_axes_px: along columns and along rows.
+        exponent: 2 for an ellipse; larger values give squarer corners.
+        edge_px: width of the soft edge.
+        leak: fraction of the primary that passes outside the opening.
+    """
 
     center_px: tuple[float, float]
     half_axes_px: tuple[float, float]
@@ -238,7 +247,7 @@ class Aperture:
 
 
 def aperture_mask(aperture: Aperture, height: int, width: int) -> np.ndarray:
-    """`(H, W)` factor: 1 inside the opening, `leak` outside, with a soft edge."""
+    """Transmission of the collimator, `(H, W)`: 1 inside the opening, `leak` outside, with a soft edge between."""
     rows, columns = np.meshgrid(np.arange(height), np.arange(width), indexing="ij", sparse=True)
     (cx, cy), (a, b), n = aperture.center_px, aperture.half_axes_px, aperture.exponent
     level = (np.abs((columns - cx) / a) ** n + np.abs((rows - cy) / b) ** n) ** (1 / n)
@@ -248,7 +257,13 @@ def aperture_mask(aperture: Aperture, height: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Detector:
-    """What the detector adds: photons per unattenuated pixel, scatter-to-primary ratio, sigmas of scatter and blur."""
+    """Noise, scatter and blur of the detector.
+
+    Attributes:
+        photons: expected count of an unattenuated pixel.
+        scatter_to_primary: ratio of scattered to primary radiation.
+        scatter_sigma_px, blur_sigma_px: standard deviations of the Gaussians of scatter and of detector blur.
+    """
 
     photons: float
     scatter_to_primary: float
@@ -257,7 +272,7 @@ class Detector:
 
 
 def detect(transmitted: np.ndarray, detector: Detector, aperture: Aperture, rng: np.random.Generator) -> np.ndarray:
-    """`(H, W)` uint16 intensities of a transmitted share `(H, W)`; an unattenuated field has about `FULL_SCALE`."""
+    """Detected intensities, `(H, W)` uint16, of a transmitted fraction `(H, W)`; about `FULL_SCALE` if unattenuated."""
     primary = transmitted * aperture_mask(aperture, *transmitted.shape)
     field = primary + scatter(primary, detector.scatter_to_primary, detector.scatter_sigma_px)
     field /= 1 + detector.scatter_to_primary

@@ -1,4 +1,4 @@
-"""What ROI terms and weights bring to a registration, by optimizer: a table that the paper does not have."""
+"""Ablation: the effect of ROI terms and pixel weights on the error, by optimizer. The paper has no such table."""
 
 import pandas as pd
 
@@ -9,26 +9,27 @@ from roireg.tables.paper import INTERVAL_NOTE, TEST_NOTE
 from roireg.tables.table import Table
 
 ABLATION_NOTES = (
-    "Difference: median over X-rays of mpd minus that of the row compared with, on the same X-rays from the same "
-    "starts, negative where the change helps, with its interval. Better / worse: by more than "
-    f"{CHANGE_MM} mm.",
+    "Difference: median over X-rays of the paired difference in mpd, this row minus the row it is compared with, on "
+    "the same X-rays from the same starts; negative where the change helps; with its interval. Better / worse: X-rays "
+    f"whose mpd changes by more than {CHANGE_MM} mm.",
     INTERVAL_NOTE,
     TEST_NOTE,
-    "Compared with: a ROI term with none under the same weights; none with none under the first weights.",
-    "mpd: mean distance of the projected landmarks under true and estimated pose on the detector plane. SRR: share "
-    "with mpd below 1 mm; a registration without a result counts as a failure. Starts: X-rays, each counted once for "
-    "every seed of the start.",
+    "Compared with: a row with a ROI term is compared with the row without one under the same weights; a row without a "
+    "ROI term, with the row without one under the first weights.",
+    "mpd: mean distance, on the detector plane, between landmarks projected under the true and the estimated pose. "
+    "SRR: fraction of X-rays with mpd below 1 mm; a registration without a result counts as a failure. Starts: number "
+    "of registrations, one for each X-ray and each seed of the initial pose.",
 )
-FIRST = ("–",) * 4
+NOT_COMPARED = ("–",) * 4
 
 
 def ablation(rows: pd.DataFrame, cells: list[Cell], seed: int) -> Table:
-    """The ablation, a row a cell.
+    """The ablation table, with one row for each cell (optimizer, weights, ROI term) of the design.
 
     Args:
         rows: registrations of all methods.
         cells: rows of the table.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     names = {tuple(cell.methods): f"{cell.optimizer}, {cell.weights}, ROI {cell.roi}" for cell in cells}
     numbers, shown = [], []
@@ -61,7 +62,7 @@ def _shown(s: dict[str, float]) -> dict[str, str]:
 def _shown_change(reference: str, change: dict[str, float]) -> dict[str, str]:
     columns = ("compared with", "difference mm", "better / worse", "p (smallest possible)")
     if not change:
-        return dict(zip(columns, FIRST, strict=True))
+        return dict(zip(columns, NOT_COMPARED, strict=True))
     values = (
         reference,
         text.change(change),

@@ -1,4 +1,4 @@
-"""How figures are written in the cells of tables for people."""
+"""Formats numbers as text for the cells of Markdown and LaTeX tables."""
 
 import math
 
@@ -6,7 +6,7 @@ NONE = "–"
 
 
 def number(value: float, digits: int) -> str:
-    """A number; a dash where it is undefined, as a mean that includes a registration without a result."""
+    """A number, or a dash if it is undefined, such as a mean that includes a registration without a result."""
     return NONE if math.isnan(value) else f"{value:.{digits}f}"
 
 
@@ -17,13 +17,13 @@ def spread(summary: dict[str, float], column: str, digits: int) -> str:
 
 
 def success(summary: dict[str, float]) -> str:
-    """Share below 1 mm with its interval."""
+    """Fraction of registrations with mpd below 1 mm, with its interval."""
     low, high = summary["srr_1mm_ci_low"], summary["srr_1mm_ci_high"]
     return f"{summary['srr_1mm']:.0%} ({low:.0%} to {high:.0%})"
 
 
 def change(result: dict[str, float]) -> str:
-    """Median difference of `paired_change` with its interval, in mm."""
+    """Median difference in mm, with its interval, of a result of `paired_change`."""
     interval = f"{result['difference_ci_low']:+.2f} to {result['difference_ci_high']:+.2f}"
     return f"{result['difference_median']:+.2f} ({interval})"
 
@@ -34,6 +34,6 @@ def p_value(p: float, smallest: float) -> str:
 
 
 def runs(summary: dict[str, float]) -> str:
-    """How many registrations, and how many of them without a result."""
+    """Number of registrations, and how many of them have no result."""
     failures = summary["failures"]
     return f"{summary['xrays']}" + (f", {failures} without a result" if failures else "")

@@ -1,11 +1,11 @@
-"""What a row of Table 3 or of the ablation compares, by the names of methods."""
+"""Names of the methods that a row of Table 3 or of the ablation compares."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A row that compares: methods, one a seed, without and with what is asked about."""
+    """A row of Table 3: methods without and with the ROI term, one method for each seed of the initial pose."""
 
     without: tuple[str, ...]
     changed: tuple[str, ...]
@@ -13,7 +13,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row of the ablation: one method a seed, and those that it is compared with (None for the first row of all)."""
+    """A row of the ablation.
+
+    Attributes:
+        optimizer, weights, roi: what the row's methods have in common.
+        methods: one method for each seed of the initial pose.
+        reference: methods that the row is compared with; None for the first row, which has no comparison.
+    """
 
     optimizer: str
     weights: str

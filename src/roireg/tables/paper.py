@@ -1,4 +1,4 @@
-"""The paper's own figures (WSReg, MICCAI 2025), all on DeepFluoro, as they stand in its tables and in its text."""
+"""The results published in the paper (WSReg, MICCAI 2025), all on DeepFluoro, copied from its tables and its text."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class PaperErrors:
-    """Cells of a row: mTRE and TE in mm, RE in degrees (mean ± SD), SRR as the share of X-rays with mTRE < 1 mm."""
+    """Cells of a row: mTRE and TE in mm, RE in degrees (mean ± SD), SRR: fraction of X-rays with mTRE < 1 mm."""
 
     mtre: str = NONE
     srr: str = NONE
@@ -24,19 +24,19 @@ PAPER_TABLE1 = {
     "diffpose": PaperErrors("1.01 ± 3.24", "83%", "0.4 ± 1.3", "2.1 ± 5.8"),
     "wsreg": PaperErrors("0.67 ± 1.34", "87%", "0.2 ± 0.5", "1.6 ± 2.9"),
 }
-# Section 3.2 compares MedSAM with the U-Net "under the same pose initialization", apart from Table 1.
+# Given in section 3.2 only: it compares MedSAM with the U-Net "under the same pose initialization".
 PAPER_TEXT = {
     "wsreg": PaperErrors("0.74 ± 1.97", "85%", "0.25 ± 0.50", "1.64 ± 2.96"),
     "wsreg-medsam": PaperErrors("0.95 ± 3.01", "84%", "0.27 ± 0.61", "3.15 ± 1.70"),
 }
-# Table 2, Dice (mean ± SD) by network and kind of image.
+# Table 2: Dice (mean ± SD) by network and by image, X-ray or DRR.
 PAPER_TABLE2 = {
     ("unet", "xray"): "0.81 ± 0.07",
     ("unet", "drr"): "0.80 ± 0.07",
     ("medsam", "xray"): "0.85 ± 0.07",
     ("medsam", "drr"): "0.85 ± 0.06",
 }
-# Table 3, without and with the ROI term, by similarity.
+# Table 3: (without the ROI term, with it), by similarity.
 PAPER_TABLE3 = {
     "local_ncc": (
         PaperErrors("2.83 ± 6.33", "72%", "1.1 ± 2.4", "6.9 ± 14.3"),
@@ -69,23 +69,26 @@ PAPER_TABLE3 = {
 }
 
 MTRE_NOTE = (
-    'It is not known which error the paper\'s "mTRE" is. Its words, "average Euclidean distance between ground truth '
-    '(GT) and estimated 3D landmark projections", fit mpd. But for its success rate it cites DiffPose, whose released '
-    "code reports 0.194 times mrpd, about a fifth of it (github.com/eigenvivek/DiffPose, issue 27). Both stand beside "
-    "the paper's, and SRR by both. mpd: mean distance of the projected landmarks under true and estimated pose on the "
-    "detector plane. mrpd: mean 3D distance of the same projections, each on its own pose's detector."
+    'It is not known which error the paper\'s "mTRE" is. Its definition, "average Euclidean distance between ground '
+    'truth (GT) and estimated 3D landmark projections", fits mpd. But for its success rate it cites DiffPose, whose '
+    "released code reports 0.194 times mrpd, about a fifth of it (github.com/eigenvivek/DiffPose, issue 27). This "
+    "table gives both errors, and the SRR by both, beside the paper's. mpd: mean distance, on the detector plane, "
+    "between landmarks projected under the true and the estimated pose. mrpd: mean 3D distance of the same "
+    "projections, each on the detector of its own pose."
 )
 RE_TE_NOTE = (
-    "Rotation: geodesic angle. Translation: of the isocentre, camera frame. The paper's RE and TE are norms of "
-    "differences of rotation and translation vectors, whose origin it does not give: of the same kind, not the same."
+    "Rotation: geodesic angle. Translation: displacement of the isocentre in the camera frame. The paper's RE and TE "
+    "are norms of differences of rotation and translation vectors, whose origin it does not give: similar measures, "
+    "not the same."
 )
 TEST_NOTE = (
-    "p: two-sided sign-flip test over specimens (exact up to 16 of them), of each specimen's median paired difference "
-    "in mpd; in brackets the smallest p that so many specimens allow, whatever the difference. Not corrected for the "
+    "p: two-sided sign-flip test over specimens (exact up to 16 specimens) of each specimen's median paired difference "
+    "in mpd; in brackets, the smallest p that can be reached with that number of specimens. Not corrected for the "
     "number of rows."
 )
 INTERVAL_NOTE = (
-    "Intervals: 95% bootstrap over specimens; with fewer than about ten specimens they are too narrow, and one without "
-    "width, such as 100% to 100%, means that no specimen differed, not that none can."
+    "Intervals: 95% bootstrap over specimens. With fewer than about ten specimens they are too narrow; an interval "
+    "without width, such as 100% to 100%, means that all specimens of this run had the same value, not that others "
+    "would."
 )
-COMPARABLE_NOTE = "comparable with this run only if it is of DeepFluoro too, and then not exactly (docs/paper-gaps.md)."
+COMPARABLE_NOTE = "comparable only with a run on DeepFluoro, and even then not exactly (docs/paper-gaps.md)."

@@ -1,4 +1,4 @@
-"""A table for machines and for people: CSV, Markdown and LaTeX."""
+"""A table in three forms: CSV with all numbers, Markdown and LaTeX with formatted cells."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,13 +8,17 @@ import pandas as pd
 
 from roireg.files import atomic_path, write_csv
 
-# Characters that LaTeX's text fonts lack or show as others.
+# Characters that LaTeX's text fonts lack or print as other characters.
 LATEX_SYMBOLS = {"±": r"$\pm$", "×": r"$\times$", "–": "--", "°": r"$^\circ$", "<": "$<$", ">": "$>$"}
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """`numbers` for machines, `text` (Markdown) and `latex` for people, notes apart.
+    """A table, without its notes.
+
+    Attributes:
+        numbers: unrounded values, one row a line of the table.
+        shown: formatted cells, for `text` (Markdown) and `latex`.
 
     Raises:
         ValueError: two columns have the same title.
@@ -30,29 +34,29 @@ class Table:
 
     @property
     def text(self) -> str:
-        """The table for people, as Markdown."""
+        """The formatted table as Markdown."""
         cells = self.shown.map(_markdown).rename(columns=_markdown)
         return cells.to_markdown(index=False, tablefmt="github", disable_numparse=True)
 
     @property
     def latex(self) -> str:
-        """The table for people, as LaTeX for the package booktabs."""
+        """The formatted table as LaTeX; it needs the package booktabs."""
         styled = self.shown.style.hide(axis="index").format(_latex, escape="latex")
         return styled.format_index(_latex, escape="latex", axis="columns").to_latex(hrules=True).rstrip("\n")
 
 
 def _markdown(cell: object) -> str:
-    """A cell that adds no column."""
+    """The cell with "|" escaped, which would otherwise start a new column."""
     return str(cell).replace("|", r"\|")
 
 
 def _latex(escaped: object) -> str:
-    """A cell after pandas escaped what LaTeX reads as commands."""
+    """The cell with `LATEX_SYMBOLS` replaced; pandas has already escaped LaTeX's special characters."""
     return str(escaped).translate(str.maketrans(LATEX_SYMBOLS))
 
 
 def write_table(table: Table, csv: str | Path, markdown: str | Path, latex: str | Path, notes: Iterable[str]) -> None:
-    """Write a table in its three forms; notes stand below the Markdown and as comments in the LaTeX."""
+    """Write a table in its three forms; the notes go below the Markdown table and into comments of the LaTeX file."""
     notes = [*notes]
     write_csv(csv, table.numbers)
     with atomic_path(markdown) as path:

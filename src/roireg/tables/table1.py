@@ -1,4 +1,4 @@
-"""Table 1 of the paper: methods compared, ours beside its figures."""
+"""Table 1 of the paper: comparison of methods, with the paper's published results beside this run's."""
 
 import pandas as pd
 
@@ -17,25 +17,31 @@ from roireg.tables.paper import (
 )
 from roireg.tables.table import Table
 
-# A registration with a larger mpd, or none, is wrong; below it the verdict may call it trusted.
+# A registration is counted as wrong if its mpd is this large or if it has no result.
 WRONG_FROM_MM = 2.0
-# Rows whose figures stand in the paper's text only.
+# Published results by method; Table 1 has precedence over the paper's text.
 PAPER_ROWS = {**PAPER_TEXT, **PAPER_TABLE1}
 
 TABLE1_NOTES = (
     MTRE_NOTE,
-    "SRR: share of X-rays with an error below 1 mm, of mpd with a 95% interval, and of mrpd × 0.194; a registration "
+    "SRR: fraction of X-rays with an error below 1 mm, by mpd (with a 95% interval) and by mrpd × 0.194; a "
+    "registration "
     "without a result counts as a failure. " + RE_TE_NOTE,
     INTERVAL_NOTE,
-    TEST_NOTE + " Against the row above that starts from the same poses, on the same X-rays.",
-    "Start mpd: median (mean ± SD) where the optimization begins; after an encoder, the error of the encoder alone. "
-    "Seconds: an encoder's reading or a search for the start, and the optimization.",
-    f"Trusted: X-rays that the verdict calls so from the images alone; wrong: mpd of {WRONG_FROM_MM:g} mm or more.",
-    "Searched again: X-rays whose verdict was not trusted, which a method with a fallback registered from there too; "
-    "kept: where that was better.",
-    "PSSS-style: its authors published no network, so ours follows their description; not their figures.",
-    "Paper columns: WSReg on DeepFluoro, Table 1, and for MedSAM the text of section 3.2, which gives the U-Net "
-    f"{PAPER_TEXT['wsreg'].mtre} mm and {PAPER_TEXT['wsreg'].srr} from MedSAM's starts; " + COMPARABLE_NOTE,
+    TEST_NOTE
+    + " Each row is compared with the nearest row above it that starts from the same poses, on the same X-rays.",
+    "Start mpd: median (mean ± SD) of the error at the initial pose; for methods that start from an encoder, this is "
+    "the error of the encoder alone. Seconds: the encoder's prediction or the search for a start, and the "
+    "optimization.",
+    "Trusted: X-rays with the verdict `trusted`, which is given from the images alone; wrong: those of them with an "
+    f"mpd of {WRONG_FROM_MM:g} mm or more.",
+    "Searched again: X-rays without a trusted verdict that a method with a fallback registered from there too; kept: "
+    "those for which that was better.",
+    "PSSS-style: its authors published no network; ours follows their description and does not reproduce their "
+    "results.",
+    "Paper columns: WSReg on DeepFluoro, Table 1; for MedSAM the text of section 3.2, which also gives the U-Net's "
+    f"result from the same starts as MedSAM's: {PAPER_TEXT['wsreg'].mtre} mm and {PAPER_TEXT['wsreg'].srr}; "
+    + COMPARABLE_NOTE,
 )
 
 
@@ -45,7 +51,7 @@ def table1(rows: pd.DataFrame, methods: dict[str, str], seed: int) -> Table:
     Args:
         rows: registrations of all methods.
         methods: label by method name, in the order of the rows.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     numbers, shown = [], []
     previous: dict[str, pd.DataFrame] = {}
@@ -65,7 +71,7 @@ def table1(rows: pd.DataFrame, methods: dict[str, str], seed: int) -> Table:
 
 
 def trusted(rows: pd.DataFrame) -> dict[str, int]:
-    """How many registrations have the verdict `trusted`, and how many of these are wrong: mpd not below 2 mm."""
+    """Number of registrations with the verdict `trusted`, and how many of these are wrong (mpd not below 2 mm)."""
     own = rows[rows["verdict"] == "trusted"]
     return {"trusted": len(own), "trusted_wrong": int((~(own["mpd_mm"] < WRONG_FROM_MM)).sum())}
 

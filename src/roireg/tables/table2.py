@@ -13,18 +13,19 @@ IMAGES = {"xray": "X-ray", "drr": "DRR"}
 ROI_SEPARATOR = " / "
 
 TABLE2_NOTES = (
-    "Dice: of each image the mean over the ROIs that its truth shows; mean ± SD over the images of all specimens, each "
-    "segmented by the network that has not seen that specimen.",
-    "DRR: rendered at the X-ray's true pose; its truth is the CT's labels projected at that pose. X-ray: the dataset's "
-    "own masks, with bones where they were at the exposure.",
-    "MedSAM is prompted with the box of each ROI's true mask, as a user would draw it; the U-Net gets the image only.",
+    "Dice of an image: mean over the ROIs that its true mask contains. Cells: mean ± SD over the images of all "
+    "specimens, each segmented by the network that was trained without that specimen.",
+    "True masks: of a DRR (rendered at the X-ray's true pose), the CT's labels projected at that pose; of an X-ray, "
+    "the dataset's own masks, which show each bone where it was at the exposure.",
+    "MedSAM is prompted with the bounding box of each ROI's true mask, as a user would draw it; the U-Net gets the "
+    "image only.",
     INTERVAL_NOTE,
     "Paper: WSReg, Table 2, on DeepFluoro, with U-Net and MedSAM trained on X-rays only; " + COMPARABLE_NOTE,
 )
 
 
 def image_dice(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean Dice over the ROIs of each image: `specimen`, `projection`, `dice`, images without truth left out."""
+    """Mean Dice over ROIs by image, as `specimen, projection, dice`. Images without true masks are left out."""
     return rows.groupby(["specimen", "projection"], sort=True)["dice"].mean().dropna().reset_index()
 
 
@@ -32,9 +33,9 @@ def table2(rows: pd.DataFrame, segmenters: dict[str, dict], seed: int) -> Table:
     """Table 2.
 
     Args:
-        rows: `specimen, segmenter, projection, image, roi, dice` of all segmenters.
-        segmenters: by name, in the order of the rows: `label`, `type` (unet or medsam), `train_on`.
-        seed: of the bootstrap.
+        rows: columns `specimen, segmenter, projection, image, roi, dice`, of all segmenters.
+        segmenters: entries with `label`, `type` and `train_on`, by segmenter name, in the order of the rows.
+        seed: seed of the bootstrap.
     """
     numbers, shown = [], []
     for name, entry in segmenters.items():
@@ -72,7 +73,7 @@ def _shown_row(entry: dict, image: str, s: dict[str, float], by_roi: pd.Series, 
 
     return {
         "Segmenter": entry["label"],
-        "learned from": " and ".join({"xrays": "X-rays", "drrs": "DRRs"}[kind] for kind in entry["train_on"]),
+        "learned from": " and ".join({"xrays": "X-rays", "drrs": "DRRs"}[source] for source in entry["train_on"]),
         "image": image,
         "Dice": " ± ".join(cell("dice_mean", "dice_sd")) if s["images"] else "no masks",
         "paper: Dice": paper,

@@ -1,4 +1,4 @@
-"""Table 3 of the paper: similarities with and without the ROI term, from the same initial poses."""
+"""Table 3 of the paper: each similarity without and with the ROI term, from the same initial poses."""
 
 import pandas as pd
 
@@ -28,13 +28,13 @@ LABELS = {
 }
 
 TABLE3_NOTES = (
-    "-: without the ROI term, +: with it, from the same initial poses on the same X-rays.",
+    "- : without the ROI term; + : with it; from the same initial poses on the same X-rays.",
     MTRE_NOTE,
-    "SRR: share of X-rays with an error below 1 mm, of mpd and of mrpd × 0.194; a registration without a result counts "
-    "as a failure. " + RE_TE_NOTE,
-    "Difference: median over X-rays of mpd with minus mpd without, negative where ROIs help, with its interval. Better "
-    f"/ worse: X-rays that the term changes by more than {CHANGE_MM} mm. Starts: X-rays, each counted once for every "
-    "seed of the start.",
+    "SRR: fraction of X-rays with an error below 1 mm, by mpd and by mrpd × 0.194; a registration without a result "
+    "counts as a failure. " + RE_TE_NOTE,
+    "Difference: median over X-rays of the mpd with the ROI term minus the mpd without it; negative where the term "
+    f"helps; with its interval. Better / worse: X-rays whose mpd the term changes by more than {CHANGE_MM} mm. Starts: "
+    "number of registrations, one for each X-ray and each seed of the initial pose.",
     INTERVAL_NOTE,
     TEST_NOTE,
     "Paper columns: WSReg, Table 3, on DeepFluoro; " + COMPARABLE_NOTE,
@@ -46,15 +46,15 @@ def table3(rows: pd.DataFrame, pairs: dict[str, Pair], seed: int) -> Table:
 
     Args:
         rows: registrations of all methods.
-        pairs: methods without and with the ROI term by similarity, in the order of the rows.
-        seed: of the bootstrap.
+        pairs: methods without and with the ROI term, by similarity, in the order of the rows.
+        seed: seed of the bootstrap.
     """
     numbers, shown = [], []
     for similarity, pair in pairs.items():
         without, with_rois = (rows[rows["method"].isin(names)] for names in (pair.without, pair.changed))
         a, b, change = summarize(without, seed), summarize(with_rois, seed), paired_change(without, with_rois, seed)
-        apart = {f"{key}_{sign}": summary[key] for sign, summary in (("without", a), ("with", b)) for key in summary}
-        numbers.append({"similarity": similarity, **apart, **change})
+        both = {f"{key}_{side}": summary[key] for side, summary in (("without", a), ("with", b)) for key in summary}
+        numbers.append({"similarity": similarity, **both, **change})
         shown.append(_shown_row(similarity, a, b, change))
     return Table(pd.DataFrame(numbers), pd.DataFrame(shown))
 

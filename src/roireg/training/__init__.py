@@ -1,1 +1,1 @@
-"""What both kinds of networks share: the training loop, and DRRs to learn from."""
+"""Training of segmenters and pose encoders: the common training loop, and the synthesis of DRRs as training data."""

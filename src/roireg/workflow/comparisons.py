@@ -1,4 +1,4 @@
-"""Expands Table 3 and the ablation into entries of `methods` and `initial_poses`, alike but for what is compared."""
+"""Expands Table 3 and the ablation into full entries of `methods` and `initial_poses`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,18 +9,18 @@ from roireg.workflow.schema.methods import BUILTIN, NO_ROI
 
 
 def with_seed(name: str, added: int) -> str:
-    """A name, or name@n for the same with n added to the seed."""
+    """`name@n`, which stands for the entry `name` with n added to the seed; `name` itself for n = 0."""
     return f"{name}@{added}" if added else name
 
 
 def seed_parts(name: str) -> tuple[str, int]:
-    """Name and added seed: the reverse of `with_seed`."""
+    """Name and added seed; the inverse of `with_seed`."""
     plain, _, added = name.partition("@")
     return plain, int(added or 0)
 
 
 def table3_pairs(config: Mapping[str, Any]) -> dict[str, Pair]:
-    """Methods of Table 3, without and with the ROI term, by similarity."""
+    """Names of the methods of Table 3, without and with the ROI term, by similarity."""
     table = config["tables"]["table3"]
     return {
         name: Pair(
@@ -32,10 +32,11 @@ def table3_pairs(config: Mapping[str, Any]) -> dict[str, Pair]:
 
 
 def ablation_cells(config: Mapping[str, Any]) -> list[Cell]:
-    """Rows of the ablation: every ROI term under all weights and every optimizer that it goes with.
+    """Rows of the ablation: every ROI term with all weights and every optimizer that supports it.
 
-    A row with a ROI term is compared with the one without, under the same weights; one without is compared with the
-    one of the first weights; and the first one of an optimizer with that of the first optimizer.
+    A row with a ROI term is compared with the row without one under the same weights. A row without a ROI term is
+    compared with the row without one under the first weights. The first row of an optimizer is compared with the first
+    row of the first optimizer.
     """
     table = config["tables"]["ablation"]
     cells: list[Cell] = []
@@ -48,7 +49,7 @@ def ablation_cells(config: Mapping[str, Any]) -> list[Cell]:
 
 
 def _rois_of(config: Mapping[str, Any], optimizer: str) -> list[str]:
-    """No ROI term, then those of the table that go with an optimizer."""
+    """No ROI term, then the ROI terms of the table that the optimizer supports."""
     table, terms = config["tables"]["ablation"], config["roi_terms"]
     allowed = OPTIMIZERS[config["optimizers"][optimizer]["type"]].roi_terms
     return [NO_ROI, *(roi for roi in table["rois"] if terms[roi]["type"] in allowed)]
@@ -98,7 +99,10 @@ def comparison_methods(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def comparison_starts(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Entries of `initial_poses` for the seeds of those tables: another encoder's poses, or other random numbers."""
+    """Entries of `initial_poses` for the seeds of Table 3 and the ablation.
+
+    A start from an encoder gets the encoder trained with that seed; any other start gets other random numbers.
+    """
     starts = {}
     for table in (config["tables"]["table3"], config["tables"]["ablation"]):
         entry = config["initial_poses"].get(table["init"])

@@ -1,4 +1,4 @@
-"""The configuration of a run: laid over the default one, filled with defaults, checked; errors are one clear line."""
+"""The configuration of a run: merged over the default one, completed with defaults, and checked."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -17,15 +17,15 @@ from roireg.workflow.schema.segment import SEGMENTERS
 
 
 def validated(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration with every key, those that it leaves out by their defaults: plain values, lists and mappings.
+    """Check a configuration and complete it with defaults; the result has plain values, lists and mappings only.
 
-    Equal configurations give equal results, however their numbers are written.
+    The result is normalised: configurations that differ only in how numbers are written give equal results.
 
     Raises:
         InputError: names the key, what is wrong with it, and what is allowed.
     """
     try:
-        # Through JSON, where pydantic's strict mode takes lists for tuples; dates are text.
+        # In JSON, pydantic's strict mode accepts lists for tuples; YAML dates become text.
         model = Config.model_validate_json(json.dumps(config, default=str), strict=True)
     except ValidationError as error:
         from roireg.workflow.schema.faults import first_fault
@@ -35,20 +35,20 @@ def validated(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merged(below: Any, above: Any) -> Any:
-    """A configuration with another one laid over it: mappings are merged key by key, anything else is replaced."""
+    """The configuration `below` overridden by `above`: mappings are merged key by key, other values are replaced."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     return {**below, **{key: merged(below.get(key), value) for key, value in above.items()}}
 
 
 def check_references(config: Mapping[str, Any]) -> None:
-    """Check that names which a configuration uses are names which it defines, and that what they name goes together.
+    """Check that every name used in a configuration is defined, and that the named entries can be combined.
 
     Args:
-        config: with all keys, and with the methods that Table 3 and the ablation add.
+        config: configuration with all keys, and with the methods that Table 3 and the ablation add.
 
     Raises:
-        InputError: a method, start, optimizer, segmenter or recipe is named that does not exist or does not go with the
+        InputError: a named method, start, optimizer, segmenter or recipe does not exist, or cannot be combined with the
             others.
     """
     check_distinct(config["rois"], "config: rois", "Name each label once")
@@ -68,7 +68,7 @@ def check_references(config: Mapping[str, Any]) -> None:
 
 
 def _check_results(config: Mapping[str, Any]) -> None:
-    """Tables and figures show what is defined, and the ROI terms that they show are of the data set's ROIs."""
+    """Check that tables and figures show defined entries, and that their ROI terms use ROIs of the data set."""
     methods, figures, tables = config["methods"], config["figures"], config["tables"]
     shown = {
         "tables.table1.methods": tables["table1"]["methods"],
@@ -92,10 +92,10 @@ def _check_results(config: Mapping[str, Any]) -> None:
 
 
 def check_comparisons(config: Mapping[str, Any]) -> None:
-    """Check the names by which Table 3 and the ablation ask for methods.
+    """Check the names of starts, ROI terms, optimizers and weights that Table 3 and the ablation use.
 
     Raises:
-        InputError: a start, ROI term, optimizer or weights are named that do not exist.
+        InputError: a name is not defined.
     """
     table3, ablation = config["tables"]["table3"], config["tables"]["ablation"]
     asked = (
@@ -113,7 +113,7 @@ def check_comparisons(config: Mapping[str, Any]) -> None:
 
 
 def _check_encoder(name: str, encoder: Mapping[str, Any], segmenters: Mapping[str, Any]) -> None:
-    """The ROI term of a loss needs a U-Net."""
+    """Check that an encoder whose loss has a ROI term names a U-Net."""
     if encoder["loss"]["roi"] == 0:
         return
     key, remedy = f"encoders.{name}.segmenter", "Name a U-Net of `segment`, or set loss.roi to 0"
@@ -122,14 +122,16 @@ def _check_encoder(name: str, encoder: Mapping[str, Any], segmenters: Mapping[st
         raise InputError(f"config: {key}", "the loss has a ROI term and there is no segmenter", remedy)
     _known(key, segmenter, segmenters)
     if SEGMENTERS[segmenters[segmenter]["type"]].needs_boxes:
-        raise InputError(f"config: {key}", f"{segmenter!r} needs boxes, which no one draws in training", remedy)
+        raise InputError(f"config: {key}", f"{segmenter!r} needs boxes, which training does not have", remedy)
 
 
 def _check_roi_term(name: str, term: Mapping[str, Any], segmenters: Mapping[str, Any]) -> None:
-    """Segmenters exist, and boxes do not come from one that needs boxes itself."""
+    """Check that a ROI term's segmenters exist, and that the one that makes boxes does not need boxes itself."""
     key = f"roi_terms.{name}"
     if name == NO_ROI:
-        raise InputError(f"config: {key}", "a method writes this word for no ROI term", "Take another name")
+        raise InputError(
+            f"config: {key}", "this name is reserved for methods without a ROI term", "Choose another name"
+        )
     _known(f"{key}.fixed", term["fixed"], segmenters)
     for part in ("moving", "boxes"):
         _known(f"{key}.{part}", term.get(part, PROJECTED), [PROJECTED, *segmenters])
@@ -139,7 +141,7 @@ def _check_roi_term(name: str, term: Mapping[str, Any], segmenters: Mapping[str,
 
 
 def _check_method(name: str, method: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """What a method names exists, and its optimizer goes with its similarity and its ROI term."""
+    """Check that a method's names are defined, and that its optimizer supports its similarity, ROI term and views."""
     sections = {"init": "initial_poses", "optimizer": "optimizers", "weights": "weights"}
     for key, section in sections.items():
         _known(f"methods.{name}.{key}", method[key], config[section])
@@ -153,15 +155,15 @@ def _check_method(name: str, method: Mapping[str, Any], config: Mapping[str, Any
     kind = config["optimizers"][method["optimizer"]]["type"]
     optimizer = OPTIMIZERS[kind]
     if roi != NO_ROI and terms[roi]["type"] not in optimizer.roi_terms:
-        what = f"{roi!r} does not go with an optimizer of type {kind}"
+        what = f"{roi!r} cannot be combined with an optimizer of type {kind}"
         remedy = f"Write none, a term of type {' or '.join(sorted(optimizer.roi_terms))}, or another optimizer"
         raise InputError(f"config: methods.{name}.roi", what, remedy)
     if optimizer.builtin_similarity != (similarity == BUILTIN):
-        what = f"{similarity!r} does not go with an optimizer of type {kind}"
+        what = f"{similarity!r} cannot be combined with an optimizer of type {kind}"
         others = ", ".join(other for other, one in OPTIMIZERS.items() if one.builtin_similarity)
         remedy = f"{BUILTIN} is for the types {others}; name a similarity"
         if optimizer.builtin_similarity:
-            remedy = f"Write {BUILTIN}: it has an objective of its own"
+            remedy = f"Write {BUILTIN}: this optimizer has its own objective"
         raise InputError(f"config: methods.{name}.similarity", what, remedy)
     if method.get("views", 1) > 1 and optimizer.register_jointly is None:
         what = f"an optimizer of type {kind} registers each X-ray alone"

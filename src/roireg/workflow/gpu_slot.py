@@ -1,4 +1,4 @@
-"""One job per GPU of a workstation: Snakemake counts GPUs, but does not say which one a job has."""
+"""Assigns each job its own GPU on a workstation: Snakemake limits how many jobs use GPUs, but does not assign them."""
 
 import logging
 import os
@@ -12,19 +12,19 @@ from getpass import getuser
 from pathlib import Path
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# Variables of schedulers that give a job its own GPU.
+# Environment variables of schedulers that assign GPUs to jobs themselves.
 SCHEDULERS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "KUBERNETES_SERVICE_HOST")
 WAIT_SECONDS = 1.0
 logger = logging.getLogger("roireg")
 
 
 def slots_folder() -> Path:
-    """Where the locks are: shared by all workflows of a user on this machine."""
+    """Folder of the lock files, common to all workflows of a user on this machine."""
     return Path(tempfile.gettempdir()) / f"roireg-gpu-slots-{getuser()}"
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs that a job here may use, as `CUDA_VISIBLE_DEVICES` takes them; none without a driver."""
+    """Names of the GPUs that this process may use, as in `CUDA_VISIBLE_DEVICES`; empty without an NVIDIA driver."""
     if os.environ.get(VISIBLE) is not None:
         return [name for name in os.environ[VISIBLE].split(",") if name]
     try:
@@ -36,13 +36,13 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def gpu_slot(gpus: Sequence[str], folder: Path) -> Iterator[str]:
-    """Hold one of the GPUs, which no other job then holds; wait while all are held.
+    """Reserve one of the GPUs for the duration of the context; wait if other jobs have reserved all of them.
 
-    A job that dies lets go of it.
+    The reservation is a file lock, which the operating system releases if the job dies.
 
     Args:
-        gpus: names, one at least.
-        folder: of the locks.
+        gpus: names of the GPUs, at least one.
+        folder: folder of the lock files.
     """
     from filelock import FileLock, Timeout
 
@@ -61,16 +61,16 @@ def gpu_slot(gpus: Sequence[str], folder: Path) -> Iterator[str]:
                 lock.release()
             return
         if not waiting:
-            logger.info("waiting for a GPU: other jobs hold %s", ", ".join(gpus))
+            logger.info("waiting for a GPU: other jobs use %s", ", ".join(gpus))
         waiting = True
         time.sleep(WAIT_SECONDS)
 
 
 @contextmanager
 def own_gpu(count: int) -> Iterator[None]:
-    """While it lasts, a job with a GPU sees its own one alone; it must begin before torch is imported.
+    """Context in which only the job's own GPU is visible to CUDA; enter it before importing torch.
 
-    A job without a GPU sees none. On a cluster the scheduler has chosen.
+    A job without a GPU sees none. On a cluster nothing is changed, because the scheduler assigns GPUs.
 
     Args:
         count: the job's resource `gpu`.

@@ -1,4 +1,4 @@
-"""What every workflow script does around its work: log, threads, progress, errors in one line."""
+"""Common frame of all workflow scripts: log file, number of threads, progress, and errors in one line."""
 
 import logging
 import os
@@ -18,18 +18,18 @@ logger = logging.getLogger("roireg")
 
 @contextmanager
 def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger]:
-    """Run a script's work with its log in a file and on the terminal.
+    """Context of a script's work: logs to a file and to the terminal, and sets the number of threads.
 
-    A fault in the user's input ends the process with status 1 and one line; any other exception with its traceback.
+    An `InputError` ends the process with status 1 and a one-line message; other exceptions are logged with traceback.
 
     Args:
         log: path of the log file.
-        threads: for numerical libraries that are imported inside.
-        gpus: the job's resource `gpu`; with 1 it has a GPU of its own.
+        threads: number of threads of numerical libraries; they must be imported inside the context.
+        gpus: the job's resource `gpu`; with 1, the job gets its own GPU.
     """
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = str(threads)
-    # Torch and Numba each have a pool; a pool that spins while it waits takes the cores from the other one.
+    # Torch and Numba each have a thread pool; one that busy-waits would take the cores from the other.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
@@ -56,7 +56,7 @@ def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger
 
 
 def share_source(source: Path) -> None:
-    """Let scripts that run in another environment, such as a conda one, import the package from `source`."""
+    """Add `source` to PYTHONPATH, so that scripts in other environments (such as conda's) can import the package."""
     others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(source), *(path for path in others if path not in ("", str(source)))]
@@ -64,7 +64,7 @@ def share_source(source: Path) -> None:
 
 
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Pass items through, logging after each how many are done and how long the rest will take."""
+    """Yield the items, and log after each one how many are done and the estimated time left."""
     start = time.perf_counter()
     for done, item in enumerate(items, start=1):
         yield item

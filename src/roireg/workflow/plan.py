@@ -1,6 +1,7 @@
-"""What a run is made of: its specimens, what decides each result, and what each job needs.
+"""Plan of a run: its specimens, the settings that determine each result, and the resources of each job.
 
-Functions of the whole configuration (`config`), with all keys and with the methods that Table 3 and the ablation add.
+All functions take the whole configuration (`config`), with all keys and with the methods that Table 3 and the ablation
+add.
 """
 
 import re
@@ -13,18 +14,18 @@ from roireg.register.registry import OPTIMIZERS
 from roireg.register.settings import segmenter_names
 from roireg.workflow.comparisons import seed_parts
 from roireg.workflow.config import merged
-from roireg.workflow.shards import part_names
+from roireg.workflow.shards import numbered_shards
 
 Config = Mapping[str, Any]
-# Main memory of a job with MedSAM's own network, MB.
+# Main memory of a job with MedSAM's full-size network (ViT-B), MB.
 VIT_B_MB = 16000
 
 
 def specimens_of(config: Config) -> list[str]:
-    """Names of the specimens: from the config, from the file, or of the demo.
+    """Names of the specimens: from the config, else from the file, else those of the demo.
 
     Raises:
-        InputError: the file is yet to be fetched, and the config does not name its specimens.
+        InputError: the file is not downloaded yet, and the config does not list its specimens.
     """
     dataset = config["dataset"]
     if dataset["specimens"]:
@@ -33,7 +34,7 @@ def specimens_of(config: Config) -> list[str]:
         if dataset["source"] == "demo":
             return demo_specimen_names(config["demo"]["specimens"])
         remedy = 'List them, such as ["17-1882", "18-1109"] of DeepFluoro'
-        what = "the file is not here yet, so nobody knows its specimens"
+        what = "the specimens are not known because the file is not downloaded yet"
         raise InputError("config: dataset.specimens", what, remedy)
     from roireg.data.deepfluoro import open_dataset, specimen_names
 
@@ -42,10 +43,10 @@ def specimens_of(config: Config) -> list[str]:
 
 
 def xray_counts(config: Config, specimens: Sequence[str]) -> dict[str, int]:
-    """How many X-rays each specimen has: of the demo, from the file, or from the config before the file is here.
+    """Number of X-rays of each specimen: from the demo's settings, from the file, or, before its download, the config.
 
     Raises:
-        InputError: the config does not say it of a specimen whose file is yet to be fetched.
+        InputError: the file is not downloaded yet, and the config lacks the number for a specimen.
     """
     dataset = config["dataset"]
     if dataset["path"] is None and dataset["source"] == "demo":
@@ -54,8 +55,8 @@ def xray_counts(config: Config, specimens: Sequence[str]) -> dict[str, int]:
         known = config["deepfluoro"]["xrays"]
         unknown = [name for name in specimens if name not in known]
         if unknown:
-            what = f"does not say how many X-rays there are of {', '.join(unknown)}"
-            raise InputError("config: deepfluoro.xrays", what, "Add them")
+            what = f"the number of X-rays is missing for {', '.join(unknown)}"
+            raise InputError("config: deepfluoro.xrays", what, "Add it")
         return {name: known[name] for name in specimens}
     from roireg.data.deepfluoro import open_dataset, projection_names
 
@@ -64,22 +65,22 @@ def xray_counts(config: Config, specimens: Sequence[str]) -> dict[str, int]:
 
 
 def demo_settings(config: Config, condition: str | None) -> dict[str, Any]:
-    """The demo's settings, with those that a condition changes."""
+    """The demo's settings, after the changes of a condition."""
     changes = {} if condition is None else config["conditions"][condition]
     return merged(config["demo"], changes)
 
 
 def condition_notes(config: Config, condition: str | None) -> list[str]:
-    """What the tables of a condition say of it; nothing without conditions."""
+    """Notes that describe a condition below its tables; empty without conditions."""
     if condition is None:
         return []
     below_mm = demo_settings(config, condition)["ct_below_landmarks_mm"]
-    reach = f"CTs reach {below_mm:g} mm below the lowest landmark"
-    return [f"Condition {condition}: {reach}; the same X-rays in all conditions of the same views."]
+    end = f"CTs end {below_mm:g} mm below the lowest landmark"
+    return [f"Condition {condition}: {end}. Conditions with the same `views` have the same X-rays."]
 
 
 def method_settings(config: Config, name: str) -> dict[str, Any]:
-    """What decides a method's results: its entry, and those of the start, optimizer, ROI term and weights it names."""
+    """Settings that determine a method's results: its entry, and its start, optimizer, ROI term and weights."""
     method = config["methods"][name]
     return {
         "roi_term": config["roi_terms"].get(method["roi"]),
@@ -92,7 +93,7 @@ def method_settings(config: Config, name: str) -> dict[str, Any]:
 
 
 def segmenter_settings(config: Config, name: str) -> dict[str, Any]:
-    """What decides a segmenter's network: its entry, and the recipe and augmentation that it uses."""
+    """Settings that determine a trained segmenter: its entry, its recipe and the augmentation."""
     segmenter = config["segment"][name]
     return {
         "segmenter": {key: value for key, value in segmenter.items() if key != "label"},
@@ -102,12 +103,12 @@ def segmenter_settings(config: Config, name: str) -> dict[str, Any]:
 
 
 def encoder_entry(config: Config, name: str) -> dict[str, Any]:
-    """The entry of an encoder, of `name` or `name@n`."""
+    """The entry of an encoder, given by `name` or `name@n` (n is added to the seed)."""
     return config["encoders"][seed_parts(name)[0]]
 
 
 def encoder_settings(config: Config, name: str) -> dict[str, Any]:
-    """What decides an encoder's network: its entry, and the recipe and augmentation that it uses."""
+    """Settings that determine a trained encoder: its entry, its recipe and the augmentation."""
     encoder = encoder_entry(config, name)
     return {
         "encoder": {key: value for key, value in encoder.items() if key not in ("label", "segmenter")},
@@ -117,24 +118,24 @@ def encoder_settings(config: Config, name: str) -> dict[str, Any]:
 
 
 def guiding_segmenter(config: Config, encoder: str) -> str | None:
-    """The segmenter of the ROI term in an encoder's loss; None without such a term."""
+    """The segmenter for the ROI term of an encoder's loss; None without such a term."""
     entry = encoder_entry(config, encoder)
     return entry["segmenter"] if entry["loss"]["roi"] > 0 else None
 
 
 def labels_of(config: Config, methods: Iterable[str]) -> dict[str, str]:
-    """Label by name of methods, in their order."""
+    """Labels of methods by name, in the given order."""
     return {name: config["methods"][name]["label"] for name in methods}
 
 
 def described(config: Config, segmenters: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What Table 2 says of segmenters, by name: label, kind of network, and what they learned from."""
+    """Entries of Table 2 by segmenter: label, type of network, and training images."""
     keys = ("label", "type", "train_on")
     return {name: {key: config["segment"][name][key] for key in keys} for name in segmenters}
 
 
 def segmenter_pattern(config: Config, kind: str) -> str:
-    """A regular expression for the names of the segmenters of one kind; for nothing if there are none."""
+    """Regular expression that matches the names of the segmenters of one type; it matches nothing if there are none."""
     names = [re.escape(name) for name, entry in config["segment"].items() if entry["type"] == kind]
     return "|".join(names) or "(?!)"
 
@@ -157,58 +158,58 @@ def encoders_of(config: Config, methods: Iterable[str]) -> list[str]:
 
 
 def gpus_of(config: Config, methods: Iterable[str]) -> int:
-    """GPUs of a job that registers by these methods."""
+    """Number of GPUs of a job that registers by these methods."""
     types = {config["optimizers"][config["methods"][method]["optimizer"]]["type"] for method in methods}
-    return config["registration"]["gpu"] if any(OPTIMIZERS[one].on_gpu for one in types) else 0
+    return config["registration"]["gpu"] if any(OPTIMIZERS[optimizer].on_gpu for optimizer in types) else 0
 
 
 def needs_vit_b(config: Config, methods: Iterable[str]) -> bool:
-    """Whether one of these methods segments with MedSAM's own network, which fills a GPU or 16 GB with one image."""
+    """True if one of the methods uses MedSAM's full-size network, which needs 16 GB or a whole GPU for one image."""
     return any(config["segment"][name].get("variant") == "vit_b" for name in segmenters_for(config, methods))
 
 
 def registration_memory(config: Config, methods: Collection[str], attempt: int) -> int:
-    """MB of a registration job; more where one was killed for want of it."""
+    """Main memory of a registration job in MB, multiplied by the number of the attempt after an out-of-memory kill."""
     least = VIT_B_MB if needs_vit_b(config, methods) else 0
     return max(config["registration"]["mem_mb"], least) * attempt
 
 
 def xrays_together(config: Config, methods: Collection[str]) -> int:
-    """X-rays that a GPU optimizes at once."""
+    """Number of X-rays that a GPU optimizes at once."""
     return 1 if needs_vit_b(config, methods) else config["registration"]["xrays_together"]
 
 
 def xrays_of(config: Config, method: str, count: int) -> int:
-    """How many of `count` X-rays of a specimen a method registers."""
+    """Number of X-rays that a method registers of a specimen that has `count`."""
     return min(count, config["methods"][method].get("xrays") or count)
 
 
 def shard_names(config: Config, method: str, count: int) -> list[str]:
-    """Names of the jobs that share the X-rays of a specimen that has `count`.
+    """Names of the jobs among which the `count` X-rays of a specimen are divided.
 
-    X-rays that are registered jointly are in one job: which ones go together must not depend on the jobs.
+    A method that registers several X-rays jointly has one job, so that the grouping does not depend on the jobs.
     """
     xrays = xrays_of(config, method, count)
     alone = config["methods"][method].get("views", 1) == 1
-    return part_names(xrays, (config["registration"]["xrays_per_job"] if alone else None) or xrays)
+    return numbered_shards(xrays, (config["registration"]["xrays_per_job"] if alone else None) or xrays)
 
 
 def costs_of(
     config: Config, registered: Mapping[str, Sequence[str]], curves: Sequence[str], xrays: Mapping[str, int]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Trainings and registrations of a run, with their settings and how many jobs and X-rays there are.
+    """Trainings and registrations of a run, with their settings and numbers of jobs and X-rays.
 
     Args:
         config: the configuration.
-        registered: specimens by method, of all registrations that tables and figures show.
-        curves: encoders whose training is shown.
-        xrays: how many there are of each specimen.
+        registered: for each method that tables or figures show, the specimens that it registers.
+        curves: encoders whose learning curves are shown.
+        xrays: number of X-rays of each specimen.
     """
     encoders = list(dict.fromkeys([*encoders_of(config, registered), *curves]))
     guides = [guiding_segmenter(config, name) for name in encoders]
     wanted = [*config["tables"]["table2"]["segmenters"], *segmenters_for(config, registered), *guides]
     plan: dict[str, dict[str, dict[str, Any]]] = {"segmenters": {}, "encoders": {}, "methods": {}}
-    for name in dict.fromkeys(one for one in wanted if one is not None):
+    for name in dict.fromkeys(segmenter for segmenter in wanted if segmenter is not None):
         plan["segmenters"][name] = {"settings": segmenter_settings(config, name), "jobs": len(xrays)}
     for name in encoders:
         plan["encoders"][name] = {
@@ -219,7 +220,7 @@ def costs_of(
     for name, specimens in registered.items():
         plan["methods"][name] = {
             "settings": method_settings(config, name),
-            "jobs": sum(len(shard_names(config, name, xrays[one])) for one in specimens),
-            "xrays": sum(xrays_of(config, name, xrays[one]) for one in specimens),
+            "jobs": sum(len(shard_names(config, name, xrays[specimen])) for specimen in specimens),
+            "xrays": sum(xrays_of(config, name, xrays[specimen]) for specimen in specimens),
         }
     return plan

@@ -1,4 +1,4 @@
-"""A fingerprint of the code that a workflow script runs, so that an edit reruns what depends on it and nothing else."""
+"""Hash of the code that a workflow script runs, so that an edit reruns exactly the rules that depend on it."""
 
 import ast
 import hashlib
@@ -11,7 +11,7 @@ DATA_SUFFIXES = {".html", ".css", ".js"}
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
-    """The code without strings that stand alone: docstrings, also those below the fields of a class."""
+    """The code without docstrings of modules, classes, functions and fields."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]
@@ -35,7 +35,7 @@ def _imported_names(tree: ast.Module) -> set[str]:
 
 @dataclass(frozen=True)
 class Source:
-    """What matters of a file: what it does, as text, and the names below the package that it imports."""
+    """A parsed file: its code as normalised text, and the names of the package that it imports."""
 
     meaning: str
     imports: frozenset[str]
@@ -43,13 +43,13 @@ class Source:
 
 @cache
 def _source(text: str) -> Source:
-    """Of a file's text; many scripts share a module, and parsing it is what takes the time."""
+    """Parse a file's text. Cached, because parsing takes most of the time and many scripts import the same modules."""
     tree = ast.parse(text)
     return Source(imports=frozenset(_imported_names(tree)), meaning=ast.dump(_without_docstrings(tree)))
 
 
 def _files_of(name: str, source: Path) -> list[Path]:
-    """Files that importing `name` runs: the module and the `__init__` of each package above it, but the top one."""
+    """Files executed by importing `name`: the module, and each package's `__init__` above it except the top one."""
     parts = name.split(".")
     files = []
     for end in range(2, len(parts) + 1):
@@ -63,7 +63,7 @@ def code_files(script: Path, source: Path) -> list[Path]:
 
     Args:
         script: a Python file.
-        source: the folder that holds the package.
+        source: the folder that contains the package.
     """
     found: set[Path] = set()
     waiting = [script]
@@ -78,14 +78,14 @@ def code_files(script: Path, source: Path) -> list[Path]:
 
 
 def code_digest(script: Path, source: Path) -> str:
-    """Hash of what the code does: comments, docstrings, layout and file times do not change it.
+    """Hash of a script and the modules it imports; comments, docstrings, layout and file times do not change it.
 
-    Templates and the like count, to the letter, where the code is of the package that holds them.
+    Templates, styles and scripts of the web page that lie in an imported package are hashed byte by byte.
     """
     digest = hashlib.sha256()
     for path in code_files(script, source):
         digest.update(path.name.encode() + b"\0" + _source(path.read_text()).meaning.encode() + b"\0")
         beside = sorted(path.parent.iterdir()) if path.name == "__init__.py" else []
-        for other in (one for one in beside if one.suffix in DATA_SUFFIXES):
-            digest.update(other.name.encode() + b"\0" + other.read_bytes() + b"\0")
+        for data in (file for file in beside if file.suffix in DATA_SUFFIXES):
+            digest.update(data.name.encode() + b"\0" + data.read_bytes() + b"\0")
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Checks of a run against its specimens, which end in one clear line before anything is planned."""
+"""Checks of a run before it is planned: licence, conditions, and whether its specimens suffice."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,36 +9,36 @@ from roireg.workflow.plan import encoders_of, guiding_segmenter, segmenters_for
 
 
 def check_licence(config: Mapping[str, Any]) -> None:
-    """Nothing is fetched whose licence was not accepted.
+    """Check that the licence of data to be downloaded was accepted.
 
     Raises:
-        InputError: it was not.
+        InputError: it was not accepted.
     """
     dataset = config["dataset"]
     fetched = dataset["path"] is None and dataset["source"] == "deepfluoro"
     if fetched and not config["deepfluoro"]["accept_license"]:
-        what = "DeepFluoro is not fetched before you accept its licence (CC BY-NC 4.0: no commercial use)"
+        what = "DeepFluoro is downloaded only after you accept its licence (CC BY-NC 4.0: no commercial use)"
         remedy = "Read it at https://doi.org/10.7281/T1/IFSXNV and set this to true, or set dataset.path to the file"
         raise InputError("config: deepfluoro.accept_license", what, remedy)
 
 
 def check_conditions(config: Mapping[str, Any]) -> None:
-    """Conditions change the demo, so they are asked for of the demo.
+    """Check that conditions, which change the demo data, are used with the demo data only.
 
     Raises:
-        InputError: the data set is another one.
+        InputError: there are conditions and another data set.
     """
     dataset = config["dataset"]
     if config["conditions"] and (dataset["path"] is not None or dataset["source"] != "demo"):
-        what = "conditions change the demo, and the dataset is another one"
-        raise InputError("config: conditions", what, "Leave them out, or set dataset.source to demo")
+        what = "conditions are changes of the demo data, but the run uses another dataset"
+        raise InputError("config: conditions", what, "Remove them, or set dataset.source to demo")
 
 
 def check_case(config: Mapping[str, Any], specimens: Sequence[str]) -> None:
-    """The specimen of Figure 5 exists.
+    """Check that the specimen of Figure 5 exists.
 
     Raises:
-        InputError: it does not.
+        InputError: it does not exist.
     """
     name = config["figures"]["case_study"]["specimen"]
     if name is not None and name not in specimens:
@@ -47,21 +47,25 @@ def check_case(config: Mapping[str, Any], specimens: Sequence[str]) -> None:
 
 
 def check_leave_one_out(config: Mapping[str, Any], specimens: Sequence[str]) -> None:
-    """A segmenter is judged on, and teaches an encoder of, a specimen that it has not seen, so there must be two.
+    """Check that there are two specimens or more if a segmenter is needed.
+
+    A segmenter is trained on all specimens but one. It is evaluated on that one, and used for its registrations and in
+    the training of its encoder.
 
     Raises:
-        InputError: there is one, and something needs a segmenter.
+        InputError: there is a single specimen, and the run needs a segmenter.
     """
     if len(specimens) > 1:
         return
-    what = f"leaving one specimen out needs two or more, and there is {len(specimens)} ({', '.join(specimens)})"
+    names = ", ".join(specimens)
+    what = f"a segmenter is trained without one specimen, so two are needed, and there is {len(specimens)} ({names})"
     for key, used, remedy in _uses_of_segmenters(config):
         if used:
             raise InputError(f"config: {key}", what, f"Add specimens, or {remedy}")
 
 
 def _uses_of_segmenters(config: Mapping[str, Any]) -> list[tuple[str, bool, str]]:
-    """Keys of what may need a segmenter, whether it does, and how to do without."""
+    """Config keys that may require a segmenter, whether they do, and a remedy that avoids it."""
     tables, figures = config["tables"], config["figures"]
     methods = [*tables["table1"]["methods"], *figures["methods"], *figures["capture_range"]["methods"]]
     encoders = [*encoders_of(config, methods), *figures["learning_curves"]["encoders"]]

@@ -1,4 +1,4 @@
-"""A specimen's X-rays dealt out to several registration jobs, and their results put together again."""
+"""Divides a specimen's X-rays among several registration jobs (shards), and joins the results."""
 
 import math
 from collections.abc import Sequence
@@ -10,39 +10,41 @@ from roireg.errors import InputError
 Item = TypeVar("Item")
 
 
-def part_names(count: int, per_job: int) -> list[str]:
-    """Names of the parts of `count` X-rays for jobs of at most `per_job`: `1-of-3`, `2-of-3`, `3-of-3`."""
-    parts = max(math.ceil(count / per_job), 1)
-    return [f"{part}-of-{parts}" for part in range(1, parts + 1)]
+def numbered_shards(count: int, per_job: int) -> list[str]:
+    """Names of the shards of `count` X-rays for jobs of at most `per_job`: `1-of-3`, `2-of-3`, `3-of-3`."""
+    shards = max(math.ceil(count / per_job), 1)
+    return [f"{shard}-of-{shards}" for shard in range(1, shards + 1)]
 
 
-def of_part(xrays: Sequence[Item], part: str) -> Sequence[Item]:
-    """The X-rays of a part: dealt out like cards, so that all parts together are all X-rays, however many there are.
+def of_shard(xrays: Sequence[Item], shard: str) -> Sequence[Item]:
+    """The X-rays of a shard: X-rays are assigned to the shards in turn (round-robin).
+
+    So all X-rays are registered even if there are more of them than were planned for.
 
     Raises:
-        InputError: none is left for this part.
+        InputError: the shard is empty.
     """
-    number, parts = (int(word) for word in part.split("-of-"))
-    chosen = xrays[number - 1 :: parts]
+    number, shards = (int(word) for word in shard.split("-of-"))
+    chosen = xrays[number - 1 :: shards]
     if not chosen:
-        fault = f"{len(xrays)} X-rays do not make {parts} parts"
-        raise InputError("config: deepfluoro.xrays", fault, "State how many X-rays each specimen of the file has")
+        fault = f"{len(xrays)} X-rays cannot be divided among {shards} jobs"
+        raise InputError("config: deepfluoro.xrays", fault, "Set the number of X-rays of each specimen of the file")
     return chosen
 
 
 def join_rows(path: str | Path, parts: Sequence[str | Path]) -> None:
-    """One file of registrations from those of its parts, in the order of the X-rays."""
+    """Join the CSVs of registrations of all shards to one file, ordered by X-ray."""
     import pandas as pd
 
     from roireg.files import write_csv
 
-    # As text, so that every number stays as it was written.
+    # Read as text, so that numbers are written exactly as they were.
     rows = pd.concat([pd.read_csv(part, dtype=str, keep_default_na=False) for part in parts])
     write_csv(path, rows.sort_values("projection", kind="stable"))
 
 
 def join_traces(path: str | Path, parts: Sequence[str | Path]) -> None:
-    """One file of traces from those of its parts."""
+    """Join the files of traces of all shards to one file."""
     import h5py
 
     from roireg.files import atomic_path

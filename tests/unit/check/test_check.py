@@ -65,7 +65,7 @@ def test_the_half_voxel_is_found_and_said(written, attenuation):
 def test_a_shift_that_is_right_already_is_not_to_be_set(written):
     found = findings(written, replace(SETTINGS, ct_shift_voxels=0.5))
     assert not texts(found, Level.SET)
-    assert any("is 0.5, rightly" in text for text in texts(found, Level.FINE))
+    assert any("is correctly 0.5" in text for text in texts(found, Level.FINE))
 
 
 def test_landmarks_are_blind_to_the_cts_grid_and_images_are_not(written):
@@ -133,13 +133,13 @@ def labels_elsewhere(file: h5py.File) -> None:
 
 
 FAULTS = {
-    "pixels, x": (flipped("x", *BOTH), "CT and its labels run backwards along their x axis"),
-    "pixels, y": (flipped("y", *BOTH), "CT and its labels run backwards along their y axis"),
-    "pixels, z": (flipped("z", *BOTH), "CT and its labels run backwards along their z axis"),
+    "pixels, x": (flipped("x", *BOTH), "CT and its labels are reversed along their x axis"),
+    "pixels, y": (flipped("y", *BOTH), "CT and its labels are reversed along their y axis"),
+    "pixels, z": (flipped("z", *BOTH), "CT and its labels are reversed along their z axis"),
     "dir-mat, x": (negated(1, *BOTH), "column 1 of dir-mat (x axis) has the wrong sign"),
     "dir-mat, z": (negated(3, *BOTH), "column 3 of dir-mat (z axis) has the wrong sign"),
-    "the CT's pixels, y": (flipped("y", "vol"), "CT alone runs backwards along its y axis"),
-    "the labels' pixels, x": (flipped("x", "vol-seg/image"), "labels run backwards along their x axis"),
+    "the CT's pixels, y": (flipped("y", "vol"), "CT is reversed along its y axis, its labels are not"),
+    "the labels' pixels, x": (flipped("x", "vol-seg/image"), "labels are reversed along their x axis"),
     "the labels' origin": (labels_elsewhere, "vol-seg/image the CT's spacing, origin and dir-mat"),
     "focal, both": (focal(-1, -1), "make K[0, 0] and K[1, 1] negative"),
     "focal, columns": (focal(-1, 1), "K[0, 0] of proj-params/intrinsic has the wrong sign"),
@@ -149,7 +149,7 @@ FAULTS = {
     "landmarks, RAS": (landmarks_to_ras, "vol-landmarks are RAS"),
     "landmarks, (row, column)": (each_projection("gt-landmarks", lambda p: p[::-1]), "stored as (row, column)"),
     "images, mirrored": (each_projection("image/pixels", np.fliplr), "image/pixels are flipped left to right"),
-    "bright bone": (each_projection("image/pixels", lambda p: 65535 - p), "image/pixels hold bright bone"),
+    "bright bone": (each_projection("image/pixels", lambda p: 65535 - p), "bone is bright in image/pixels"),
 }
 
 
@@ -159,7 +159,7 @@ def test_a_mistake_is_named(dataset, fault, said):
         fault(file)
     wrong = texts(findings(dataset), Level.WRONG)
     assert any(said in text for text in wrong), wrong
-    assert sum("Undone, evidence changes so" in text for text in wrong) == 1
+    assert sum("If this is corrected, agreement changes" in text for text in wrong) == 1
 
 
 def test_exchanged_pixel_spacings_are_named(tmp_path):
@@ -176,7 +176,9 @@ def test_exchanged_pixel_spacings_are_named(tmp_path):
 def test_labels_of_another_shape_are_named(dataset):
     with h5py.File(dataset, "r+") as file:
         change(file, f"{ONE}/vol-seg/image/pixels", lambda pixels: pixels[::2, ::2, ::2])
-    assert any("another grid" in text and "(75, 45, 65)" in text for text in texts(findings(dataset), Level.WRONG))
+    assert any(
+        "differs from the CT's" in text and "(75, 45, 65)" in text for text in texts(findings(dataset), Level.WRONG)
+    )
 
 
 def test_poses_that_are_none_and_rois_that_are_not_there_are_named(dataset):
@@ -210,7 +212,7 @@ def test_images_that_do_not_tell_shifts_apart_set_nothing(written):
     rows = {str(index): tuple(Agreement(0.0, 0.9, 0.8 + x) for x in row) for index, row in enumerate(noise)}
     found = conclusions([replace(check, shifts=rows)], parameters, SETTINGS, {ONE: 3})
     assert not texts(found, Level.SET)
-    assert any("do not tell" in text for text in texts(found, Level.NOTE))
+    assert any("do not show whether" in text for text in texts(found, Level.NOTE))
 
 
 def test_overlapping_bones_count_for_the_one_that_the_segmentation_names():
@@ -230,7 +232,7 @@ def test_x_rays_are_spread_over_all():
 
 
 def test_a_specimen_that_is_not_there_is_refused_with_those_that_are(written, tmp_path):
-    with open_dataset(written) as file, pytest.raises(ValueError, match="It holds: 17-1882, 18-1109"):
+    with open_dataset(written) as file, pytest.raises(ValueError, match="Choose among: 17-1882, 18-1109"):
         check_dataset(file, ["18-0725"], SETTINGS, {}, tmp_path)
 
 

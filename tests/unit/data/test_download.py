@@ -56,7 +56,7 @@ def test_a_connection_that_drops_again_and_again_is_gone_on_with(serve, tmp_path
 
 def test_a_later_call_goes_on_where_an_earlier_one_stopped(serve, tmp_path):
     stopped = Behaviour([CONTENT], cuts=[18 * PIECE], statuses=[None, 503])
-    with pytest.raises(InputError, match=r"failed 3 times in a row \(the server answers 503\).*goes on"):
+    with pytest.raises(InputError, match=r"failed 3 times in a row \(the server answers 503\).*is resumed"):
         get(remote(serve(stopped)), tmp_path / "file")
     assert not (tmp_path / "file").exists()
     again = Behaviour([CONTENT])
@@ -86,7 +86,7 @@ def test_a_server_that_is_busy_for_a_while_is_waited_for(serve, tmp_path):
 @pytest.mark.parametrize("stated", [2_000_000, 4_000_000])
 def test_another_length_than_the_archive_states_is_refused(serve, tmp_path, stated):
     behaviour = Behaviour([CONTENT], stated=stated)
-    with pytest.raises(InputError, match=rf"the server has {stated} bytes and its archive states 3000000"):
+    with pytest.raises(InputError, match=rf"the server sends {stated} bytes but its archive states 3000000"):
         get(remote(serve(behaviour)), tmp_path / "file")
     assert len(behaviour.seen) == 1
 
@@ -124,7 +124,7 @@ def test_a_file_that_became_another_one_midway_is_refused_and_forgotten(serve, t
 @pytest.mark.parametrize("size", [900_000, 2_000_000])
 def test_a_file_that_shrank_midway_is_refused(serve, tmp_path, size):
     behaviour = Behaviour([CONTENT, CONTENT[:size]], cuts=[15 * PIECE, None])
-    with pytest.raises(InputError, match=f"the server has {size} bytes"):
+    with pytest.raises(InputError, match=f"the server sends {size} bytes"):
         get(remote(serve(behaviour)), tmp_path / "file")
     assert not (tmp_path / "file").exists()
 
@@ -144,7 +144,7 @@ def test_a_whole_leftover_of_another_file_is_fetched_anew(serve, tmp_path):
 
 
 def test_an_address_that_is_none_is_one_line(tmp_path):
-    with pytest.raises(InputError, match=r"cannot be fetched \(MissingSchema\)"):
+    with pytest.raises(InputError, match=r"cannot be downloaded \(MissingSchema\)"):
         get(remote("no-server"), tmp_path / "file")
 
 

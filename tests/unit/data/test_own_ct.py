@@ -61,7 +61,7 @@ def test_every_format_gives_the_same_patient(folder, name):
 def test_a_nifti_file_that_is_cut_off_is_refused(tmp_path, name):
     path = write_volume(tmp_path / name, HU, FRAME)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="cut off"):
+    with pytest.raises(InputError, match="truncated"):
         read_image(path)
 
 
@@ -115,7 +115,7 @@ def test_labels_on_another_grid_are_told(folder):
     ct = write_volume(folder / "g.nii.gz", HU, FRAME)
     smaller = write_volume(folder / "small.nii.gz", (HU[:-1] > 800).astype(np.uint8), FRAME)
     error = fault_of(ct, smaller)
-    assert "36 x 30 x 23 voxels against 36 x 30 x 24" in error.what
+    assert "36 x 30 x 23 voxels instead of 36 x 30 x 24" in error.what
     assert "Resample" in error.remedy
     shifted = FRAME.copy()
     shifted[2, 3] += 4.0

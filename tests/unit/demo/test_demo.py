@@ -207,7 +207,7 @@ def test_ras_becomes_lps(tmp_path, codes):
 def test_a_ct_that_is_cut_off_is_refused(tmp_path, files):
     broken = tmp_path / "ct.nii.gz"
     broken.write_bytes(files[0].read_bytes()[:-1000])
-    with pytest.raises(InputError, match=r"cut off.*Run the download again"):
+    with pytest.raises(InputError, match=r"truncated.*Run the download again"):
         anatomy.load_anatomy(broken, files[1])
 
 
@@ -240,7 +240,7 @@ def test_labels_without_a_femur_are_refused(files, tmp_path):
     with pytest.raises(InputError, match="left femur"):
         anatomy.load_anatomy(files[0], labels)
     other_grid = save_nifti(tmp_path / "moved.nii.gz", ids, ORIGIN_MM + 1)
-    with pytest.raises(InputError, match="another grid"):
+    with pytest.raises(InputError, match="its grid differs"):
         anatomy.load_anatomy(files[0], other_grid)
 
 

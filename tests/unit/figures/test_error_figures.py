@@ -7,7 +7,7 @@ import torch
 from volumes import phantom_specimen
 
 from roireg.figures.errors import capture_range, cumulative_errors
-from roireg.figures.figure4 import figure4, pelvis_shadow
+from roireg.figures.figure4 import figure4, pelvis_silhouette
 from roireg.figures.figure5 import RADIUS_MM, case_study, discs, landmarks_under
 from roireg.geometry.poses import perturb
 from roireg.metrics.pose_errors import registration_errors
@@ -109,7 +109,7 @@ def test_figure_4_has_a_panel_a_method_with_its_overlap(patient, xrays, registra
     figure = figure4([(patient, xrays)], registrations, {"near": "Near", "far": "Far"})
     near, far = (axes.get_title() for axes in figure.axes)
     xray = xrays[1]
-    truth = pelvis_shadow(patient, xray, xray.true_pose)
+    truth = pelvis_silhouette(patient, xray, xray.true_pose)
     assert (near.split("\n")[0], far.split("\n")[0]) == ("Near", "Far")
     shares = [float(title.rsplit(" ", 1)[1]) for title in (near, far)]
     assert shares[0] > 0.97 > shares[1] > 0

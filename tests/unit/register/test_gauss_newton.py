@@ -15,7 +15,7 @@ from roireg.drr import render, render_with_jacobian
 from roireg.geometry.poses import perturb
 from roireg.geometry.se3 import invert
 from roireg.metrics.pose_errors import registration_errors
-from roireg.register.gauss_newton import REWEIGHTINGS, descend, register_gauss_newton, view_shares
+from roireg.register.gauss_newton import REWEIGHTINGS, descend, register_gauss_newton, view_weights
 from roireg.register.levels import Level, Problem, level
 from roireg.register.quadratic import (
     drr_and_jacobian,
@@ -84,7 +84,7 @@ def test_the_derivative_goes_through_both_normalisations(weights):
     rendered = drr_and_jacobian(lev, pose, center)
 
     def normal(images: torch.Tensor) -> torch.Tensor:
-        return normalised(images, pixels.weight, pixels.share, pixels.mass, lev)[0]
+        return normalised(images, pixels.weight, pixels.fraction, pixels.mass, lev)[0]
 
     for column, raw, step in zip(normal(rendered)[1:], rendered[0, 1:], STEPS.diagonal(), strict=True):
         difference = (normal(rendered[:, :1] + step * raw) - normal(rendered[:, :1] - step * raw))[0] / (2 * step)
@@ -324,8 +324,8 @@ def test_the_pose_of_a_rig_is_that_of_its_frame():
 
 
 def test_a_noisy_view_does_not_outvote_a_clear_one():
-    shares = view_shares([torch.tensor([0.02, 0.5]), torch.tensor([0.2, 0.5])])
-    assert torch.allclose(shares, torch.tensor([[10 / 11, 0.5], [1 / 11, 0.5]]))
+    weights = view_weights([torch.tensor([0.02, 0.5]), torch.tensor([0.2, 0.5])])
+    assert torch.allclose(weights, torch.tensor([[10 / 11, 0.5], [1 / 11, 0.5]]))
     patient, xrays = phantom_specimen(1)
     (clear, noisy), truth = two_views(patient, xrays, 75.0)
     noise = torch.Generator().manual_seed(2)

@@ -127,7 +127,7 @@ def test_adam_registers_no_two_x_rays_jointly():
     patient, xrays = phantom_specimen(2)
     with pytest.raises(InputError, match="type adam registers one X-ray alone, and there are 2"):
         next(register_specimen(patient, xrays, method(2, AdamSettings(3)), seed=0))
-    with pytest.raises(InputError, match="Take one of type gauss_newton"):
+    with pytest.raises(InputError, match="Use one of type gauss_newton"):
         register_xrays(patient, xrays, method(search=AdamSettings(3)))
 
 

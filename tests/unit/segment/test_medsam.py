@@ -312,7 +312,7 @@ def test_a_checkpoint_of_another_network_is_explained(tmp_path: Path):
 def test_a_checkpoint_that_is_no_state_dict_is_explained(tmp_path: Path, content: object):
     path = tmp_path / "wrapped.pth"
     torch.save(content, path)
-    with pytest.raises(InputError, match="no table of tensors by name"):
+    with pytest.raises(InputError, match="not a table of tensors by name"):
         build_medsam(settings(path))
 
 

@@ -450,7 +450,7 @@ def test_left_and_right_change_names_in_a_mirrored_patient_and_others_do_not():
 
 
 def test_a_side_without_its_counterpart_cannot_be_mirrored():
-    with pytest.raises(InputError, match=r"mirror_probability: a mirrored 'left hand' would be 'right hand'"):
+    with pytest.raises(InputError, match=r"mirror_probability: mirroring turns 'left hand' into 'right hand'"):
         mirrored_numbers(("left hand", "sacrum"))
 
 

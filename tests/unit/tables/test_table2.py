@@ -205,10 +205,10 @@ def test_the_markdown_has_a_line_for_every_segmenter_and_kind_of_image(rows):
 def test_notes_say_what_was_measured_and_how_medsam_is_prompted():
     notes = " ".join(TABLE2_NOTES)
     for said in (
-        "MedSAM is prompted with the box of each ROI's true mask",
+        "MedSAM is prompted with the bounding box of each ROI's true mask",
         "over specimens",
-        "has not seen",
+        "trained without that specimen",
         "DRR",
-        "comparable with this run only if it is of DeepFluoro",
+        "comparable only with a run on DeepFluoro",
     ):
         assert said in notes

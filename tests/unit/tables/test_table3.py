@@ -74,7 +74,7 @@ def test_rows_are_the_similarities_with_both_methods_and_the_papers_figures(rows
     assert shown["p (smallest possible)"] == "0.5 (0.5)"
     assert shown["difference mm"].startswith("-1.02 (")
     assert "– / –" in table.text.splitlines()[3]
-    assert any("negative where ROIs help" in note for note in TABLE3_NOTES)
+    assert any("negative where the term helps" in note for note in TABLE3_NOTES)
 
 
 def test_the_papers_table_has_its_seven_similarities():

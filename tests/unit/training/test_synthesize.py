@@ -265,12 +265,12 @@ def test_poses_that_show_too_little_of_the_rois_are_drawn_again(patient, xrays):
     assert min(honoured) >= share
 
 
-def test_a_share_that_no_pose_reaches_is_explained(patient, xrays, monkeypatch):
+def test_a_fraction_that_no_pose_reaches_is_explained(patient, xrays, monkeypatch):
     monkeypatch.setattr(roireg.training.drrs, "TRIES", 25)
     with pytest.raises(InputError) as raised:
         drrs(patient, xrays, replace(SETTINGS, min_roi_fraction=0.95))
     assert raised.value.where == "config: synthesize"
-    assert "P01: none of 25 poses shows ROIs on 95% of the image" in raised.value.what
+    assert "P01: in none of 25 random poses do ROIs cover 95% of the image" in raised.value.what
     assert "min_roi_fraction" in raised.value.remedy
 
 

@@ -80,13 +80,13 @@ def test_conditions_change_the_keys_of_the_demo_that_they_name():
     assert config["demo"] == DEFAULT["demo"]
     assert plan.condition_notes(config, None) == []
     (note,) = plan.condition_notes(config, "near")
-    assert note.startswith("Condition near: CTs reach 4 mm below")
+    assert note.startswith("Condition near: CTs end 4 mm below")
 
 
 def test_conditions_are_the_demos():
     config = expanded({"conditions": {"near": {"ct_below_landmarks_mm": 4}}})
     check_conditions(config)
-    with pytest.raises(InputError, match="the dataset is another one"):
+    with pytest.raises(InputError, match="the run uses another dataset"):
         check_conditions(merged(config, {"dataset": {"path": "own.h5"}}))
     check_conditions(merged(DEFAULT, {"dataset": {"path": "own.h5"}}))
 
@@ -187,7 +187,7 @@ def test_a_file_that_is_not_here_must_be_described():
     with pytest.raises(InputError, match=r"dataset\.specimens"):
         plan.specimens_of(config)
     assert plan.xray_counts(config, ["17-1882"]) == {"17-1882": 111}
-    with pytest.raises(InputError, match="how many X-rays there are of Anna"):
+    with pytest.raises(InputError, match="number of X-rays is missing for Anna"):
         plan.xray_counts(config, ["17-1882", "Anna"])
     with pytest.raises(InputError, match="accept_license"):
         check_licence(config)

@@ -1,1 +1,1 @@
-"""Files that users bring: CTs, X-rays, label maps."""
+"""Readers of users' own files: CTs, label maps, X-rays."""

@@ -1,4 +1,4 @@
-"""An image with its geometry, from NIfTI, NRRD, MHA or a DICOM series."""
+"""Reads an image with its geometry from NIfTI, NRRD, MHA or a DICOM series."""
 
 import gzip
 import io
@@ -15,14 +15,14 @@ from jaxtyping import Float
 from roireg.errors import InputError
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
-UNEVEN_SHARE = 0.05
+UNEVEN_FRACTION = 0.05
 
 
 def read_image(path: str | Path) -> sitk.Image:
-    """An image with its geometry, from a file or from a folder with a DICOM series.
+    """Read an image with its geometry from a file, or from a folder with a DICOM series.
 
     Raises:
-        InputError: it is not there, is of no known kind, is cut off, or is not three-dimensional.
+        InputError: it does not exist, has an unknown format, is truncated, or is not three-dimensional.
     """
     path = Path(path)
     if not path.exists():
@@ -32,19 +32,19 @@ def read_image(path: str | Path) -> sitk.Image:
     except RuntimeError as error:
         fault = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
         if "orthonormal" in str(error):
-            raise InputError(path, "its axes are not at right angles", "Resample it to an upright grid") from None
+            raise InputError(path, "its axes are not at right angles", "Resample it to a rectangular grid") from None
         remedy = f"Give one of {', '.join(SUFFIXES)}, or a DICOM folder"
         raise InputError(path, f"it cannot be read ({fault})", remedy) from None
     if path.name.lower().endswith((".nii", ".nii.gz")):
         _check_length(path, image)
     if image.GetDimension() != 3 or min(image.GetSize()) < 2 or image.GetNumberOfComponentsPerPixel() != 1:
         size = " x ".join(map(str, image.GetSize()))
-        raise InputError(path, f"it is not a volume ({size})", "Give a three-dimensional CT of one channel")
+        raise InputError(path, f"it is not a volume ({size})", "Give a three-dimensional CT with one channel")
     return image
 
 
 def _check_length(path: Path, image: sitk.Image) -> None:
-    """ITK takes zeros for the voxels that a NIfTI file lacks, and says nothing."""
+    """Check that a NIfTI file contains all its voxels; ITK silently fills missing ones with zeros."""
     before = int(float(image.GetMetaData("vox_offset")))
     least = before + math.prod(image.GetSize()) * int(image.GetMetaData("bitpix")) // 8
     try:
@@ -53,11 +53,11 @@ def _check_length(path: Path, image: sitk.Image) -> None:
     except (EOFError, OSError, zlib.error):
         whole = False
     if not whole:
-        raise InputError(path, "it is cut off: voxels are missing", "Copy or download it again")
+        raise InputError(path, "it is truncated: voxels are missing", "Copy or download it again")
 
 
 def frame_of(image: sitk.Image) -> Float[np.ndarray, "4 4"]:
-    """`volume_from_voxel`: mm (LPS, as ITK keeps it) from voxel indices `(x, y, z)`."""
+    """The matrix `volume_from_voxel`, which maps voxel indices `(x, y, z)` to mm (LPS, ITK's frame)."""
     frame = np.eye(4)
     frame[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     frame[:3, 3] = image.GetOrigin()
@@ -67,9 +67,9 @@ def frame_of(image: sitk.Image) -> Float[np.ndarray, "4 4"]:
 def _read_series(folder: Path) -> sitk.Image:
     series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if not series:
-        raise InputError(folder, "it holds no DICOM series", "Give the folder of the CT's slices, or a file")
+        raise InputError(folder, "it contains no DICOM series", "Give the folder of the CT's slices, or a file")
     if len(series) > 1:
-        raise InputError(folder, f"it holds {len(series)} DICOM series", "Leave one series in a folder of its own")
+        raise InputError(folder, f"it contains {len(series)} DICOM series", "Put one series into a folder of its own")
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0])
     if len(files) > 1:
         _check_slices(folder, files)
@@ -79,7 +79,7 @@ def _read_series(folder: Path) -> sitk.Image:
 
 
 def _check_slices(folder: Path, files: Iterable[str]) -> None:
-    """ITK reads on where slices are missing or the gantry was tilted, and the geometry is wrong then."""
+    """Check that no slice is missing and the gantry was not tilted; ITK reads such series with a wrong geometry."""
     headers = [pydicom.dcmread(name, stop_before_pixels=True) for name in files]
     if headers[0].get("Modality", "CT") != "CT":
         raise InputError(folder, f"its modality is {headers[0].Modality}", "Give a CT")
@@ -88,10 +88,10 @@ def _check_slices(folder: Path, files: Iterable[str]) -> None:
     normal = np.cross(row, column)
     gaps = np.diff(positions @ normal)
     step = np.median(gaps)
-    if np.abs(gaps - step).max() > UNEVEN_SHARE * abs(step):
+    if np.abs(gaps - step).max() > UNEVEN_FRACTION * abs(step):
         worst = int(np.abs(gaps - step).argmax())
         fault = f"slices are {step:.3g} mm apart, but {gaps[worst]:.3g} mm after slice {worst + 1}"
         raise InputError(folder, fault, "Export the series again: slices are missing, or two series are mixed")
     sideways = np.abs(np.diff(positions, axis=0) - gaps[:, None] * normal).max()
-    if sideways > UNEVEN_SHARE * abs(step):
-        raise InputError(folder, "the gantry was tilted", "Resample it to an upright grid (dcm2niix does)")
+    if sideways > UNEVEN_FRACTION * abs(step):
+        raise InputError(folder, "the gantry was tilted", "Resample it to a rectangular grid (dcm2niix does)")

@@ -1,4 +1,4 @@
-"""An X-ray from a PNG or TIFF, and the small YAML file that says how it was taken."""
+"""Reads an X-ray from a PNG or TIFF picture and a camera file, a YAML file with the geometry of the exposure."""
 
 from pathlib import Path
 from typing import Any
@@ -34,17 +34,17 @@ SCHEMA = {
     "properties": {
         "source_to_detector_mm": POSITIVE,
         "pixel_spacing_mm": {"anyOf": [POSITIVE, {**PAIR, "items": POSITIVE}]},
-        # Column and row of the pixel that the central ray meets, pixel centres at integers.
+        # Column and row where the central ray meets the detector, pixel centres at integers.
         "principal_point_px": PAIR,
         "bone": {"enum": ["dark", "bright"]},
         "intensity": {"enum": ["linear", "log"]},
-        # Whether the picture is seen from behind the detector, as C-arms show it, or from the source.
+        # Side from which the picture is seen: from behind the detector, as C-arms show it, or from the source.
         "seen_from": {"enum": ["detector", "source"]},
         "primary_deg": {"type": "number", "minimum": -180, "maximum": 180},
         "secondary_deg": {"type": "number", "minimum": -90, "maximum": 90},
         "roll_deg": {"type": "number", "minimum": -180, "maximum": 180},
         "source_to_isocenter_mm": POSITIVE,
-        # Instead of angles: where a calibrated camera is in a frame that all views share.
+        # Instead of angles: pose of a calibrated camera in a frame common to all views.
         "rig_from_camera": {
             "type": "array",
             "minItems": 4,
@@ -54,14 +54,14 @@ SCHEMA = {
     },
 }
 COLOUR_MODES = ("RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV")
-GREY_SHARE = 0.02
+GREY_FRACTION = 0.02
 
 
 def read_camera_file(path: str | Path) -> dict[str, Any]:
-    """A camera file.
+    """Read and check a camera file.
 
     Raises:
-        InputError: it is not there, or a key is missing, unknown or out of its range.
+        InputError: the file does not exist, or a key is missing, unknown or out of range.
     """
     try:
         entries = yaml.safe_load(Path(path).read_text())
@@ -76,24 +76,24 @@ def read_camera_file(path: str | Path) -> dict[str, Any]:
     if "rig_from_camera" in entries:
         rotation = np.array(entries["rig_from_camera"])[:3, :3]
         if np.abs(rotation.T @ rotation - np.eye(3)).max() > 1e-3 or np.linalg.det(rotation) < 0:
-            raise InputError(f"{path}: rig_from_camera", "its 3x3 part is no rotation", "Give a rigid matrix in mm")
+            raise InputError(f"{path}: rig_from_camera", "its 3x3 part is not a rotation", "Give a rigid matrix in mm")
     return entries
 
 
 def read_picture_xray(
     path: str | Path, camera: str | Path, frame: int = 0, crop_px: int = 0, size_px: int = SIZE_PX
 ) -> Xray:
-    """An X-ray from a picture, or from a DICOM file whose tags do not say enough.
+    """Read an X-ray from a picture, or from a DICOM file whose tags are not sufficient.
 
     Args:
-        path: PNG or TIFF, of 8 or 16 bits, or of floats; or DICOM, of which the pixels alone are read.
-        camera: the YAML file.
-        frame: of a sequence, from 0.
-        crop_px: taken off each side.
+        path: PNG or TIFF with 8 or 16 bits or floats; or DICOM, from which only the pixels are read.
+        camera: the camera file.
+        frame: number of the frame of a sequence, from 0.
+        crop_px: pixels cropped from each side.
         size_px: longer side of the image that is registered.
 
     Raises:
-        InputError: one of them cannot be used.
+        InputError: one of the files cannot be used.
     """
     entries = read_camera_file(camera)
     stored = dicom_pixels(path, pydicom.dcmread(path), frame) if is_dicom(path) else _pixels(path)
@@ -125,7 +125,7 @@ def _position(entries: dict[str, Any]) -> tuple[torch.Tensor, tuple[str, ...]]:
     distance_mm = entries.get("source_to_isocenter_mm")
     if distance_mm is None:
         distance_mm = SOURCE_TO_ISOCENTER_FRACTION * entries["source_to_detector_mm"]
-        warnings.append(f"no source_to_isocenter_mm: the patient is searched for {distance_mm:.0f} mm from the source")
+        warnings.append(f"no source_to_isocenter_mm: the patient is assumed {distance_mm:.0f} mm from the source")
     zero = torch.zeros(3, dtype=torch.float64)
     pose = carm_pose(zero, distance_mm, entries.get("primary_deg", 0.0), entries.get("secondary_deg", 0.0))
     roll = np.deg2rad(entries.get("roll_deg", 0.0))
@@ -146,10 +146,10 @@ def _pixels(path: str | Path) -> np.ndarray:
         raise InputError(path, "it is neither DICOM, PNG nor TIFF", "Export the X-ray as one of them") from None
     if colour:
         channels = values[..., :3].astype(float)
-        if np.ptp(channels, axis=-1).mean() > GREY_SHARE * 255:
-            fault = "it is a colour picture: a photo or a screenshot is no X-ray"
+        if np.ptp(channels, axis=-1).mean() > GREY_FRACTION * 255:
+            fault = "it is a colour picture, perhaps a photo or a screenshot"
             raise InputError(path, fault, "Export the X-ray itself as 16-bit PNG, TIFF or DICOM")
         return channels[..., 0]
     if values.ndim != 2:
-        raise InputError(path, f"it has the shape {values.shape}", "Give one grey image")
+        raise InputError(path, f"it has the shape {values.shape}", "Give a single grey image")
     return values

@@ -1,1 +1,1 @@
-"""Files for other programs."""
+"""Writers of files for other programs."""

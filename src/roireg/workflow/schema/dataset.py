@@ -1,4 +1,4 @@
-"""Which data set a run is made on: `dataset`, and `deepfluoro` for the one that is fetched from its archive."""
+"""The data set of a run: `dataset`, and `deepfluoro` for the data set that is downloaded from its archive."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 from roireg.settings import UNIQUE, Count, Name, Sha256
 from roireg.workflow.schema.section import Section
 
-# Grupp et al. 2020; X-rays of each specimen as DiffPose's notebook counts them.
+# Grupp et al. 2020; number of X-rays of each specimen according to DiffPose's notebook.
 DEEPFLUORO_XRAYS = {
     "17-1882": 111,
     "18-1109": 104,
@@ -23,14 +23,14 @@ class Dataset(Section):
     name: Name = "pelvis-demo"
     """Name of the run: results go to results/{name}/."""
     path: str | None = None
-    """An HDF5 file in the DeepFluoro full-resolution layout; null for the one that `source` makes or fetches."""
+    """An HDF5 file in the DeepFluoro full-resolution layout; null to use the data set given by `source`."""
     source: Literal["demo", "deepfluoro"] = "demo"
-    """Where the data come from without a path: the simulated demo data set, or DeepFluoro from its archive.
+    """Source of the data if path is null: demo simulates the demo data set, deepfluoro downloads DeepFluoro.
 
     Paper: DeepFluoro (section 3.1).
     """
     specimens: Annotated[tuple[str, ...], MinLen(1), *UNIQUE] | None = None
-    """Names of the specimens to use; null for all of the file. A file that is yet to be fetched needs their names.
+    """Names of the specimens to use; null for all. They must be given if the file is not downloaded yet.
 
     Paper: six (section 3.1).
     """
@@ -38,14 +38,14 @@ class Dataset(Section):
 
 class DeepFluoro(Section):
     accept_license: bool = False
-    """Set it to true when you have read the licence of the data (CC BY-NC 4.0: no commercial use) and keep to it."""
+    """Set to true if you have read and accept the licence of the data (CC BY-NC 4.0: no commercial use)."""
     server: Annotated[str, StringConstraints(pattern=r"^https?://[^/]+$")] = "https://archive.data.jhu.edu"
-    """Address of the archive, a Dataverse; a mirror may take its place."""
+    """Address of the archive, a Dataverse server, or of a mirror."""
     sha256: Sha256 | None = None
-    """SHA-256 digest of the file as it is fetched; null for the checksum that the archive states."""
+    """Expected SHA-256 digest of the downloaded file; null to use the checksum stated by the archive."""
     xrays: dict[Name, Count] = Field(default_factory=DEEPFLUORO_XRAYS.copy)
-    """How many X-rays each specimen has, by its name: needed to plan jobs (registration.xrays_per_job) and to estimate
-    costs while the file is not here.
+    """Number of X-rays of each specimen, by name; used to plan jobs (registration.xrays_per_job) and to estimate costs
+    before the file is downloaded.
 
     Paper: 366 in all (section 3.1).
     """

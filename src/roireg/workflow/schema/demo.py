@@ -1,4 +1,4 @@
-"""`demo`, the simulated data set, and `conditions` under which it is made."""
+"""`demo`, the simulated data set, and `conditions`, its variants."""
 
 from typing import Annotated, Any
 
@@ -8,33 +8,33 @@ from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_s
 from roireg.settings import NotNegative
 from roireg.workflow.schema.section import Entry, Section, section
 
-# Along the camera's axes in the posterior-anterior pose: across the image, down, along the central ray.
+# Components along the camera's axes in the posterior-anterior pose: across the image, down, along the central ray.
 Triple = tuple[float, float, float]
 Spread = tuple[NotNegative, NotNegative, NotNegative]
 
 
 class Views(Section):
     mean_rotation_deg: Triple = (0.0, 0.0, 0.0)
-    """Mean rotation of the exposures about the posterior-anterior pose. Triples are along the camera's axes in that
-    pose: across the image, down, along the central ray."""
+    """Mean rotation of the exposures relative to the posterior-anterior (PA) pose. The three numbers are along the
+    camera's axes in that pose: across the image, down, along the central ray."""
     mean_translation_mm: Triple = (0.0, 0.0, 0.0)
-    """Mean translation of the patient against the camera in that pose."""
+    """Mean translation of the exposures relative to the PA pose, along the same axes."""
     rotation_sd_deg: Spread = (10.0, 10.0, 10.0)
     """Standard deviations of the rotation.
 
     Paper: not given; DiffPose draws training poses with 11.5, 14.3, 5.7.
     """
     rotation_max_deg: Spread = (28.0, 28.0, 28.0)
-    """Largest rotation about the mean, where the distribution is cut off."""
+    """Largest deviation of the rotation from its mean; the distribution is truncated there."""
     translation_sd_mm: Spread = (25.0, 25.0, 25.0)
     """Standard deviations of the translation.
 
     Paper: not given; DiffPose draws training poses with 70, 50, 90.
     """
     translation_max_mm: Spread = (60.0, 60.0, 60.0)
-    """Largest translation about the mean, where the distribution is cut off."""
+    """Largest deviation of the translation from its mean; the distribution is truncated there."""
     min_visible_landmarks: Annotated[int, Ge(0), Le(14)] = 8
-    """Exposures that show fewer of the 14 landmarks are drawn again."""
+    """Random exposures that show fewer of the 14 landmarks are rejected."""
 
 
 class Demo(Section):
@@ -45,17 +45,17 @@ class Demo(Section):
     seed: Annotated[int, Ge(0)] = 0
     """Seed of deformations, poses, instruments and noise."""
     ct_below_landmarks_mm: Annotated[float, Ge(0), Le(200)] = 90.0
-    """How far the CTs reach below the lowest landmark: 90 covers what the X-rays show, as in DeepFluoro; with 4 the CT
-    ends within them, as the CT that the demo is made of does."""
+    """Distance from the lowest landmark to the inferior end of the CTs. With 90 the CT covers what the X-rays show, as
+    in DeepFluoro; with 4 it ends inside the X-rays, like the CT that the demo is made from."""
     views: Views = section(Views)
-    """How exposures are distributed: a normal twist, cut off, about the posterior-anterior pose."""
+    """Distribution of the exposures: the PA pose, perturbed by a truncated normal rotation and translation."""
     sdist: str | None = None
-    """Path of an already downloaded source distribution of TotalSegmentator 2.5.0, for machines without network; null
-    to download it."""
+    """Path of a downloaded source distribution of TotalSegmentator 2.5.0, for machines without network; null to
+    download it."""
 
 
 class Changes(Section):
-    """Some keys of a section: only those that are given are there."""
+    """Some keys of a section; keys that are not given are left out when it is written."""
 
     @model_serializer(mode="wrap")
     def _given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Changes(Section):
 
 
 def _changes_of(kind: type[Section], name: str, keys: list[str], **types: type[Changes]) -> type[Changes]:
-    """Keys of a section, none of which has to be given; `types` of those that are sections themselves."""
+    """A model with the given keys of a section, all optional; `types` are the models of keys that are sections."""
     fields = {key: kind.model_fields[key] for key in keys}
     optional = {
         key: (types.get(key, field.rebuild_annotation()) | None, Field(default=None, description=field.description))

@@ -1,4 +1,4 @@
-"""One line of what pydantic says of a wrong configuration: the key, what is wrong with it, and what is allowed."""
+"""Converts pydantic's error about a configuration to one line: the key, what is wrong with it, and what is allowed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,17 +25,17 @@ LIMITS = {
 
 
 def key_of(path: Path) -> str:
-    """How messages name a key."""
+    """The name of a key in messages, such as `config: demo.views`."""
     return "config: " + (".".join(str(part) for part in path) or "top level")
 
 
 def first_fault(error: ValidationError, config: Mapping[str, Any]) -> InputError:
-    """The first thing that is wrong with a configuration."""
+    """The first of pydantic's errors as an `InputError`."""
     fault = error.errors(include_url=False)[0]
     path, kind = _path(fault["loc"], config), fault["type"]
     if kind in UNKNOWN:
         known = sorted(key for key, _ in properties(node_at(path[:-1], config)))
-        return InputError(key_of(path[:-1]), f"{path[-1]!r} was unexpected", "Known keys: " + ", ".join(known))
+        return InputError(key_of(path[:-1]), f"{path[-1]!r} is not a known key", "Known keys: " + ", ".join(known))
     if kind in MISSING and isinstance(path[-1], int):
         what = f"{path[-1]} values are too few"
         return InputError(key_of(path[:-1]), what, _allowed(path[:-1], config))
@@ -49,13 +49,13 @@ def first_fault(error: ValidationError, config: Mapping[str, Any]) -> InputError
     if isinstance(refused := fault.get("ctx", {}).get("error"), Refused):
         return InputError(key_of(path), refused.what, refused.remedy)
     if fault["loc"][-1] == "[key]":
-        remedy = "A name has letters, digits, dot, underscore, plus and hyphen, and begins with a letter or digit"
-        return InputError(key_of(path[:-1]), f"{path[-1]!r} is no name", remedy)
+        remedy = "Use letters, digits, dot, underscore, plus and hyphen, beginning with a letter or digit"
+        return InputError(key_of(path[:-1]), f"{path[-1]!r} is not a valid name", remedy)
     return InputError(key_of(path), _what(fault, path, config), _allowed(path, config))
 
 
 def _path(location: Path, config: Any) -> Path:
-    """Where a fault is: pydantic puts the `type` of an entry, and marks such as `[key]`, between the keys."""
+    """The keys of pydantic's location, without the entries' types and marks such as `[key]` that pydantic inserts."""
     path: list[str | int] = []
     value = config
     for index, part in enumerate(location):
@@ -96,4 +96,4 @@ def _allowed(path: Path, config: Mapping[str, Any]) -> str:
     what = words(node).what.removesuffix(".")
     parts = [range_text(node), "null" if nullable(node) else ""]
     allowed = " or ".join(part for part in parts if part)
-    return f"It is: {what}" + (f" ({allowed})" if allowed else "") if what else "See docs/configuration.md"
+    return f"Meaning: {what}" + (f" ({allowed})" if allowed else "") if what else "See docs/configuration.md"

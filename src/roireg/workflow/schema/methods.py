@@ -1,4 +1,4 @@
-"""`weights` and `methods`: a method is a start, a similarity, a ROI term, an optimizer, and weights of the pixels."""
+"""`weights` and `methods`: a method combines a start, a similarity, a ROI term, an optimizer and pixel weights."""
 
 from typing import Literal
 
@@ -8,9 +8,9 @@ from roireg.workflow.schema.section import Entry, Section
 
 # Measures of X-ray against DRR, as `roireg.metrics.similarity` has them.
 Similarity = Literal["mncc", "local_ncc", "global_ncc", "gradient_ncc", "ssim", "mse", "mae", "psnr"]
-# The similarity of an optimizer whose objective is part of it.
+# Value of `similarity` for optimizers that have their own objective.
 BUILTIN = "builtin"
-# The ROI term of a method without one.
+# Value of `roi` for methods without a ROI term.
 NO_ROI = "none"
 
 FEMURS = ("left femur", "right femur")
@@ -18,22 +18,23 @@ FEMURS = ("left femur", "right femur")
 
 class Method(Section):
     label: Text
-    """The method's name in tables and figures."""
+    """Name of the method in tables and figures."""
     init: str
-    """The start, a name of `initial_poses`."""
+    """The start: a name of `initial_poses`."""
     similarity: Literal[Similarity, "builtin"] = "mncc"
-    """Measure of X-ray against DRR; builtin for an optimizer that has an objective of its own.
+    """Similarity of X-ray and DRR; builtin for an optimizer that has its own objective.
 
     Paper: mncc (section 2.3); the others are in Table 3.
     """
     roi: str = NO_ROI
-    """The ROI term, a name of `roi_terms`, or none."""
+    """The ROI term: a name of `roi_terms`, or none."""
     optimizer: str = "adam"
-    """A name of `optimizers`."""
+    """The optimizer: a name of `optimizers`."""
     weights: str = "none"
-    """Which pixels count, a name of `weights`."""
+    """The pixel weights: a name of `weights`."""
     views: Count = 1
-    """X-rays of a specimen that are registered jointly, as cameras of one rig; 1 for each X-ray alone.
+    """Number of X-rays of a specimen that are registered jointly, as cameras at known positions relative to each other;
+    1 to register each X-ray alone.
 
     Paper: 1.
     """
@@ -48,11 +49,11 @@ class Method(Section):
 def weights() -> dict[str, Entry[WeightSettings]]:
     """Weights of the default configuration."""
     return {
-        "none": Entry(WeightSettings(), "The paper's: every pixel counts."),
+        "none": Entry(WeightSettings(), "As in the paper: all pixels have the same weight."),
         "coverage": Entry(WeightSettings(coverage=True)),
         "coverage+femurs": Entry(
             WeightSettings(coverage=True, exclude=FEMURS, exclude_margin_mm=9.0),
-            "Femurs move against the pelvis. For a CT without femurs: exclude: [].",
+            "Leaves out the femurs, which move relative to the pelvis. For a CT without femurs, set exclude: [].",
         ),
     }
 
@@ -61,27 +62,27 @@ def methods() -> dict[str, Entry[Method]]:
     """Methods of the default configuration."""
     return {
         "diffdrr": Entry(
-            Method(label="DiffDRR", init="pa"), "The optimization-based baseline of Table 1, which learns nothing."
+            Method(label="DiffDRR", init="pa"), "The optimization-based baseline of Table 1, without any network."
         ),
         "psss": Entry(
             Method(label="PSSS-style", init="psss", similarity="global_ncc"),
-            "The baselines that learn a start, with the similarities that their codes and tables suggest.",
+            "The baselines with a learned start, and the similarities that their code or tables suggest.",
         ),
         "diffpose": Entry(Method(label="DiffPose", init="diffpose")),
         "wsreg": Entry(
             Method(label="WSReg, as published", init="ours", roi="unet"),
-            "The paper's method with the paper's settings: no weights.",
+            "The paper's method with the paper's settings, without pixel weights.",
         ),
         "wsreg+medsam": Entry(
             Method(label="WSReg, MedSAM on X-rays", init="ours", roi="medsam+unet"),
             "The paper's case study: MedSAM on the X-ray, U-Net on the DRR.",
         ),
         "wsreg-medsam": Entry(
-            Method(label="WSReg, MedSAM", init="ours", roi="medsam"), "Its second method: MedSAM on both."
+            Method(label="WSReg, MedSAM", init="ours", roi="medsam"), "The paper's second method: MedSAM on both."
         ),
         "ours-roi": Entry(
             Method(label="Ours, no ROI term", init="ours", weights="coverage+femurs"),
-            "With weights; with both; and by Gauss-Newton.",
+            "With pixel weights: without a ROI term (ours-roi), with it (ours), and by Gauss-Newton (ours+gn).",
         ),
         "ours": Entry(Method(label="Ours", init="ours", roi="unet", weights="coverage+femurs")),
         "ours+gn": Entry(
@@ -93,7 +94,9 @@ def methods() -> dict[str, Entry[Method]]:
                 weights="coverage+femurs",
             )
         ),
-        "perturbed": Entry(Method(label="Perturbed truth", init="perturbed"), "From the perturbed true pose."),
+        "perturbed": Entry(
+            Method(label="Perturbed truth", init="perturbed"), "Start from the randomly perturbed true pose."
+        ),
         "perturbed+weights": Entry(
             Method(label="Perturbed truth, weighted", init="perturbed", weights="coverage+femurs")
         ),
@@ -106,7 +109,9 @@ def methods() -> dict[str, Entry[Method]]:
                 weights="coverage+femurs",
             )
         ),
-        "wide": Entry(Method(label="No ROI term", init="wide"), "The capture range, without and with ROIs."),
+        "wide": Entry(
+            Method(label="No ROI term", init="wide"), "For the figure of the capture range: without and with ROI terms."
+        ),
         "wide+unet": Entry(Method(label="U-Net", init="wide", roi="unet")),
         "wide+projected": Entry(Method(label="Projected labels", init="wide", roi="projected")),
         "multi_start+gn": Entry(
@@ -117,7 +122,7 @@ def methods() -> dict[str, Entry[Method]]:
                 optimizer="gauss_newton",
                 weights="coverage+femurs",
             ),
-            "No network at all.",
+            "Without any network.",
         ),
         "multi_start+gn+2views": Entry(
             Method(
@@ -128,6 +133,6 @@ def methods() -> dict[str, Entry[Method]]:
                 weights="coverage+femurs",
                 views=2,
             ),
-            "The same on pairs of X-rays, whose cameras are known to one another: two views see depth.",
+            "The same for pairs of X-rays with known relative camera poses; two views determine the depth.",
         ),
     }

@@ -1,4 +1,7 @@
-"""What the models say of a key, as text: from the JSON schema that pydantic makes of them."""
+"""Describes keys of the configuration in words, from the JSON schema that pydantic makes of the models.
+
+A node is a part of that JSON schema: it describes one key.
+"""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +32,7 @@ def schema() -> Node:
 
 
 def resolved(node: Node) -> Node:
-    """A node with what it refers to; what stands beside the reference wins."""
+    """The node with its reference (`$ref`) replaced by the definition; entries beside the reference take precedence."""
     while "$ref" in node:
         beside = {key: value for key, value in node.items() if key != "$ref"}
         node = {**schema()["$defs"][node["$ref"].removeprefix("#/$defs/")], **beside}
@@ -42,7 +45,7 @@ def definition(kind: type) -> Node:
 
 
 def variants(node: Node) -> dict[str, Node]:
-    """Nodes by `type`, where a value is one of several kinds; else nothing."""
+    """For a key that has several types: the node of each, by `type`. Empty for any other key."""
     if "discriminator" not in node:
         return {}
     names = {reference: name for name, reference in node["discriminator"]["mapping"].items()}
@@ -50,7 +53,7 @@ def variants(node: Node) -> dict[str, Node]:
 
 
 def entry(node: Node) -> Node | None:
-    """The node of the entries of a mapping from names that the user chooses; None for anything else."""
+    """For a section of named entries: the node of an entry. None for any other key."""
     found = [*node.get("patternProperties", {}).values()]
     if isinstance(node.get("additionalProperties"), dict):
         found.append(node["additionalProperties"])
@@ -61,8 +64,8 @@ def node_at(path: tuple[str | int, ...], value: Any) -> Node:
     """The node of a key of a configuration.
 
     Args:
-        path: keys from the top, and indices in lists.
-        value: the configuration, which says of what `type` entries are. What it does not have ends the walk.
+        path: keys from the top level down, and indices of lists.
+        value: the configuration, which gives the `type` of entries; missing parts of it are allowed.
     """
     node = schema()
     for key in path:
@@ -82,7 +85,7 @@ def node_at(path: tuple[str | int, ...], value: Any) -> Node:
 
 
 def _chosen(node: Node, value: Any) -> Node:
-    """The kind that a value says to be, of a node of several kinds."""
+    """For a node with several types, the node of the value's type; otherwise the node itself."""
     kind = value.get("type") if isinstance(value, dict) else None
     return variants(node).get(kind, node) if isinstance(kind, str) else node
 
@@ -94,7 +97,7 @@ def _not_null(node: Node) -> Node:
 
 @dataclass(frozen=True)
 class Words:
-    """What a key does, and what the paper has for it."""
+    """Description of a key: its meaning, and the paper's value."""
 
     what: str
     paper: str
@@ -107,12 +110,12 @@ def words(node: Node) -> Words:
 
 
 def unit(key: str) -> str:
-    """The unit that a key's name ends with; nothing if it has none."""
+    """The unit given by the end of a key's name; empty if it has none."""
     return next((unit for ending, unit in UNITS.items() if key.endswith(ending)), "")
 
 
 def nullable(node: Node) -> bool:
-    """Whether null is allowed."""
+    """True if null is allowed."""
     return any(option.get("type") == "null" for option in node.get("anyOf", []))
 
 
@@ -140,7 +143,7 @@ def _list_type(node: Node) -> str:
 
 
 def range_text(node: Node) -> str:
-    """The allowed range of a number, of the numbers of a list, or of a list's length; nothing where all is allowed."""
+    """Allowed range of a number, of the numbers of a list, and of a list's length; empty if there is no limit."""
     node = _not_null(node)
     if node.get("type") == "array":
         items = resolved(node["items"] if "items" in node else node["prefixItems"][0])
@@ -176,6 +179,6 @@ def _number(value: float) -> str:
 
 
 def properties(node: Node) -> Iterator[tuple[str, Node]]:
-    """Keys of a node with theirs, its type first."""
+    """Keys of a node with their nodes, `type` first."""
     for key, child in sorted(node.get("properties", {}).items(), key=lambda item: item[0] != "type"):
         yield key, resolved(child)

@@ -1,4 +1,4 @@
-"""`initial_poses`, `optimizers`, `registration` and `roi_terms`: what registers an X-ray."""
+"""`initial_poses`, `optimizers`, `registration` and `roi_terms`: the parts of a registration."""
 
 from functools import reduce
 from operator import or_
@@ -25,7 +25,7 @@ RIGID = ("vertebrae", "upper sacrum", "left hemipelvis", "right hemipelvis")
 
 
 def _any_of(kinds: dict[str, Any]) -> Any:
-    """Settings of any kind of a table of the library, told apart by `type`."""
+    """Settings of any entry of a registry (`roireg.register.registry`), distinguished by `type`."""
     return Annotated[reduce(or_, (kind.settings for kind in kinds.values())), Field(discriminator="type")]
 
 
@@ -36,23 +36,29 @@ AnyRoiTerm = _any_of(ROI_TERMS)
 
 class Registration(Section):
     gpu: Literal[0, 1] = 0
-    """GPUs of a registration job whose optimizer can use one (adam); 0 for the CPU."""
+    """Number of GPUs of a registration job whose optimizer can use one (adam); 0 for the CPU."""
     xrays_together: Count = 8
-    """How many X-rays are optimized at once on a GPU."""
+    """Number of X-rays that are optimized at once on a GPU."""
     xrays_per_job: Count | None = None
-    """Largest number of X-rays of a specimen that one job registers, for clusters; null for all of them."""
+    """Largest number of X-rays of a specimen that one job registers, for clusters; null for all."""
     mem_mb: Annotated[int, Ge(500)] = 3000
-    """Main memory of a registration job; one that was killed for want of it gets more."""
+    """Main memory of a registration job; a job that was killed because it needed more is retried with more."""
 
 
 def starts() -> dict[str, Entry[Any]]:
     """Starts of the default configuration."""
     return {
         "pa": Entry(PaSettings()),
-        "perturbed": Entry(PerturbationSettings(3.0, 10.0), "A probe of the capture range."),
-        "wide": Entry(PerturbationSettings(8.0, 25.0), "The same, wide enough to find where methods fail."),
+        "perturbed": Entry(
+            PerturbationSettings(3.0, 10.0),
+            "The true pose, randomly perturbed: tests an optimizer from a known distance.",
+        ),
+        "wide": Entry(
+            PerturbationSettings(8.0, 25.0),
+            "The same with a larger perturbation, to find the distance from which methods fail.",
+        ),
         "multi_start": Entry(MultiStartSettings()),
-        "ours": Entry(EncoderStartSettings("ours"), "As an encoder estimates it from the X-ray."),
+        "ours": Entry(EncoderStartSettings("ours"), "The pose that an encoder estimates from the X-ray."),
         "diffpose": Entry(EncoderStartSettings("diffpose")),
         "psss": Entry(EncoderStartSettings("psss")),
     }
@@ -62,7 +68,8 @@ def optimizers() -> dict[str, Entry[Any]]:
     """Optimizers of the default configuration."""
     return {
         "adam": Entry(
-            AdamSettings(patience=40, min_improvement=1.0e-4), "The paper's; but the paper never stops early."
+            AdamSettings(patience=40, min_improvement=1.0e-4),
+            "The paper's optimizer, with early stopping, which the paper does not have.",
         ),
         "gauss_newton": Entry(GaussNewtonSettings()),
     }
@@ -71,16 +78,18 @@ def optimizers() -> dict[str, Entry[Any]]:
 def roi_terms() -> dict[str, Entry[Any]]:
     """ROI terms of the default configuration."""
     return {
-        "unet": Entry(DiceSettings("unet", "unet"), "The paper's two."),
+        "unet": Entry(DiceSettings("unet", "unet"), "The paper's two terms: U-Net and MedSAM."),
         "medsam": Entry(DiceSettings("medsam", "medsam", "unet")),
         "medsam+unet": Entry(
             DiceSettings("medsam", "unet", "unet"),
-            "The paper's case study: the better map of the X-ray, and the U-Net on the DRR.",
+            "The paper's case study: MedSAM on the X-ray, U-Net on the DRR.",
         ),
         "unet-rigid": Entry(
             DiceSettings("unet", "unet", rois=RIGID),
-            "All but the femurs, which may have moved against the pelvis since the CT.",
+            "Without the femurs, which may have moved relative to the pelvis since the CT.",
         ),
-        "projected": Entry(DiceSettings("unet"), "The CT's labels, projected by the renderer: no network on the DRR."),
-        "mask": Entry(MaskSettings("unet", rois=RIGID), "Only the rigid bones of the X-ray count."),
+        "projected": Entry(DiceSettings("unet"), "The CT's labels projected at the pose, instead of a segmented DRR."),
+        "mask": Entry(
+            MaskSettings("unet", rois=RIGID), "The similarity is restricted to the rigid bones segmented in the X-ray."
+        ),
     }

@@ -1,4 +1,4 @@
-"""What the sections of the configuration have in common."""
+"""Base class of the sections of the configuration, and helpers for their fields."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 
 class Section(BaseModel):
-    """Keys of one section. It has no description of its own: the field that holds it has one."""
+    """Base class of a section. Its description is that of the field that holds it."""
 
     model_config = STRICT | ConfigDict(frozen=True)
 
 
 @dataclass(frozen=True)
 class Entry(Generic[T]):
-    """An entry of a named section in the default configuration, and a comment that says what it is for."""
+    """An entry of a named section in the default configuration, with its comment in config.yaml."""
 
     value: T
     comment: str = ""
@@ -29,10 +29,10 @@ Entries = Callable[[], Mapping[str, Entry[Any]]]
 
 
 def named(entries: Entries) -> Any:
-    """A field that holds entries by name, by default these."""
+    """A field of named entries; its default are the given ones."""
     return Field(default_factory=lambda: {name: entry.value for name, entry in entries().items()})
 
 
 def section(kind: type[Section]) -> Any:
-    """A field that holds a section, by default with all of its defaults."""
+    """A field that holds a section; its default is the section with all of its defaults."""
     return Field(default_factory=kind)

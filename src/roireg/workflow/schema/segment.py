@@ -1,4 +1,4 @@
-"""`augmentation` and `segment`: segmenters, each trained once per specimen on all OTHER specimens."""
+"""`augmentation` and `segment`: segmenters, each trained once for each specimen on all OTHER specimens."""
 
 from functools import reduce
 from operator import or_
@@ -19,47 +19,46 @@ TrainOn = Annotated[tuple[Literal["xrays", "drrs"], ...], MinLen(1), *UNIQUE]
 
 class Augmentation(Section):
     probability: Probability = 0.5
-    """Probability of each of gamma, noise and boxes."""
+    """Probability of each of the changes gamma, noise and boxes."""
     mirror_probability: Probability = 0.5
-    """Probability of a mirrored patient, whose ROIs named "left x" and "right x" change places; 0 for ROIs without left
-    and right."""
+    """Probability of mirroring the patient, which exchanges the ROIs named "left x" and "right x"; 0 for ROIs without
+    such names."""
     invert_probability: Probability = 0.05
-    """Probability of exchanging bright and dark."""
+    """Probability of inverting grey values."""
     rotation_deg: Annotated[float, Ge(0), Le(180)] = 6.0
     """Largest rotation in the image plane."""
     shift_fraction: Probability = 0.06
     """Largest shift along each axis, as a fraction of the image's size."""
     scale_fraction: Annotated[float, Ge(0), Lt(1)] = 0.1
-    """Largest change of size along each axis, as a fraction."""
+    """Largest change of scale along each axis, as a fraction."""
     gamma: Range = (0.5, 2.0)
-    """Least and largest exponent on images in [0, 1]."""
+    """Smallest and largest exponent of a gamma correction of images in [0, 1]."""
     noise_sd: Probability = 0.03
     """Largest standard deviation of Gaussian noise on images in [0, 1]."""
     boxes: Annotated[int, Ge(1), Le(100)] = 2
     """Largest number of occluding boxes."""
     box_fraction: Annotated[float, Gt(0), Le(1)] = 0.2
-    """Largest side of such a box, as a fraction of the image's size."""
+    """Largest side of an occluding box, as a fraction of the image's size."""
 
 
 class Segmenter(Section):
-    """Keys of all segmenters; `needs_boxes` says whether they segment what a box surrounds."""
+    """Keys of all segmenters; `needs_boxes` is true for those that need a bounding box as prompt."""
 
     needs_boxes: ClassVar[bool] = False
     label: Text
-    """The segmenter's name in tables and figures."""
+    """Name of the segmenter in tables and figures."""
     train_on: TrainOn = ("xrays", "drrs")
-    """Images to learn from, of all specimens but the one left out: xrays (annotated), drrs, or both, as the demo has
-    few X-rays.
+    """Training images, of all specimens but the one left out: annotated xrays, drrs, or both (the demo has few X-rays).
 
     Paper: X-rays (section 2.1).
     """
     batches_per_epoch: BatchesPerEpoch = 10
-    """Batches of an epoch, drawn with replacement; schedules step once an epoch.
+    """Number of batches of an epoch; images are drawn with replacement.
 
     Paper: not given.
     """
     batch_size: BatchSize = 8
-    """Images of a batch.
+    """Number of images of a batch.
 
     Paper: not given.
     """
@@ -67,12 +66,12 @@ class Segmenter(Section):
 
 class UNetLoss(Section):
     squared_dice: bool = False
-    """Whether masks and probabilities are squared in the denominators of the Dice.
+    """Whether masks and probabilities are squared in Dice's denominator.
 
     Paper: not given; Grupp et al. 2020 true.
     """
     cross_entropy: Annotated[float, Ge(0), Le(1000)] = 1.0
-    """Weight of the cross-entropy beside 1 - Dice.
+    """Weight of the cross-entropy; the term 1 - Dice has weight 1.
 
     Paper: not given; Grupp et al. 2020 0.
     """
@@ -80,22 +79,22 @@ class UNetLoss(Section):
 
 class UNet(Segmenter):
     type: Literal["unet"]
-    """A U-Net of six levels.
+    """A U-Net with six levels.
 
     Paper: section 3.1.
     """
     image_size_px: Annotated[int, Ge(64), Le(2048), Field(multiple_of=32)] = 64
-    """Height and width of the images that the network sees, a multiple of 32.
+    """Height and width to which the network's input images are resampled; a multiple of 32.
 
     Paper: not given.
     """
     widths: tuple[Channels, Channels, Channels, Channels, Channels, Channels] = (8, 16, 32, 64, 96, 128)
-    """Channels of the six levels, the finest first.
+    """Number of channels of the six levels, from the finest to the coarsest.
 
     Paper: not given.
     """
     loss: UNetLoss = section(UNetLoss)
-    """What is minimised: 1 - Dice, plus the cross-entropy."""
+    """The loss: 1 - Dice, plus weighted cross-entropy."""
     recipe: str = "sgd"
     """A name of `recipes`.
 
@@ -110,25 +109,26 @@ class UNet(Segmenter):
 
 class Checkpoint(Section):
     path: Text
-    """A file on this machine."""
+    """Path of the file."""
     sha256: Sha256
-    """SHA-256 digest of the file."""
+    """Expected SHA-256 digest of the file."""
 
 
 class MedSam(Segmenter):
     needs_boxes: ClassVar[bool] = True
     type: Literal["medsam"]
-    """MedSAM, which segments what a box surrounds.
+    """MedSAM, which segments the structure inside a given bounding box.
 
     Paper: section 3.1.
     """
     variant: Literal["vit_b", "tiny"] = "tiny"
-    """vit_b is the real one, SAM's ViT-B at 1024x1024; tiny is a small one at 64x64, trained from scratch.
+    """Size of the network: vit_b is MedSAM's own, SAM's ViT-B at 1024x1024; tiny is a small one at 64x64, trained from
+    random weights.
 
     Paper: MedSAM's design (section 3.1).
     """
     checkpoint: Checkpoint | None = None
-    """Pretrained weights of the variant, {path: medsam_vit_b.pth, sha256: ...}; null for random ones.
+    """Pretrained weights of the variant, such as {path: medsam_vit_b.pth, sha256: ...}; null for random weights.
 
     Paper: not given.
     """
@@ -149,7 +149,7 @@ class MedSam(Segmenter):
     """
 
 
-# By the `type` of an entry; the rule that trains it is named train_{type}.
+# Models by the `type` of an entry; the rule that trains it is named train_{type}.
 SEGMENTERS: dict[str, type[Segmenter]] = {"unet": UNet, "medsam": MedSam}
 AnySegmenter = Annotated[reduce(or_, SEGMENTERS.values()), Field(discriminator="type")]
 

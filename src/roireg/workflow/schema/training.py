@@ -1,4 +1,4 @@
-"""`training` and `recipes`: how networks learn."""
+"""`training` and `recipes`: device and settings of the training of networks."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from roireg.workflow.schema.section import Entry, Section
 
 class Training(Section):
     gpu: Literal[0, 1] = 0
-    """GPUs of a job that trains or applies a network; 0 for the CPU.
+    """Number of GPUs of a job that trains or applies a network; 0 for the CPU.
 
     Paper: one GPU (section 3.1).
     """
@@ -19,43 +19,44 @@ class Training(Section):
 
 class Recipe(Section):
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    """sgd is with Nesterov momentum.
+    """The optimizer; sgd uses Nesterov momentum.
 
     Paper: Adam for the U-Net and the encoder, AdamW for MedSAM (section 3.1).
     """
     learning_rate: Annotated[float, Gt(0), Le(10)] = 1.0e-3
-    """Step at the start.
+    """Initial learning rate.
 
     Paper: 1e-1 for the U-Net, 1e-3 for MedSAM and the encoder (section 3.1).
     """
     weight_decay: Annotated[float, Ge(0), Le(1)] = 0.0
     """Weight decay of the optimizer."""
     momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Momentum of sgd, above 0; not used by the others."""
+    """Momentum of sgd, above 0; ignored by the other optimizers."""
     max_gradient_norm: Positive | None = None
-    """Longer gradients are shortened to this norm; null for no limit."""
+    """Norm to which longer gradients are clipped; null for no clipping."""
     max_gradient_ratio: Positive | None = None
-    """Adaptive clipping: largest ratio of the gradient of a unit to its weights; null for no limit.
+    """Adaptive clipping: largest ratio of the norms of a unit's gradient and of its weights; null for no clipping.
 
     Paper: not given; DiffPose 0.01 for the encoder.
     """
     schedule: Literal["plateau", "cosine", "constant", "warmup_cosine"] = "cosine"
-    """How the learning rate changes, once an epoch, with warmup_cosine once a batch; plateau follows the training loss.
+    """Schedule of the learning rate. It is updated after each epoch, by warmup_cosine after each batch; plateau depends
+    on the training loss.
 
     Paper: not given.
     """
     warmup_epochs: Annotated[int, Ge(0), Le(100_000)] = 0
-    """Epochs of linear growth of the learning rate, for the schedule warmup_cosine."""
+    """Number of epochs in which the learning rate grows linearly, for the schedule warmup_cosine."""
     plateau_factor: ProperFraction = 0.1
     """Factor on the learning rate at a plateau, for the schedule plateau."""
     plateau_epochs: Annotated[int, Ge(0)] = 10
-    """More epochs than that without a lower loss are a plateau."""
+    """Number of epochs without a lower loss after which the next such epoch is a plateau, for the schedule plateau."""
 
     @field_validator("momentum")
     @classmethod
     def _nesterov(cls, momentum: float, info: ValidationInfo) -> float:
         if info.data.get("optimizer") == "sgd" and momentum == 0:
-            raise Refused("0 does not go with the optimizer sgd", "Give more, up to 1: its momentum is Nesterov's")
+            raise Refused("0 is not allowed for sgd, which uses Nesterov momentum", "Set a value between 0 and 1")
         return momentum
 
 
@@ -71,18 +72,19 @@ def recipes() -> dict[str, Entry[Recipe]]:
                 max_gradient_norm=12.0,
                 schedule="plateau",
             ),
-            'Published for DeepFluoro by Grupp et al. 2020; the learning rate is the paper\'s "10^-1".',
+            'The recipe of Grupp et al. 2020 for DeepFluoro, with the paper\'s learning rate "10^-1".',
         ),
         "adam": Entry(Recipe(max_gradient_norm=12.0)),
         "adamw": Entry(
-            Recipe(optimizer="adamw", weight_decay=0.01, max_gradient_norm=1.0), "The paper's for MedSAM (section 3.1)."
+            Recipe(optimizer="adamw", weight_decay=0.01, max_gradient_norm=1.0),
+            "The paper's recipe for MedSAM (section 3.1).",
         ),
         "adamw_from_scratch": Entry(
             Recipe(optimizer="adamw", learning_rate=2.0e-3, weight_decay=0.01, max_gradient_norm=1.0),
-            "For a small network that starts from random weights.",
+            "For a small network trained from random weights.",
         ),
         "encoder": Entry(
             Recipe(learning_rate=3.0e-3, max_gradient_ratio=0.01, schedule="warmup_cosine", warmup_epochs=1),
-            "DiffPose's for the encoder. The paper's learning rate is 1e-3, with batches of 8 in DiffPose.",
+            "DiffPose's recipe for the encoder. The paper's learning rate is 1e-3; DiffPose's batches have 8 DRRs.",
         ),
     }

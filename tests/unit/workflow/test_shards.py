@@ -1,4 +1,4 @@
-"""X-rays dealt out to several jobs, and their results put together."""
+"""X-rays divided among several jobs, and their results joined again."""
 
 import h5py
 import numpy as np
@@ -8,25 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roireg.errors import InputError
-from roireg.workflow.shards import join_rows, join_traces, of_part, part_names
+from roireg.workflow.shards import join_rows, join_traces, numbered_shards, of_shard
 
 
 @given(count=st.integers(1, 200), per_job=st.integers(1, 50))
-def test_parts_hold_every_xray_once_and_none_too_many(count, per_job):
-    parts = [of_part(range(count), part) for part in part_names(count, per_job)]
-    assert sorted(xray for part in parts for xray in part) == list(range(count))
-    assert max(len(part) for part in parts) <= per_job
-    assert len(parts) == -(-count // per_job)
+def test_shards_contain_every_xray_once_and_none_too_many(count, per_job):
+    shards = [of_shard(range(count), shard) for shard in numbered_shards(count, per_job)]
+    assert sorted(xray for shard in shards for xray in shard) == list(range(count))
+    assert max(len(shard) for shard in shards) <= per_job
+    assert len(shards) == -(-count // per_job)
 
 
-def test_more_xrays_than_were_planned_for_are_still_all_dealt_out():
-    parts = [of_part(range(9), part) for part in part_names(6, 3)]
-    assert sorted(xray for part in parts for xray in part) == list(range(9))
+def test_more_xrays_than_were_planned_for_are_still_all_assigned():
+    shards = [of_shard(range(9), shard) for shard in numbered_shards(6, 3)]
+    assert sorted(xray for shard in shards for xray in shard) == list(range(9))
 
 
-def test_fewer_xrays_than_parts_are_explained():
+def test_fewer_xrays_than_shards_are_explained():
     with pytest.raises(InputError, match=r"deepfluoro\.xrays"):
-        of_part(range(2), "3-of-4")
+        of_shard(range(2), "3-of-4")
 
 
 def test_joined_rows_are_in_the_order_of_the_xrays_and_numbers_are_as_written(tmp_path):
