@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 SNAKEMAKE := $(BIN)/snakemake
 READY := $(VENV)/.ready
 RUN ?= config/study.yaml
+DATA ?= ../shared/data/wrist
 # Keep Python's bytecode cache: many short jobs import large libraries, which takes three times as long without it.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -78,6 +79,9 @@ bench: $(VENV)/.bench ## Measure speed relative to other renderers and encoders
 own-study: $(READY) ## Measure the command on new deformed copies of the demo's CT: errors, verdicts, two views (docs/own-data.md)
 	@$(BIN)/python benchmarks/own_patient.py
 
+real-wrist: $(READY) ## Register bones in real X-rays: make real-wrist DATA=folder (docs/real-data.md)
+	@$(BIN)/python benchmarks/real_wrist.py "$(DATA)"
+
 parity: $(READY) ## Compare roireg with the paper's settings to DiffPose's own recipe (docs/paper-gaps.md)
 	@$(BIN)/python benchmarks/diffpose_parity.py
 
@@ -95,4 +99,4 @@ lock: $(READY) ## Update the lock files from pyproject.toml
 clean: ## Delete results, but not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-gpu test-slow config lint format bench own-study parity report lock clean
+.PHONY: help environment demo study estimate test test-slow config lint format bench own-study real-wrist parity report lock clean

@@ -27,7 +27,7 @@ CONTRACT = [
     *("views", "seed", "init_mpd_mm"),
     *("mpd_mm", "mrpd_mm", "tre_mm", "mpd_legacy", "rotation_deg", "translation_mm"),
     *("iterations", "seconds", "objective"),
-    *("verdict", "ncc", "coverage", "projection_sd_mm", "across_sd_mm", "down_sd_mm", "depth_sd_mm"),
+    *("verdict", "fallback", "ncc", "coverage", "projection_sd_mm", "across_sd_mm", "down_sd_mm", "depth_sd_mm"),
     *(f"rotation_{axis}_sd_deg" for axis in "xyz"),
     *(f"pose_{row}{column}" for row in range(3) for column in range(4)),
 ]

@@ -13,6 +13,7 @@ from roireg.cli.common import (
     ConfigOption,
     CropOption,
     CtOption,
+    Files,
     FrameOption,
     LabelsOption,
     MirrorOption,
@@ -65,6 +66,10 @@ def register(
     exclude: Annotated[
         list[str] | None, typer.Option(help="Label that may have moved since the CT, such as a femur; repeatable.")
     ] = None,
+    bone: Annotated[
+        list[str] | None,
+        typer.Option(help="Label that is registered alone, or the name of a CT's only bone; repeat for more."),
+    ] = None,
     center_on: CenterOption = None,
     rescale: RescaleOption = (1.0, 0.0),
     frame: FrameOption = 0,
@@ -94,6 +99,10 @@ def register(
     """
     from roireg.cli.printing import print_result
 
+    if bone:
+        files = Files(ct, xray, camera, labels, label_names, center_on, rescale, frame, crop, mirror)
+        _register_bones(bone, files, size, initial, encoder, seed, output)
+        return
     with one_line_errors():
         from roireg.files import check_writable
         from roireg.register.method import search_method, with_exclusion
@@ -121,6 +130,33 @@ def register(
         folders = write_result(output, patient, result, gif)
         print_result(result, folders)
     if result.verdict.grade == "failed":
+        raise typer.Exit(FAILED_STATUS)
+
+
+def _register_bones(
+    names: list[str],
+    files: Files,
+    size: int,
+    initial: Path | None,
+    encoder: Path | None,
+    seed: int,
+    output: Path,
+) -> None:
+    from roireg.cli.bones import SIZE_PX, VOXEL_MM, print_bones, searched_start
+
+    with one_line_errors():
+        from roireg.register.bones import register_bones
+        from roireg.register.starts import initial_rig_pose
+        from roireg.report.bone_files import write_bones
+
+        patient, xrays = files.patient(VOXEL_MM), files.xrays(SIZE_PX)
+        start = initial_rig_pose(xrays[0], initial, encoder)
+        if start is None:
+            start = searched_start(names, lambda: files.patient(None), lambda: files.xrays(size), seed)
+        with err.status("compiling and registering"):
+            results = register_bones(patient, xrays, names, start, seed=seed)
+        print_bones(results, write_bones(output, patient, results))
+    if any(one.verdict.grade == "failed" for one in results):
         raise typer.Exit(FAILED_STATUS)
 
 

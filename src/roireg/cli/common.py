@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +50,30 @@ ConfigOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class Files:
+    """What a command was given of a patient and X-rays, to be read at one resolution or another."""
+
+    ct: Path
+    xray: Sequence[Path]
+    camera: Sequence[Path] | None
+    labels: Path | None
+    label_names: Path | None
+    center_on: Sequence[str] | None
+    rescale: tuple[float, float]
+    frame: int
+    crop: int
+    mirror: bool
+
+    def patient(self, voxel_mm: float | None) -> "Patient":
+        """The CT, its voxels averaged to a size (mm)."""
+        return load_patient(self.ct, self.labels, self.label_names, self.center_on, self.rescale, voxel_mm)
+
+    def xrays(self, size_px: int) -> list["Xray"]:
+        """The X-rays, the longer side of so many pixels."""
+        return load_xrays(self.xray, self.camera, self.frame, self.crop, size_px, self.mirror)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Context that turns an `InputError`, a full disk or a lack of memory into one line and exit status 1."""
@@ -76,12 +101,15 @@ def load_patient(
     label_names: Path | None,
     center_on: Sequence[str] | None,
     rescale: tuple[float, float],
+    voxel_mm: float | None = None,
 ) -> "Patient":
-    """Load the patient and print its warnings."""
-    from roireg.data.readers.ct import read_patient
+    """The patient, and what looks odd of him; finer voxels are averaged to `voxel_mm` or the reader's default."""
+    from roireg.data.readers.ct import VOXEL_MM, read_patient
 
     with err.status(f"reading {ct}"):
-        patient = read_patient(ct, labels, label_names, center_on or (), rescale)
+        patient = read_patient(
+            ct, labels, label_names, center_on or (), rescale, VOXEL_MM if voxel_mm is None else voxel_mm
+        )
     warn(patient.name, patient.warnings)
     return patient
 

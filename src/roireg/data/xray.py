@@ -83,8 +83,16 @@ class Xray:
         return self.labels
 
     def upside_down(self) -> "Xray":
-        """The same image, interpreted as taken with the C-arm rotated by 180 degrees about its central ray."""
-        half_turn = torch.diag(self.rig_from_camera.new_tensor([-1.0, -1.0, 1.0, 1.0]))
+        """The same picture, taken with the C-arm turned by half a turn about the ray to the middle of the image.
+
+        Of a crop that ray may lie far from the central one, about which the patient would be turned out of sight.
+        """
+        middle = self.camera.rays_mm() @ self.camera.intrinsics_px.new_tensor(
+            [(self.camera.width - 1) / 2, (self.camera.height - 1) / 2, 1.0]
+        )
+        axis = middle / middle.norm()
+        half_turn = torch.eye(4, dtype=self.rig_from_camera.dtype)
+        half_turn[:3, :3] = 2 * torch.outer(axis, axis) - torch.eye(3, dtype=axis.dtype)
         return replace(self, rig_from_camera=self.rig_from_camera @ half_turn)
 
     def mirrored(self) -> "Xray":

@@ -15,7 +15,7 @@ from roireg.drr.rois import roi_channels
 from roireg.encode.network import EncoderOutput, robustly_scaled
 from roireg.geometry.camera import Camera
 from roireg.geometry.se3 import invert, se3_log, translation
-from roireg.metrics.similarity import EPS as EPS_OF_NCC
+from roireg.metrics.registry import EPS as EPS_OF_NCC
 from roireg.metrics.similarity import dice, similarity
 from roireg.segment.model import Segmenter, roi_numbers
 

@@ -121,7 +121,7 @@ def _mean(parts: Sequence[Quadratic], weights: Float[Tensor, "V B"]) -> Quadrati
     )
 
 
-def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, "B 6"]:
+def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, "B P"]:
     """The twist that minimises the model after its diagonal is scaled by 1 + `damping` (Marquardt; unit-free)."""
     diagonal = damping[:, None] * model.hessian.diagonal(dim1=1, dim2=2) + SMALLEST_CURVATURE
     return torch.linalg.solve(model.hessian + torch.diag_embed(diagonal), -model.gradient)

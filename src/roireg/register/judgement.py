@@ -9,19 +9,24 @@ from roma import rotmat_to_rotvec
 from torch import Tensor
 
 from roireg.data.patient import Patient
+from roireg.data.reach import beyond_reach_mm
 from roireg.data.xray import Xray, expected_pose
+from roireg.drr import project_mask
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.se3 import invert, transform_points
 from roireg.register.gauss_newton import register_gauss_newton
+from roireg.register.kicks import kick
 from roireg.register.levels import Problem, level
 from roireg.register.settings import GaussNewtonSettings
 from roireg.register.trace import Trace
 from roireg.register.uncertainty import Fit, Spread, covariance, fit_at, spread
-from roireg.register.verdict import Evidence, Thresholds, Verdict, judge, worst
+from roireg.register.verdict import Evidence, Grade, Thresholds, Verdict, judge, worst
 
 THRESHOLDS = Thresholds()
 # Images are compared at this size, locally normalised in windows of this standard deviation, for every method alike.
 SIZE_PX, SIGMA_PX = 128, 5.0
+# Bone attenuates more than the median of all that is not air.
+BONE_SIZE_PX, DENSER_THAN_TISSUE = 64, 1.2
 # Refinement of a nearly correct pose: the finest level twice, because outliers are down-weighted from the second on.
 NEARBY = GaussNewtonSettings(
     levels_px=(SIZE_PX, SIZE_PX),
@@ -62,15 +67,17 @@ class Judgement:
         xrays: the result of each X-ray.
         covariance: predicted covariance of the twist about the patient's centre; rad and mm, volume axes.
         verdict: the worst verdict of the X-rays.
+        rival: `volume_from_rig` (mm) of another pose that small kicks ended at, or None.
     """
 
     xrays: tuple[XrayResult, ...]
     covariance: Float[Tensor, "6 6"]
     verdict: Verdict
+    rival: Float[Tensor, "4 4"] | None = None
 
 
 def judgement(patient: Patient, xrays: Sequence[Xray], problems: Sequence[Problem], trace: Trace) -> Judgement:
-    """Judge the best pose of a trace.
+    """Judge the best pose of a trace; one that would be trusted is kicked first, and must hold.
 
     Args:
         patient: the CT.
@@ -85,7 +92,19 @@ def judgement(patient: Patient, xrays: Sequence[Xray], problems: Sequence[Proble
         _of_one(patient, xray, problem, fit, joint, trace, _disagreement_mm(patient, xray, problem, problems, rig_pose))
         for xray, problem, fit in zip(xrays, problems, fits, strict=True)
     )
-    return Judgement(results, joint, worst([result.verdict for result in results]))
+    judged = Judgement(results, joint, worst([one.verdict for one in results]))
+    return judged if judged.verdict.grade is not Grade.TRUSTED else _kicked(patient, problems, rig_pose, judged)
+
+
+def _kicked(
+    patient: Patient, problems: Sequence[Problem], rig_pose: Float[Tensor, "4 4"], judged: Judgement
+) -> Judgement:
+    cameras = [one.xray.camera for one in judged.xrays]
+    found = kick(patient, cameras, problems, rig_pose, judged.xrays[0].bone_points_mm)
+    evidence = [replace(one.evidence, held=found.held) for one in judged.xrays]
+    if found.rival is not None:
+        evidence = [replace(one, rival_mm=found.rival_mm, rival_gain=found.rival_gain) for one in evidence]
+    return replace(rejudged(judged, evidence), rival=found.rival)
 
 
 def rejudged(judged: Judgement, evidence: Sequence[Evidence]) -> Judgement:
@@ -95,6 +114,12 @@ def rejudged(judged: Judgement, evidence: Sequence[Evidence]) -> Judgement:
         for result, new in zip(judged.xrays, evidence, strict=True)
     )
     return replace(judged, xrays=results, verdict=worst([result.verdict for result in results]))
+
+
+def agreement(judged: Judgement) -> float:
+    """By how much images agree: the NCC of the worst X-ray, or -1 where the CT explains too little of one."""
+    seen = [one.evidence for one in judged.xrays]
+    return min(one.ncc if one.coverage >= THRESHOLDS.least_coverage else -1.0 for one in seen)
 
 
 def _of_one(
@@ -118,11 +143,25 @@ def _of_one(
         coverage=fit.coverage,
         projection_sd_mm=predicted.projection_mm,
         converged=projection_shift_mm(before, pose, xray.camera, shown) < CONVERGED_MM,
-        from_expected_mm=float(moved.norm()),
+        from_expected_mm=beyond_reach_mm(patient, xray, moved),
         turned_deg=math.degrees(float(turned)),
         between_views_mm=between_views_mm,
+        bone_shown=shows_bone(patient, problem, pose),
     )
     return XrayResult(xray, pose, evidence, judge(evidence, THRESHOLDS), predicted, shown)
+
+
+def shows_bone(patient: Patient, problem: Problem, pose: Float[Tensor, "4 4"]) -> bool:
+    """Whether a ray that counts, of the picture taken at a pose `volume_from_camera`, meets bone of the CT."""
+    if "bone" not in patient.volume.derived:
+        values = patient.volume.values
+        tissue = values[values > 0]
+        dense = values > DENSER_THAN_TISSUE * tissue.median() if len(tissue) else values > 0
+        patient.volume.derived["bone"] = patient.volume.with_values(dense.float())
+    camera = level(problem, BONE_SIZE_PX, SIGMA_PX).camera
+    hit = project_mask(patient.volume.derived["bone"], camera, pose[None])
+    counts = hit if problem.weights is None else hit & (problem.weights(camera, pose[None]) > 0)
+    return bool(counts.any())
 
 
 def visible_bone_mm(patient: Patient, camera: Camera, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "N 3"]:

@@ -33,6 +33,7 @@ class MethodSettings:
         step_mm: distance between the renderer's samples on the central ray; None for its default.
         estimates: an encoder's poses by X-ray, if the start is an encoder.
         views: number of X-rays of a specimen that the workflow registers jointly.
+        fallback: the start of a second attempt if the verdict is not `trusted`, or None; the better result is kept.
     """
 
     name: str
@@ -48,6 +49,7 @@ class MethodSettings:
     step_mm: float | None
     estimates: Mapping[str, Estimate] = field(default_factory=dict, repr=False)
     views: int = 1
+    fallback: StartSettings | None = None
 
 
 def method_from_config(
@@ -59,6 +61,7 @@ def method_from_config(
     weights: dict[str, Any],
     rois: list[str],
     step_mm: float | None,
+    fallback: dict[str, Any] | None = None,
 ) -> MethodSettings:
     """A method from its entry in the configuration and the entries that it names.
 
@@ -67,6 +70,7 @@ def method_from_config(
         method, initial_pose, optimizer, roi_term, weights: the entries; `roi_term` is None for a method without one.
         rois: all ROIs of the segmenters, in their order.
         step_mm: distance between the renderer's samples on the central ray; None for its default.
+        fallback: the entry of the start of a second attempt, or None.
     """
     return MethodSettings(
         name=name,
@@ -81,6 +85,7 @@ def method_from_config(
         pixels=WeightSettings(**weights),
         step_mm=step_mm,
         views=method.get("views", 1),
+        fallback=None if fallback is None else settings_of(fallback, STARTS),
     )
 
 

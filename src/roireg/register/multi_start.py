@@ -23,6 +23,7 @@ def multi_start(
     center_mm: Float[Tensor, "3"],
     settings: MultiStartSettings,
     rng: np.random.Generator,
+    along_mm: Float[Tensor, "3"] | None = None,
 ) -> Float[Tensor, "4 4"]:
     """The best of many random poses, `volume_from_rig`, mm.
 
@@ -32,9 +33,12 @@ def multi_start(
         center_mm: centre of rotation, volume frame.
         settings: numbers of poses, and standard deviations.
         rng: random generator.
+        along_mm: starts are also spread evenly from minus this vector to it, volume frame: along a long CT.
     """
     sd = np.repeat([np.deg2rad(settings.rotation_sd_deg), settings.translation_sd_mm], 3)
     twists = torch.from_numpy(rng.normal(size=(settings.starts, 6)) * sd)
+    if along_mm is not None and bool(along_mm.any()):
+        twists[:, 3:] += torch.from_numpy(rng.uniform(-1, 1, size=(settings.starts, 1))) * along_mm
     coarse = [level(problem, settings.size_px, settings.local_sigma_px) for problem in problems]
     poses = perturb(pa_pose.expand(settings.starts, 4, 4), twists, center_mm)
     kept = poses[mean_objective(coarse, poses).argsort()[: settings.keep]]

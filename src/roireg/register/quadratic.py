@@ -32,6 +32,8 @@ MIN_FRACTION = 0.3
 TUKEY = 4.685
 MAD_OF_NORMAL = 0.6745
 TINY = 1e-12
+# Of a normalised image: 1, or 0 where it had no contrast at all.
+LEAST_VARIANCE = 0.5
 
 # An image as first channel, optionally followed by its derivatives with respect to the six parameters.
 ImageAndJacobian = Float[Tensor, "B C H W"]
@@ -61,8 +63,8 @@ class Quadratic:
     """The objective at B poses, and its gradient and Gauss-Newton Hessian with respect to the twist of `perturb`."""
 
     objective: Float[Tensor, "B"]
-    gradient: Float[Tensor, "B 6"]
-    hessian: Float[Tensor, "B 6 6"]
+    gradient: Float[Tensor, "B P"]
+    hessian: Float[Tensor, "B P P"]
 
 
 def _mean(images: ImageAndJacobian, fraction: Tensor) -> Float[Tensor, "B C 1 1"]:
@@ -111,7 +113,8 @@ def normalised(
     return _standardised(_locally_normalised(rendered, weight, fraction, mass, level), fraction)
 
 
-def _pixels(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Float[Tensor, "B"]) -> Pixels:
+def pixels_of(level: Level, weight: Float[Tensor, "B 1 H W"], coverage_penalty: Float[Tensor, "B"]) -> Pixels:
+    """The pixels that have these weights, and how the X-ray looks on them."""
     fraction = weight / weight.sum(dim=(1, 2, 3), keepdim=True).clamp_min(TINY)
     mass = _window_sum(weight, level).clamp_min(TINY)
     fixed = normalised(level.fixed.expand_as(weight), weight, fraction, mass, level)
@@ -123,7 +126,7 @@ def pixels_at(level: Level, poses: Float[Tensor, "B 4 4"]) -> Pixels:
     weight = level.weight(poses)
     coverage = weight.mean(dim=(1, 2, 3)) / level.measured_fraction
     coverage_penalty = (1 - coverage / MIN_FRACTION).clamp_min(0)
-    return _pixels(level, weight, coverage_penalty.double())
+    return pixels_of(level, weight, coverage_penalty.double())
 
 
 def without_outliers(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -> Pixels:
@@ -135,15 +138,22 @@ def without_outliers(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -
     sd = magnitude.nanmedian(dim=1).values / MAD_OF_NORMAL
     ratio = residual / (TUKEY * sd.clamp_min(TINY)[:, None, None, None])
     factor = (1 - ratio.square()).clamp_min(0).square()
-    return _pixels(level, pixels.weight * factor, pixels.coverage_penalty)
+    return pixels_of(level, pixels.weight * factor, pixels.coverage_penalty)
+
+
+def no_contrast_penalty(image: ImageAndJacobian, pixels: Pixels) -> Float[Tensor, "B"]:
+    """What is added where a normalised image is empty: without contrast nothing matches, and NCC is 0, not a half."""
+    empty = [_mean(one[:, :1].square(), pixels.fraction)[:, 0, 0, 0] < LEAST_VARIANCE for one in (image, pixels.fixed)]
+    return 0.5 * (empty[0].double() + empty[1].double())
 
 
 def objective(level: Level, poses: Float[Tensor, "B 4 4"]) -> Float[Tensor, "B"]:
     """The objective at B poses, each with its own pixel weights."""
     pixels = pixels_at(level, poses)
     moving = render(level.volume, level.camera, poses, level.step_mm)[:, None]
-    residual = normalised(moving, pixels.weight, pixels.fraction, pixels.mass, level) - pixels.fixed
-    return _mean(residual.square(), pixels.fraction)[:, 0, 0, 0].double() / 2 + pixels.coverage_penalty
+    image = normalised(moving, pixels.weight, pixels.fraction, pixels.mass, level)
+    value = _mean((image - pixels.fixed).square(), pixels.fraction)[:, 0, 0, 0].double() / 2
+    return value + no_contrast_penalty(image, pixels) + pixels.coverage_penalty
 
 
 def drr_and_jacobian(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]) -> ImageAndJacobian:
@@ -169,8 +179,9 @@ def quadratic(level: Level, pixels: Pixels, rendered: ImageAndJacobian) -> Quadr
     fraction = pixels.fraction.flatten(2)
     columns = rendered[:, 1:].flatten(2)
     weighted = columns * fraction
+    empty = no_contrast_penalty(rendered, pixels)
     return Quadratic(
-        objective=0.5 * (fraction * residual.square()).sum(dim=(1, 2)).double() + pixels.coverage_penalty,
+        objective=0.5 * (fraction * residual.square()).sum(dim=(1, 2)).double() + empty + pixels.coverage_penalty,
         gradient=(weighted @ residual.transpose(1, 2))[..., 0].double(),
         hessian=(weighted @ columns.transpose(1, 2)).double(),
     )

@@ -1,7 +1,7 @@
 """Registers all X-rays of a specimen by a method, and writes CSV rows and traces (docs/results.md describes them)."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from roireg.errors import InputError
 from roireg.files import atomic_hdf5
 from roireg.geometry.se3 import invert
 from roireg.metrics.pose_errors import registration_errors
-from roireg.register.judgement import XrayResult, judgement
+from roireg.register.fallback import Fallback, better_of_both
+from roireg.register.judgement import XrayResult
 from roireg.register.levels import Problem
 from roireg.register.method import MethodSettings
 from roireg.register.registration import batch, check_views, once, optimized, problem_of, start_pose
@@ -93,8 +94,22 @@ def _alone(
         seconds = (time.perf_counter() - begin) / len(group)
         for xray, trace in zip(group, traces, strict=True):
             own = replace(problem, xray=xray.image, volume=patient.volume, mask=xray.mask)
-            (judged,) = judgement(patient, [xray], [own], trace).xrays
-            yield _result(patient, judged, method, trace, seconds + _seconds_before(xray, method), seed)
+            found = better_of_both(patient, [xray], [own], trace, method, _again(patient, [xray], [own], seed))
+            (judged,) = found.judged.xrays
+            took = seconds + found.seconds + _seconds_before(xray, method)
+            yield _result(patient, judged, method, found.trace, took, seed, found.fallback)
+
+
+def _again(
+    patient: Patient, xrays: Sequence[Xray], problems: Sequence[Problem], seed: int
+) -> Callable[[MethodSettings], Trace]:
+    """The registration of these X-rays by a method that starts elsewhere."""
+
+    def register(method: MethodSettings) -> Trace:
+        rng = generator(seed, "fallback", patient.name, xrays[0].name)
+        return optimized(patient, xrays, problems, start_pose(patient, xrays, problems, method, rng), method)
+
+    return register
 
 
 def _batch(
@@ -158,11 +173,13 @@ def _jointly(patient: Patient, xrays: Sequence[Xray], method: MethodSettings, se
         begin = time.perf_counter()
         trace = optimized(patient, group, problems, start_pose(patient, group, problems, method, rng), method)
         seconds = (time.perf_counter() - begin) / len(group)
-        for judged, problem in zip(judgement(patient, group, problems, trace).xrays, problems, strict=True):
-            if judged.xray.name not in done:
-                done.add(judged.xray.name)
-                own = replace(trace, poses=trace.poses @ problem.rig_from_camera)
-                yield _result(patient, judged, method, own, seconds + _seconds_before(group[0], method), seed)
+        found = better_of_both(patient, group, problems, trace, method, _again(patient, group, problems, seed))
+        took = seconds + found.seconds / len(group) + _seconds_before(group[0], method)
+        for one, problem in zip(found.judged.xrays, problems, strict=True):
+            if one.xray.name not in done:
+                done.add(one.xray.name)
+                own = replace(found.trace, poses=found.trace.poses @ problem.rig_from_camera)
+                yield _result(patient, one, method, own, took, seed, found.fallback)
 
 
 def _seconds_before(xray: Xray, method: MethodSettings) -> float:
@@ -171,7 +188,13 @@ def _seconds_before(xray: Xray, method: MethodSettings) -> float:
 
 
 def _result(
-    patient: Patient, judged: XrayResult, method: MethodSettings, trace: Trace, seconds: float, seed: int
+    patient: Patient,
+    judged: XrayResult,
+    method: MethodSettings,
+    trace: Trace,
+    seconds: float,
+    seed: int,
+    fallback: Fallback,
 ) -> ResultRow:
     xray = judged.xray
 
@@ -197,6 +220,7 @@ def _result(
         "seconds": seconds,
         "objective": float(trace.objective[trace.best]),
         "verdict": str(judged.verdict.grade),
+        "fallback": str(fallback),
         "ncc": judged.evidence.ncc,
         "coverage": judged.evidence.coverage,
         "projection_sd_mm": spread.projection_mm,

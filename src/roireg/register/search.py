@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.patient import Patient, expected_rig_pose
+from roireg.data.reach import long_axis, reach_along_mm
 from roireg.data.xray import OTHER_POLARITY, Xray
-from roireg.register.judgement import THRESHOLDS, Judgement, rejudged
+from roireg.register.judgement import THRESHOLDS, Judgement, agreement, rejudged
 from roireg.register.method import MethodSettings
 from roireg.register.multi_start import multi_start
 from roireg.register.registration import Registration, once, optimized, problem_of, registration_of
@@ -27,22 +28,30 @@ class Round:
         starts: number of random starts.
         rotation_sd_deg, translation_sd_mm: standard deviations of their distance from the expected pose.
         upside_down: whether the image is assumed to be rotated by 180 degrees.
+        along_mm: starts are also spread evenly so far to both sides along a long CT.
     """
 
     starts: int
     rotation_sd_deg: float
     translation_sd_mm: float
     upside_down: bool = False
+    along_mm: float = 0.0
 
     def __str__(self) -> str:
         spread_of = f"{self.rotation_sd_deg:g}° and {self.translation_sd_mm:g} mm (sd)"
-        return f"{self.starts} starts within {spread_of}" + (", image upside down" if self.upside_down else "")
+        along = f", up to {self.along_mm:.0f} mm along the CT" if self.along_mm else ""
+        return f"{self.starts} starts within {spread_of}{along}" + (", image upside down" if self.upside_down else "")
 
     def settings(self) -> MultiStartSettings:
         """Settings of the multi-start of this round."""
         return MultiStartSettings(
             starts=self.starts, rotation_sd_deg=self.rotation_sd_deg, translation_sd_mm=self.translation_sd_mm
         )
+
+    def along(self, reach_mm: float) -> "Round":
+        """The same along a long CT, with as many starts for each place of it."""
+        more = 1 + reach_mm / STARTS_REACH_MM
+        return replace(self, starts=round(self.starts * more), along_mm=reach_mm) if reach_mm else self
 
 
 # A round is run only if the rounds before it did not find a trusted pose.
@@ -54,6 +63,8 @@ ROUNDS = (
     Round(1500, 20.0, 90.0),
 )
 MIRRORED = ROUNDS[2]
+# Half of what the starts of the first round cover along an axis.
+STARTS_REACH_MM = 50.0
 
 
 def search(
@@ -92,15 +103,16 @@ def search(
         else:
             found = _from(patient, posed, method, weights, current)
         report(f"round {number}: {found.verdict.grade}, {found.verdict.reasons[0]}")
-        return replace(found, rounds=number)
+        return replace(_or_rival(patient, posed, found, method, weights), rounds=number)
 
-    first, *others = _attempts(xrays, initial)
+    reach_mm = min(reach_along_mm(patient, xray) for xray in xrays)
+    first, *others = _attempts(xrays, initial, reach_mm)
     best = tried(1, *first)
     for number, attempt in enumerate(others, start=2):
         if images_agree(best.judged):
             break
         found = tried(number, *attempt)
-        if _rank(found.judged) > _rank(best.judged):
+        if agreement(found.judged) > agreement(best.judged):
             best = found
     if not images_agree(best.judged):
         report("no trusted pose: trying the X-ray flipped left to right")
@@ -111,12 +123,16 @@ def search(
     return replace(best, seconds=time.perf_counter() - began)
 
 
-def _attempts(xrays: Sequence[Xray], initial: Float[Tensor, "4 4"] | None) -> list[tuple[Round | Tensor, bool]]:
+def _attempts(
+    xrays: Sequence[Xray], initial: Float[Tensor, "4 4"] | None, reach_mm: float
+) -> list[tuple[Round | Tensor, bool]]:
     """Rounds (the given start is a pose), and whether the opposite polarity is tried.
 
-    The opposite polarity follows each round if the polarity of an X-ray is an assumption.
+    The opposite polarity follows each round if the polarity of an X-ray is an assumption. `reach_mm`: see
+    `Round.along`.
     """
-    rounds: list[Round | Tensor] = [*ROUNDS] if initial is None else [initial, *ROUNDS]
+    searched = [one.along(reach_mm) for one in ROUNDS]
+    rounds: list[Round | Tensor] = [*searched] if initial is None else [initial, *searched]
     polarities = (False, True) if any(xray.other_image is not None for xray in xrays) else (False,)
     return [(current, opposite) for current in rounds for opposite in polarities]
 
@@ -130,8 +146,19 @@ def _searched(
     rng: np.random.Generator,
 ) -> Registration:
     problems = [problem_of(xray, patient, weights, method.step_mm) for xray in xrays]
-    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, current.settings(), rng)
+    along_mm = current.along_mm * long_axis(patient.volume)
+    start = multi_start(problems, expected_rig_pose(patient), patient.center_mm, current.settings(), rng, along_mm)
     return _from(patient, xrays, method, weights, start)
+
+
+def _or_rival(
+    patient: Patient, xrays: Sequence[Xray], found: Registration, method: MethodSettings, weights: WeightMap | None
+) -> Registration:
+    """What small kicks led to, where images agree better there."""
+    if found.judged.rival is None or max(one.evidence.rival_gain for one in found.xrays) <= 0:
+        return found
+    other = _from(patient, xrays, method, weights, found.judged.rival)
+    return other if agreement(other.judged) > agreement(found.judged) else found
 
 
 def _from(
@@ -153,12 +180,6 @@ def images_agree(judged: Judgement) -> bool:
         and one.evidence.coverage >= THRESHOLDS.least_coverage
         for one in judged.xrays
     )
-
-
-def _rank(judged: Judgement) -> float:
-    """Quality of a result, larger is better: the lowest NCC of the X-rays, -1 if one is covered too little."""
-    evidence = [result.evidence for result in judged.xrays]
-    return min(found.ncc if found.coverage >= THRESHOLDS.least_coverage else -1.0 for found in evidence)
 
 
 def _also_mirrored(

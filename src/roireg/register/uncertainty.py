@@ -39,6 +39,8 @@ BLOCK_PX = 16
 RIDGE = 1e-9
 # Measured factor on predicted standard deviations.
 INFLATION = 2.0
+# Of the information's diagonal: below it nothing in the image moves with a parameter.
+LEAST_INFORMATION = 1e-20
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Fit:
     """Agreement of an X-ray with the DRR at a pose, and the information it has about the pose.
 
     Attributes:
-        ncc: weighted NCC of the locally normalised images.
+        ncc: weighted NCC of the locally normalised images; 0 if one of them has no contrast.
         coverage: mean pixel weight: the fraction of the measured pixels that is covered by the CT and not excluded.
         residual: half the weighted mean squared residual, with outliers down-weighted.
         information: the matrix H, per rad and mm, for rotations about the patient's centre, along the volume's axes.
@@ -66,13 +68,13 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
     rendered = drr_and_jacobian(level, pose, center_mm)
     weighted_pixels = pixels_at(level, pose)
     kept = without_outliers(level, weighted_pixels, rendered)
-    plain = _residuals(level, weighted_pixels, rendered)[0]
+    image = normalised(rendered[:, :1], weighted_pixels.weight, weighted_pixels.fraction, weighted_pixels.mass, level)
     residual, columns = _residuals(level, kept, rendered)
     fraction = kept.fraction[0, 0]
     gradient = _block_sums(fraction * residual * columns)
     weighted = (fraction * columns).flatten(1)
     return Fit(
-        ncc=float(1 - 0.5 * (weighted_pixels.fraction[0, 0] * plain.square()).sum()),
+        ncc=float((weighted_pixels.fraction * image * weighted_pixels.fixed).sum()),
         coverage=float(weighted_pixels.weight.mean()) / level.measured_fraction,
         residual=float(0.5 * (fraction * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
@@ -95,10 +97,15 @@ def _block_sums(values: Float[Tensor, "C H W"]) -> Float[Tensor, "C N"]:
 
 
 def covariance(fits: Sequence[Fit]) -> Float[Tensor, "6 6"]:
-    """Covariance of the twist (rad, mm; volume axes) from one X-ray, or from several registered jointly."""
+    """Covariance of the twist (rad, mm; volume axes) from one X-ray, or from several registered jointly.
+
+    Infinite if they do not determine it.
+    """
     weights = view_weights([torch.tensor([fit.residual], dtype=torch.float64) for fit in fits])[:, 0]
     information = sum(weight * fit.information for weight, fit in zip(weights, fits, strict=True))
     scatter = sum(weight**2 * fit.scatter for weight, fit in zip(weights, fits, strict=True))
+    if bool((information.diagonal() < LEAST_INFORMATION).any()):
+        return torch.full((6, 6), math.inf, dtype=torch.float64)
     # Scale to unit diagonal, since rotations and translations have different units.
     scale = information.diagonal().clamp_min(1e-30).sqrt()
     unit = information / scale[:, None] / scale + RIDGE * torch.eye(6, dtype=information.dtype)
@@ -140,9 +147,11 @@ def spread(
         bone_points_mm: points whose projections give `projection_mm`, volume frame.
 
     Returns:
-        Standard deviations; `projection_mm` is the root mean square shift of the points on the detector, infinite if
-        the X-ray does not determine the pose.
+        Standard deviations; `projection_mm` is the root mean square shift of the points on the detector. All are
+        infinite if the X-ray does not determine the pose.
     """
+    if not bool(covariance.isfinite().all()):
+        return Spread(math.inf, math.inf, math.inf, (math.inf,) * 3, math.inf)
     camera_from_volume = torch.block_diag(pose[:3, :3].T, pose[:3, :3].T)
     sd = (camera_from_volume @ covariance @ camera_from_volume.T).diagonal().clamp_min(0).sqrt()
     pixel_mm = covariance.new_tensor(camera.pixel_spacing_mm)

@@ -28,6 +28,10 @@ class Evidence:
             projected bone from the joint pose; None for a single X-ray.
         roi_dice: Dice of the ROIs segmented in the X-ray and the labels projected at the pose; None without a
             segmenter.
+        bone_shown: whether a ray of positive weight meets bone of the CT.
+        held: fraction of small kicks after which the registration came back; None if it was not kicked.
+        rival_mm: distance on the detector to the best other pose at which kicks ended; None without one.
+        rival_gain: NCC there minus the NCC here.
     """
 
     ncc: float
@@ -39,6 +43,10 @@ class Evidence:
     mirrored_ncc: float | None = None
     between_views_mm: float | None = None
     roi_dice: float | None = None
+    bone_shown: bool = True
+    held: float | None = None
+    rival_mm: float | None = None
+    rival_gain: float = -1.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class Thresholds:
         mirrored_margin: a registration has failed if the mirrored image has an NCC higher by this margin.
         between_views_mm: largest `between_views_mm`.
         least_dice: smallest `roi_dice`.
+        least_held: smallest fraction of kicks that came back.
+        rival_deficit: NCC by which another pose must be worse.
     """
 
     trusted_ncc: float = 0.55
@@ -73,6 +83,8 @@ class Thresholds:
     mirrored_margin: float = 0.1
     between_views_mm: float = 3.0
     least_dice: float = 0.5
+    least_held: float = 0.3
+    rival_deficit: float = 0.03
 
 
 def judge(evidence: Evidence, limits: Thresholds) -> Verdict:
@@ -84,6 +96,8 @@ def judge(evidence: Evidence, limits: Thresholds) -> Verdict:
             f"flipped left to right, the X-ray fits better (NCC {evidence.mirrored_ncc:.2f} instead of "
             f"{evidence.ncc:.2f}): the X-ray or the CT is mirrored; give --mirror, or correct the wrong file"
         )
+    if not evidence.bone_shown:
+        failed.append("from there the CT shows no bone in the picture")
     if evidence.coverage < limits.least_coverage:
         failed.append(f"the CT covers {evidence.coverage:.0%} of the image, less than {limits.least_coverage:.0%}")
     if evidence.ncc < limits.failed_ncc:
@@ -97,6 +111,11 @@ def judge(evidence: Evidence, limits: Thresholds) -> Verdict:
         check.append(
             f"the position of projected bone is uncertain (sd {evidence.projection_sd_mm:.2f} mm on the detector)"
         )
+    if evidence.rival_mm is not None and evidence.rival_gain > -limits.rival_deficit:
+        ncc = evidence.ncc + evidence.rival_gain
+        check.append(f"another pose, {evidence.rival_mm:.1f} mm away on the detector, fits as well (NCC {ncc:.2f})")
+    elif evidence.held is not None and evidence.held < limits.least_held:
+        check.append(f"it came back from {evidence.held:.0%} of small kicks only: is there a better pose beside it?")
     if not evidence.converged:
         check.append("the optimization has not converged")
     if evidence.from_expected_mm > limits.far_mm or evidence.turned_deg > limits.far_deg:

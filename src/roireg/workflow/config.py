@@ -188,6 +188,11 @@ def _check_method(name: str, method: Mapping[str, Any], config: Mapping[str, Any
     sections = {"init": "initial_poses", "optimizer": "optimizers", "weights": "weights"}
     for key, section in sections.items():
         _known(f"methods.{name}.{key}", method[key], config[section])
+    if method.get("fallback") is not None:
+        key = f"methods.{name}.fallback"
+        _known(key, method["fallback"], config["initial_poses"])
+        if "encoder" in config["initial_poses"][method["fallback"]]:
+            raise InputError(f"config: {key}", "it starts from an encoder", "Name a search, such as multi_start")
     terms, roi, similarity = config["roi_terms"], method["roi"], method["similarity"]
     _known(f"methods.{name}.roi", roi, [NO_ROI, *terms])
     kind = config["optimizers"][method["optimizer"]]["type"]

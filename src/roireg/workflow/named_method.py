@@ -50,6 +50,7 @@ def method_by_name(
         settings["weights"][entry["weights"]],
         rois,
         settings["render"]["step_mm"],
+        settings["initial_poses"].get(entry["fallback"]),
     )
     if method.start.type == "perturbed":
         what = "it starts from the true pose, which is not known here"

@@ -89,6 +89,7 @@ def method_settings(config: Config, name: str) -> dict[str, Any]:
         "roi_term": config["roi_terms"].get(method["roi"]),
         "method": {key: value for key, value in method.items() if key not in ("label", "xrays")},
         "initial_pose": config["initial_poses"][method["init"]],
+        "fallback": config["initial_poses"].get(method.get("fallback")),
         "optimizer": config["optimizers"][method["optimizer"]],
         "weights": config["weights"][method["weights"]],
     }

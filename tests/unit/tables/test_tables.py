@@ -256,3 +256,12 @@ def test_trusted_registrations_are_counted_and_those_of_them_that_are_wrong(tabl
     assert cells(table, "perturbed+weights")["trusted (of these wrong)"] == "4 (0)"
     nothing = registrations("perturbed").assign(mpd_mm=float("nan"))
     assert table1(nothing, {"perturbed": "Perturbed truth"}, seed=0).numbers["trusted_wrong"].tolist() == [4]
+
+
+def test_searches_anew_are_counted_and_those_of_them_that_were_kept():
+    rows = registrations("perturbed").assign(fallback=["unused", "tried", "kept", "kept", "unused", "unused"])
+    counted = table1(rows, {"perturbed": "Perturbed truth"}, seed=0)
+    assert cells(counted, "perturbed")["searched again (kept)"] == "3 (2)"
+    # Rows of a run that was made before there was such a column.
+    old = table1(registrations("perturbed"), {"perturbed": "Perturbed truth"}, seed=0)
+    assert cells(old, "perturbed")["searched again (kept)"] == "0 (0)"

@@ -24,7 +24,7 @@ from roireg.workflow.config import check_comparisons, check_references, merged, 
 from roireg.workflow.config_files.__main__ import outdated
 from roireg.workflow.config_files.yaml_file import config_yaml
 from roireg.workflow.schema import nodes
-from roireg.workflow.schema.methods import Similarity
+from roireg.workflow.schema.similarities import Similarity
 
 ROOT = Path(__file__).parents[3]
 SCHEMA_PATH = ROOT / "config" / "config.schema.yaml"
@@ -416,6 +416,14 @@ def test_boxes_do_not_come_from_a_segmenter_that_needs_boxes():
 def test_none_is_no_name_of_a_roi_term():
     error = refused(changed("roi_terms/none", DEFAULT["roi_terms"]["unet"]))
     assert error.where == "config: roi_terms.none"
+
+
+@pytest.mark.parametrize(("start", "said"), [("far_away", "not defined"), ("ours", "starts from an encoder")])
+def test_a_fallback_is_a_start_without_a_network(start, said):
+    with pytest.raises(InputError, match=said) as raised:
+        check_references(validated(changed("methods/ours+gn/fallback", start)))
+    assert raised.value.where == "config: methods.ours+gn.fallback"
+    check_references(validated(changed("methods/ours+gn/fallback", "multi_start")))
 
 
 @pytest.mark.parametrize("views", [0, -1, 1.5, "two"])

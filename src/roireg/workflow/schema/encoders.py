@@ -5,12 +5,11 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import Field, ValidationInfo, field_validator
 
-from roireg.metrics.registry import SIMILARITIES
 from roireg.settings import NccEpsilon, NotNegative, Positive, Probability, Range, Refused, Text
-from roireg.workflow.schema.section import Entry, Section, one_of, section
+from roireg.workflow.schema.section import Entry, Section, section
 from roireg.workflow.schema.segment import BatchesPerEpoch, BatchSize, Channels, Epochs
+from roireg.workflow.schema.similarities import SimilarityOrNone
 
-SimilarityOrNone = one_of([*SIMILARITIES, "none"])
 Sd = Annotated[float, Ge(0), Le(1000)]
 Blocks = Annotated[int, Ge(1), Le(64)]
 

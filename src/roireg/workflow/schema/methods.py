@@ -1,14 +1,10 @@
 """`weights` and `methods`: a method combines a start, a similarity, a ROI term, an optimizer and pixel weights."""
 
-from roireg.metrics.registry import SIMILARITIES
 from roireg.register.registry import BUILTIN, NO_ROI
 from roireg.register.settings import WeightSettings
 from roireg.settings import Count, Text
-from roireg.workflow.schema.section import Entry, Section, one_of
-
-# Names of the similarities.
-Similarity = one_of(SIMILARITIES)
-SimilarityOrBuiltin = one_of([*SIMILARITIES, BUILTIN])
+from roireg.workflow.schema.section import Entry, Section
+from roireg.workflow.schema.similarities import SimilarityOrBuiltin
 
 FEMURS = ("left femur", "right femur")
 
@@ -34,6 +30,12 @@ class Method(Section):
     1 to register each X-ray alone.
 
     Paper: 1.
+    """
+    fallback: str | None = None
+    """Where to begin again if the verdict is not trusted, a name of `initial_poses`; the better of both is kept. null
+    for nowhere.
+
+    Paper: none.
     """
 
 

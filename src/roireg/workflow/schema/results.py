@@ -6,8 +6,8 @@ from annotated_types import Ge, Le, MinLen
 from pydantic import AfterValidator
 
 from roireg.settings import UNIQUE, Count, Names, OneOrMoreNames, Refused
-from roireg.workflow.schema.methods import Similarity
 from roireg.workflow.schema.section import Section, section
+from roireg.workflow.schema.similarities import Similarity
 
 Seeds = Annotated[tuple[Annotated[int, Ge(0), Le(1000)], ...], MinLen(1), *UNIQUE]
 Similarities = Annotated[tuple[Similarity, ...], *UNIQUE]
