@@ -109,16 +109,19 @@ def atomic_hdf5(path: str | Path) -> Iterator["h5py.File"]:
 
 
 def check_writable(folder: str | Path) -> None:
-    """Create a folder for results, before the results are computed.
+    """Check that a folder for results can be created and written to, before they are computed; leave nothing there.
 
     Raises:
         InputError: it is a file, or cannot be created or written to.
     """
     folder = Path(folder)
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
     with atomic_path(folder / "writable") as probe:
         probe.write_bytes(b"")
     with suppress(OSError):
         (folder / "writable").unlink()
+        for one in made:
+            one.rmdir()
 
 
 def write_csv(path: str | Path, table: "pd.DataFrame") -> None:

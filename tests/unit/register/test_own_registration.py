@@ -215,7 +215,7 @@ def test_an_initial_pose_is_taken_instead_of_a_search(command, folder, xrays, tr
         (("register", "--ct", "{}/absent.nii.gz", "--xray", "{}/front.dcm"), "no such file"),
         (("register", "--ct", "{}/ct.nii.gz", "--xray", "{}/absent.dcm"), "no such file"),
         (("export", "{}/notes.json", "--to", "word"), "no such format"),
-        (("inspect", "{}/notes.json"), "its type is not known"),
+        (("inspect", "{}/notes.json"), "it is of no known kind"),
     ],
 )
 def test_errors_are_one_line_with_status_1(folder, xrays, args, said):
