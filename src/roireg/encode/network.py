@@ -192,5 +192,5 @@ NETWORKS: dict[type, type[nn.Module]] = {
 
 
 def build_network(settings: NetworkSettings) -> nn.Module:
-    """The network that the settings describe, with random weights; from `(B, H, W)` images to a `EncoderOutput`."""
+    """The network that the settings describe, with random weights; from `(B, H, W)` images to an `EncoderOutput`."""
     return NETWORKS[type(settings)](settings)

@@ -106,7 +106,7 @@ def _standardised(rendered: ImageAndJacobian, share: Tensor) -> ImageAndJacobian
 def normalised(
     rendered: ImageAndJacobian, weight: Tensor, share: Tensor, mass: Tensor, level: Level
 ) -> ImageAndJacobian:
-    """A rendered after local and global normalisation."""
+    """The image after local and global normalisation, and its derivatives with respect to the six parameters."""
     return _standardised(_locally_normalised(rendered, weight, share, mass, level), share)
 
 
