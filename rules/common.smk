@@ -19,8 +19,8 @@ from roireg.workflow.comparisons import (
     comparison_methods,
     comparison_starts,
     seed_parts,
-    with_seed,
     table3_pairs,
+    with_seed,
 )
 from roireg.workflow.config import check_comparisons, check_references, validated
 from roireg.plugins import share_plugins

@@ -38,13 +38,13 @@ class PairedTest:
     specimens: int
 
 
-def failures_infinite(errors: pd.Series) -> pd.Series:
-    """Errors in mm with NaN (a registration without a result) replaced by `FAILED_MM`, so that it ranks last."""
+def failures_last(errors: pd.Series) -> pd.Series:
+    """Errors in mm with `FAILED_MM` for a registration without a result (NaN), so that it ranks behind all others."""
     return errors.where(np.isfinite(errors), FAILED_MM)
 
 
 def _shown(value: float) -> float:
-    """A statistic computed from `failures_infinite`; infinity if `FAILED_MM` entered it."""
+    """A statistic of errors in which failures rank last; infinite where a failure decides it."""
     return math.copysign(math.inf, value) if abs(value) > LARGEST_ERROR_MM else float(value)
 
 
@@ -87,7 +87,7 @@ def summarize(table: pd.DataFrame, seed: int) -> dict[str, float]:
         seed: seed of the bootstrap.
     """
     mpd = table["mpd_mm"].to_numpy()
-    ranked = table.assign(mpd_mm=failures_infinite(table["mpd_mm"]))
+    ranked = table.assign(mpd_mm=failures_last(table["mpd_mm"]))
     quartiles = [_shown(value) for value in np.percentile(ranked["mpd_mm"], [25, 50, 75, 95])]
     srr = success_rate(mpd, 1)
     low, high = specimen_bootstrap(table, "mpd_mm", lambda x: success_rate(x, 1), seed)
@@ -127,7 +127,7 @@ def paired_differences(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
     joined = a.merge(b, on=PAIRED_BY, suffixes=("_a", "_b"), validate="one_to_one")
     if len(joined) != len(a) or len(joined) != len(b):
         raise ValueError("a paired test needs both methods on the same X-rays")
-    return joined.assign(difference=failures_infinite(joined["mpd_mm_a"]) - failures_infinite(joined["mpd_mm_b"]))
+    return joined.assign(difference=failures_last(joined["mpd_mm_a"]) - failures_last(joined["mpd_mm_b"]))
 
 
 def sign_flip_test(specimen_differences: np.ndarray, seed: int) -> PairedTest:

@@ -237,14 +237,14 @@ def test_no_name_is_read_as_missing(tmp_path, name):
     assert set(rows["method"]) == {name}
 
 
-def test_the_first_look_is_one_line_of_a_method_on_a_specimen():
+def test_the_log_summary_is_one_line_of_a_method_on_a_specimen():
     line = log_summary(registrations("perturbed", "17-1882"))
     assert line == (
         "perturbed on 17-1882: 67% of 3 X-rays below 1 mm, median mpd 0.90 mm, at the start 26.0 mm, 5.0 s per X-ray"
     )
 
 
-def test_the_first_look_ranks_a_registration_without_a_result_last():
+def test_the_log_summary_ranks_a_registration_without_a_result_last():
     rows = registrations("perturbed", "17-1882").replace({"mpd_mm": {0.4: np.nan}})
     assert "33% of 3 X-rays below 1 mm, median mpd 1.50 mm" in log_summary(rows)
 
