@@ -99,4 +99,4 @@ lock: $(READY) ## Update the lock files from pyproject.toml
 clean: ## Delete results, but not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-slow config lint format bench own-study real-wrist parity report lock clean
+.PHONY: help environment demo study estimate test test-gpu test-slow config lint format bench own-study real-wrist parity report lock clean

@@ -41,7 +41,7 @@ def found_border(values: Shaped[np.ndarray, "R C"], bone_bright: bool) -> Bool[n
     low, high = np.percentile(numbers, [1, 99])
     tolerance = FLAT_FRACTION * max(high - low, 0)
     air = numbers.min() if bone_bright else numbers.max()
-    regions: tuple[list, list] = ([], [])
+    regions: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for level in _border_levels(numbers):
         like_air = bool(abs(level - air) <= tolerance)
         for reach in (0.0,) if like_air else (tolerance, 0.0):

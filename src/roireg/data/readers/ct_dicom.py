@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -88,32 +89,28 @@ def _ct_header(header: Header) -> Header:
     return header
 
 
+def _needed(header: Header, keyword: str, count: int, limits: tuple[float, float], unit: str = "") -> tuple[float, ...]:
+    values = header.numbers(keyword, count, limits, unit)
+    if values is None:
+        raise InputError(header.path, f"{source_of(keyword)} is missing", "Export the series again")
+    return values
+
+
 def _slices(header: Header) -> list[Slice]:
     """All frames of a file."""
     found = []
     for frame in range(header.frames):
         one = header.of_frame(frame)
-        position = one.numbers("ImagePositionPatient", 3, (-FAR_MM, FAR_MM), "mm")
-        axes = one.numbers("ImageOrientationPatient", 6, (-1.1, 1.1))
-        spacing = one.numbers("PixelSpacing", 2, (1e-3, 100.0), "mm")
-        shape = [one.number(keyword, (1, 65535)) for keyword in ("Rows", "Columns")]
-        for keyword, value in (
-            ("ImagePositionPatient", position),
-            ("ImageOrientationPatient", axes),
-            ("PixelSpacing", spacing),
-            ("Rows", shape[0]),
-            ("Columns", shape[1]),
-        ):
-            if value is None:
-                raise InputError(header.path, f"{source_of(keyword)} is missing", "Export the series again")
+        position = _needed(one, "ImagePositionPatient", 3, (-FAR_MM, FAR_MM), "mm")
+        axes = _needed(one, "ImageOrientationPatient", 6, (-1.1, 1.1))
+        spacing = _needed(one, "PixelSpacing", 2, (1e-3, 100.0), "mm")
+        rows, columns = (int(_needed(one, keyword, 1, (1, 65535))[0]) for keyword in ("Rows", "Columns"))
         directions = np.array(axes).reshape(2, 3)
         if np.abs(np.linalg.norm(directions, axis=1) - 1).max() > UNIT_LENGTH:
             where = f"{header.path}: {source_of('ImageOrientationPatient')}"
             raise InputError(where, "its directions are not of length 1", "Export the series again")
         # DICOM gives the distance of rows first.
-        found.append(
-            Slice(one, np.array(position), directions, (spacing[1], spacing[0]), (int(shape[0]), int(shape[1])))
-        )
+        found.append(Slice(one, np.array(position), directions, (spacing[1], spacing[0]), (rows, columns)))
     return found
 
 
@@ -121,7 +118,7 @@ def _one_stack(path: Path, slices: list[Slice]) -> tuple[list[Slice], tuple[str,
     """Slices of one direction, size and spacing; scouts under the same UID are left out, and said."""
     scouts = [one for one in slices if "LOCALIZER" in one.header.words("ImageType")]
     stack = [one for one in slices if one not in scouts]
-    groups: dict[tuple, list[Slice]] = {}
+    groups: dict[tuple[Any, ...], list[Slice]] = {}
     for one in stack:
         key = (one.shape, tuple(np.round(one.spacing, 4)), tuple(np.round(one.axes.ravel(), 2)))
         groups.setdefault(key, []).append(one)
@@ -130,7 +127,7 @@ def _one_stack(path: Path, slices: list[Slice]) -> tuple[list[Slice], tuple[str,
     if len(odd) > max(2, UNEVEN_SHARE * len(largest)):
         raise InputError(path, f"its slices are of {len(groups)} sizes or directions", AGAIN)
     left_out = len(scouts) + len(odd)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if left_out:
         names = ", ".join(sorted({one.header.path.name for one in (*scouts, *odd)})[:3])
         notes = (f"{left_out} image{'s' if left_out > 1 else ''} left out as no slice of the CT ({names})",)

@@ -56,10 +56,10 @@ def read_dicom(path: Path, pixels: bool = True) -> Dataset:
     try:
         with path.open("rb") as file:
             start = file.read(132)
-        if start[128:132] == b"DICM":
-            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
-        else:
-            dataset = _without_preamble(path, pixels)
+        preamble = start[128:132] == b"DICM"
+        dataset: Dataset = (
+            pydicom.dcmread(path, stop_before_pixels=not pixels) if preamble else _without_preamble(path, pixels)
+        )
         dataset.get("Modality")
     except READ_ERRORS as error:
         raise InputError(path, f"it is damaged, or no DICOM file ({brief(error)})", AGAIN) from None
@@ -81,8 +81,16 @@ def _without_preamble(path: Path, pixels: bool) -> Dataset:
 
 def source_of(keyword: str) -> str:
     """`(gggg,eeee) Keyword`, for tables."""
+    tag = tag_of(keyword)
+    return f"({tag.group:04X},{tag.element:04X}) {keyword}"
+
+
+def tag_of(keyword: str) -> BaseTag:
+    """The tag of a keyword in the DICOM dictionary."""
     tag = pydicom.datadict.tag_for_keyword(keyword)
-    return f"({tag >> 16:04X},{tag & 0xFFFF:04X}) {keyword}"
+    if tag is None:
+        raise KeyError(keyword)
+    return BaseTag(tag)
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ class Header:
         Raises:
             InputError: it cannot be read.
         """
-        tag = BaseTag(pydicom.datadict.tag_for_keyword(keyword))
+        tag = tag_of(keyword)
         try:
             for dataset in self._places():
                 value = _value(dataset, tag)

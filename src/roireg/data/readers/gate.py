@@ -176,7 +176,7 @@ def open_stream(path: Path, compression: str, skip: int = 0) -> BinaryIO:
     file = path.open("rb")
     file.seek(skip)
     if compression == "zlib":
-        return io.BufferedReader(_Zlib(file), CHUNK_BYTES)  # type: ignore[return-value]
+        return io.BufferedReader(_Zlib(file), CHUNK_BYTES)
     if compression == "gzip":
         return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
     if compression == "bzip2":

@@ -2,6 +2,7 @@
 
 import zlib
 from pathlib import Path
+from typing import BinaryIO, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -51,14 +52,15 @@ def read_nifti(path: Path) -> StoredVolume:
     return StoredVolume(scaled, frame, notes, unscaled=values)
 
 
-def _header(path: Path, stream) -> Nifti1Header:
+def _header(path: Path, stream: BinaryIO) -> Nifti1Header:
     damaged = "Copy or download it again"
     try:
         start = stream.read(348)
-        order = "little" if int.from_bytes(start[:4], "little") in HEADERS else "big"
-        kind, length = HEADERS.get(int.from_bytes(start[:4], order), (None, 0))
-        if kind is None or len(start) < 348:
+        order: Literal["little", "big"] = "little" if int.from_bytes(start[:4], "little") in HEADERS else "big"
+        found = HEADERS.get(int.from_bytes(start[:4], order))
+        if found is None or len(start) < 348:
             raise InputError(path, "its header is truncated or is none of NIfTI", damaged)
+        kind, length = found
         start += stream.read(length - len(start))
         header = kind(start, "<" if order == "little" else ">", check=False)
     except (EOFError, OSError, zlib.error, ValueError, HeaderDataError) as error:
@@ -85,7 +87,7 @@ def _dtype(path: Path, header: Nifti1Header) -> np.dtype:
     return dtype
 
 
-def _skip(path: Path, stream, header: Nifti1Header) -> None:
+def _skip(path: Path, stream: BinaryIO, header: Nifti1Header) -> None:
     offset = float(header["vox_offset"])
     done = int(header["sizeof_hdr"])
     if not np.isfinite(offset) or not done <= offset <= GREATEST_OFFSET:

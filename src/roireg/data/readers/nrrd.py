@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -124,7 +125,7 @@ def _directions(path: Path, fields: dict[str, str], dimension: int) -> list[tupl
 
 
 def _frame(
-    path: Path, fields: dict[str, str], vectors: list, size: tuple[int, int, int]
+    path: Path, fields: dict[str, str], vectors: list[Any], size: tuple[int, int, int]
 ) -> tuple[Float[np.ndarray, "4 4"], tuple[str, ...]]:
     space = _needed(path, fields, "space").lower()
     if space not in SPACES:
@@ -192,11 +193,11 @@ def _segments(path: Path, pairs: dict[str, str]) -> list[tuple[str, int, int]]:
             found.setdefault(int(match[1]), {})[match[2]] = value.strip()
     segments = []
     for number, entry in sorted(found.items()):
-        value, layer = (
+        label, layer = (
             int(number_of(f"{path}: Segment{number}_{key}", entry.get(key, default), (0, 2**16)))
             for key, default in (("LabelValue", str(number + 1)), ("Layer", "0"))
         )
-        segments.append((entry.get("Name", f"segment {number + 1}"), value, layer))
+        segments.append((entry.get("Name", f"segment {number + 1}"), label, layer))
     return segments
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Shaped
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from roireg.data.readers.gate import brief, check_regular, require_memory
 from roireg.errors import InputError
@@ -76,7 +77,7 @@ def _page(path: Path, picture: Image.Image, frame: int) -> Raster:
     if picture.mode == "1":
         raise InputError(path, "a pixel is one bit", "Give the X-ray itself, not a mask or a scan of a page")
     notes = [f"page {frame} of {pages}"] if pages > 1 else []
-    turned = picture.format == "TIFF" and picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    turned = isinstance(picture, TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
     turned = turned and picture.mode not in ALREADY_TURNED
     if picture.mode in ("P", "PA"):
         notes.append("its palette was applied")

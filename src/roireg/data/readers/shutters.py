@@ -81,8 +81,9 @@ def _opening(header: Header, prefix: str, shape: tuple[int, int], say: Say) -> B
 
 def _rectangle(header: Header, prefix: str, shape: tuple[int, int]) -> Bool[np.ndarray, "R C"] | None:
     """Edges are counted from 1, and may be swapped; the pixels of the edges are open."""
-    edges = [header.number(f"{prefix}{side}Edge", FAR) for side in SIDES]
-    if None in edges or not any(edges):
+    given = [header.number(f"{prefix}{side}Edge", FAR) for side in SIDES]
+    edges = [edge for edge in given if edge is not None]
+    if len(edges) < len(SIDES) or not any(edges):
         return None
     (top, bottom), (left, right) = sorted(edges[:2]), sorted(edges[2:])
     open_part = np.zeros(shape, bool)
