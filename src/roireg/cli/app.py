@@ -100,7 +100,7 @@ def register(
     from roireg.cli.printing import print_result
 
     if bone:
-        others = {
+        others: dict[str, object] = {
             "--method": method,
             "--config": config,
             "--exclude": exclude,
