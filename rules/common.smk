@@ -25,7 +25,7 @@ from roireg.workflow.comparisons import (
 from roireg.workflow.config import check_comparisons, check_references, validated
 from roireg.plugins import share_plugins
 from roireg.workflow.job import share_source
-from roireg.workflow.provenance import code_digest
+from roireg.workflow.provenance import Library
 from roireg.workflow.run_lock import end_with_run, hold_run
 from roireg.workflow.run_checks import (
     check_case,
@@ -35,6 +35,7 @@ from roireg.workflow.run_checks import (
 )
 
 share_source(SOURCE)
+LIBRARY = Library(SOURCE)
 
 # After a kill the plain command continues: Snakemake's lock is cleared if the run that set it is dead.
 if not workflow.is_main_process:
@@ -84,7 +85,7 @@ SHARD = ".{shard}" if SHARED else ""
 
 def code(script):
     """Hash of a workflow script, of the library modules that it imports, and of the plugins."""
-    return code_digest(SCRIPTS / f"{script}.py", SOURCE, SETTINGS["plugins"])
+    return LIBRARY.digest(SCRIPTS / f"{script}.py", SETTINGS["plugins"])
 
 
 def filled(paths, wildcards):

@@ -3,7 +3,7 @@
 from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads):
-    from roireg.data.results import read_traces
+    from roireg.data.pose_results import read_traces
     from roireg.figures.convergence import convergence
     from roireg.figures.style import save_figure
 

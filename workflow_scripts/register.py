@@ -6,8 +6,8 @@ with job(snakemake.log[0], snakemake.threads, snakemake.resources.gpu) as logger
     import pandas as pd
     import torch
 
+    from roireg.data.pose_results import read_estimates
     from roireg.data.records import read_specimen
-    from roireg.data.results import read_estimates
     from roireg.files import write_csv
     from roireg.register.log_summary import log_summary
     from roireg.register.method import method_from_config, with_estimates, with_segmenters

@@ -10,8 +10,9 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     import pandas as pd
     import yaml
 
+    from roireg.data.pose_results import read_traces
     from roireg.data.records import read_specimen
-    from roireg.data.results import read_registrations, read_traces
+    from roireg.data.results import read_registrations
     from roireg.files import atomic_path
     from roireg.report.gallery import Gallery, add_specimen, from_best_to_worst
     from roireg.report.page import figure_section, page, run_times, table_section

@@ -22,6 +22,15 @@ def test_an_error_is_there_without_torch():
     assert loaded_by("from roireg import InputError") & HEAVY == set()
 
 
+def test_registering_loads_no_compiler_of_torch():
+    loaded_by("import sys, roireg.register.run; assert 'torch._dynamo' not in sys.modules")
+
+
+@pytest.mark.parametrize("module", ["tables.table1", "tables.table3", "figures.errors", "figures.learning_curves"])
+def test_tables_and_plots_of_numbers_load_no_torch(module):
+    assert "torch" not in loaded_by(f"import roireg.data.results, roireg.{module}")
+
+
 def test_the_public_names_are_there_and_documented():
     assert len(roireg.__all__) > 10
     assert dir(roireg) == roireg.__all__

@@ -18,7 +18,8 @@ from roireg.data.deepfluoro import specimen_names, stored_parameters
 from roireg.data.label_names import normalized
 from roireg.drr import render
 from roireg.errors import InputError
-from roireg.figures.style import PALETTE, PANEL_INCH, panel, save_figure
+from roireg.figures.panel import panel
+from roireg.figures.style import PALETTE, PANEL_INCH, save_figure
 from roireg.files import atomic_path, write_csv
 from roireg.geometry.camera import project
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from roma import rotmat_to_rotvec
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
@@ -15,6 +14,7 @@ from roireg.drr.rois import roi_channels
 from roireg.encode.network import EncoderOutput, robustly_scaled
 from roireg.geometry.camera import Camera
 from roireg.geometry.se3 import invert, se3_log, translation
+from roireg.geometry.so3 import rotation_vector
 from roireg.metrics.registry import EPS as EPS_OF_NCC
 from roireg.metrics.similarity import dice, similarity
 from roireg.segment.model import Segmenter, roi_numbers
@@ -81,7 +81,7 @@ def geodesic_loss(
     """
     center = translation(center_mm)
     a, b = invert(truth) @ center, invert(estimate) @ center
-    turn = rotmat_to_rotvec(a[:, :3, :3].transpose(1, 2) @ b[:, :3, :3])
+    turn = rotation_vector(a[:, :3, :3].transpose(1, 2) @ b[:, :3, :3])
     shift = a[:, :3, 3] - b[:, :3, 3]
     double = ((focal_mm / 2) ** 2 * turn.square().sum(-1) + shift.square().sum(-1) + EPS).sqrt()
     log = (se3_log(invert(a) @ b).square().sum(-1) + EPS).sqrt()

@@ -23,7 +23,8 @@ from vtkmodules.vtkCommonCore import vtkLogger
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray
 from roireg.drr.rois import KEY, project_rois, roi_map, roi_volumes
-from roireg.figures.style import BAR_MM, panel, scale_bar
+from roireg.figures.panel import panel
+from roireg.figures.style import BAR_MM, scale_bar
 from roireg.geometry.camera import project
 
 # Okabe and Ito's colours and a brown. In this order, colour-blind readers can distinguish bones that touch each other

@@ -11,7 +11,8 @@ from torch import Tensor
 from roireg.data.xray import Xray
 from roireg.drr import project_mask, render
 from roireg.figures.overlay import DPI, PANEL_INCH
-from roireg.figures.style import PALETTE, panel, save_figure
+from roireg.figures.panel import panel
+from roireg.figures.style import PALETTE, save_figure
 from roireg.geometry.camera import project
 from roireg.register.bone import Bone
 

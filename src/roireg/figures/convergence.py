@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from roireg.data.results import TraceRecord
+from roireg.data.pose_results import TraceRecord
 from roireg.figures.style import PALETTE
 
 

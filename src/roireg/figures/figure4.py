@@ -15,10 +15,11 @@ from torch import Tensor
 
 from roireg.data.label_names import normalized
 from roireg.data.patient import Patient
-from roireg.data.results import pose_of_row
+from roireg.data.pose_results import pose_of_row
 from roireg.data.xray import Xray
 from roireg.drr import project_mask
-from roireg.figures.style import BAR_MM, PANEL_INCH, panel, scale_bar
+from roireg.figures.panel import panel
+from roireg.figures.style import BAR_MM, PANEL_INCH, scale_bar
 from roireg.geometry.camera import project
 from roireg.metrics.overlap import dice_of_each
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from roireg.data.patient import Patient
-from roireg.data.results import pose_of_row
+from roireg.data.pose_results import pose_of_row
 from roireg.data.xray import Xray
 from roireg.figures.style import PALETTE, PANEL_INCH
 from roireg.geometry.se3 import invert, transform_points

@@ -18,7 +18,8 @@ from roireg.data.images import scaled
 from roireg.data.patient import Patient
 from roireg.data.xray import DIRECTIONS, Xray
 from roireg.drr import coverage, project_mask, render
-from roireg.figures.style import BAR_MM, PALETTE, panel, save_figure, scale_bar
+from roireg.figures.panel import panel
+from roireg.figures.style import BAR_MM, PALETTE, save_figure, scale_bar
 from roireg.files import atomic_path
 from roireg.geometry.camera import project
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -30,17 +29,3 @@ def scale_bar(axes: Axes, length: float, text: str, color: str = "white") -> Non
     end, level = left + 0.03 * (right - left) + length, bottom + 0.03 * (top - bottom)
     axes.plot([end - length, end], [level, level], color=color, linewidth=2, solid_capstyle="butt")
     axes.annotate(text, (end, level), (4, 0), textcoords="offset points", color=color, fontsize=7, va="center")
-
-
-def panel(axes: Axes, image: torch.Tensor) -> None:
-    """Show an image without ticks, its grey range from the 1st to the 99th percentile of pixels above the minimum.
-
-    The minimum is the value of rays that miss the CT; the percentiles leave out the brightest metal.
-    """
-    inside = image[image > image.min()]
-    low, high = torch.quantile(inside, torch.tensor([0.01, 0.99])).tolist() if len(inside) else (0.0, 1.0)
-    axes.imshow(image.numpy(), cmap="gray", interpolation="bilinear", vmin=low, vmax=high)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_xlim(-0.5, image.shape[1] - 0.5)
-    axes.set_ylim(image.shape[0] - 0.5, -0.5)

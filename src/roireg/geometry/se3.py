@@ -2,8 +2,9 @@
 
 import torch
 from jaxtyping import Float
-from roma import rotmat_to_rotvec
 from torch import Tensor
+
+from roireg.geometry.so3 import rotation_vector
 
 SMALL_ANGLE_RAD = 1e-4
 
@@ -53,7 +54,7 @@ def se3_exp(twist: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 4 4"]:
 
 def se3_log(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 6"]:
     """Inverse of `se3_exp`: the twist's rotation vector (rad, length 0 to pi) and translation part (mm)."""
-    rotation = rotmat_to_rotvec(transform[..., :3, :3])
+    rotation = rotation_vector(transform[..., :3, :3])
     _, b, c = (x[..., None, None] for x in _exp_coefficients((rotation * rotation).sum(-1)))
     s = skew(rotation)
     eye = torch.eye(3, dtype=transform.dtype, device=transform.device).expand_as(s)

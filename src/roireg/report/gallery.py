@@ -16,7 +16,7 @@ from torch import Tensor
 
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
-from roireg.data.results import TraceRecord, pose_of_row
+from roireg.data.pose_results import TraceRecord, pose_of_row
 from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.geometry.camera import Camera

@@ -28,7 +28,7 @@ from volumes import camera, general_pose, phantom, phantom_specimen, relative_er
 from roireg.data.estimate import Estimate
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
-from roireg.data.results import read_estimates
+from roireg.data.pose_results import read_estimates
 from roireg.data.volume import Volume
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr import render

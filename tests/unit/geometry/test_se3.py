@@ -19,6 +19,7 @@ from roireg.geometry.se3 import (
     transform_points,
     translation,
 )
+from roireg.geometry.so3 import rotation_vector
 
 DOUBLE = {"dtype": torch.float64}
 ANGLES = [0.0, 1e-12, 1e-9, 9.9e-5, 1.01e-4, 1e-3, 0.5, 2.0, math.pi - 1e-3, math.pi - 1e-6]
@@ -115,6 +116,13 @@ def test_the_derivative_of_log_after_exp_is_the_identity(angle):
     twist = torch.cat([angle * AXIS, SHIFT])
     jacobian = torch.autograd.functional.jacobian(lambda x: se3_log(se3_exp(x)), twist)
     assert torch.allclose(jacobian, torch.eye(6, **DOUBLE), atol=1e-4)
+
+
+@pytest.mark.parametrize("angle", [1.99e-3, 2.01e-3])
+def test_the_rotation_vector_is_exact_on_both_sides_of_the_end_of_its_series(angle):
+    vector = angle * AXIS
+    rotation = torch.from_numpy(Rotation.from_rotvec(vector.numpy()).as_matrix())
+    torch.testing.assert_close(rotation_vector(rotation), vector, rtol=1e-14, atol=0)
 
 
 @settings(max_examples=30, deadline=None)

@@ -9,7 +9,7 @@ import torch
 from volumes import general_pose, phantom, phantom_specimen
 
 from roireg.data.images import scaled
-from roireg.data.results import pose_of_row, read_traces
+from roireg.data.pose_results import pose_of_row, read_traces
 from roireg.data.volume import Volume
 from roireg.drr import coverage, render
 from roireg.errors import InputError

@@ -10,7 +10,7 @@ from volumes import general_pose, phantom_specimen
 
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
-from roireg.data.results import read_traces
+from roireg.data.pose_results import read_traces
 from roireg.data.volume import Volume, cropped
 from roireg.data.xray import Xray
 from roireg.drr import render

@@ -9,7 +9,7 @@ from volumes import phantom_specimen
 
 from roireg.data.images import scaled
 from roireg.data.patient import Patient
-from roireg.data.results import pose_of_row
+from roireg.data.pose_results import pose_of_row
 from roireg.data.xray import Xray
 from roireg.drr import render
 from roireg.errors import InputError

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from volumes import phantom_specimen
 
-from roireg.data.results import TraceRecord
+from roireg.data.pose_results import TraceRecord
 from roireg.geometry.poses import perturb
 from roireg.metrics.pose_errors import registration_errors
 from roireg.report.gallery import MEASURES, Gallery, add_specimen, data_uri, from_best_to_worst, measures
