@@ -95,7 +95,11 @@ def label_mask(
     Raises:
         InputError: there is no label of that name.
     """
-    return torch.isin(labels, torch.tensor(label_ids(label_names, tuple(names), key), dtype=labels.dtype))
+    mask = torch.zeros_like(labels, dtype=torch.bool)
+    # Not `isin`, which takes ten times as long.
+    for label in label_ids(label_names, tuple(names), key):
+        mask |= labels == label
+    return mask
 
 
 def expected_rig_pose(patient: Patient) -> Float[Tensor, "4 4"]:

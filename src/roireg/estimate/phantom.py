@@ -28,7 +28,7 @@ def phantom(rois: Sequence[str], image_size_px: int, voxels: int) -> tuple[Patie
     """
     spacing = SIDE_MM / voxels
     axis = (torch.arange(voxels, dtype=torch.float32) + 0.5) * spacing - SIDE_MM / 2
-    z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
+    z, y, x = axis[:, None, None], axis[:, None], axis
     values = torch.where(x**2 + y**2 + z**2 < (0.48 * SIDE_MM) ** 2, MU_WATER_PER_MM, 0.0)
     labels = torch.zeros(values.shape, dtype=torch.uint8)
     angles = torch.linspace(0, 2 * torch.pi, len(rois) + 1)[:-1]
