@@ -69,14 +69,19 @@ MOTIONS = {
 }
 
 
-def two_views(patient: Patient) -> tuple[list[Xray], dict[str, torch.Tensor]]:
-    """Two views in which radius and ulna have moved, each on its own, and where each is (`volume_from_rig`, mm)."""
+def two_views(patient: Patient, share: float = 1.0) -> tuple[list[Xray], dict[str, torch.Tensor]]:
+    """Two views in which radius and ulna have moved, each on its own, and where each is (`volume_from_rig`, mm).
+
+    Args:
+        patient: the forearm.
+        share: of the whole motion.
+    """
     center = patient.volume.center_mm
     front = torch.eye(4, **DOUBLE)
     front[:3, :3] = torch.tensor([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]], **DOUBLE)
     front[:3, 3] = center - 1080.0 * front[:3, 2]
     side = perturb(front, torch.tensor([0.0, 0.0, 1.1, 0.0, 0.0, 0.0], **DOUBLE), center)
-    truths = {name: perturb(front, twist, center) for name, twist in MOTIONS.items()}
+    truths = {name: perturb(front, share * twist, center) for name, twist in MOTIONS.items()}
     rest = patient.volume.values.clone()
     pieces = {}
     for label, name in NAMES.items():

@@ -13,14 +13,12 @@ from roireg.cli.common import (
     ConfigOption,
     CropOption,
     CtOption,
-    Files,
     FrameOption,
     LabelsOption,
     MirrorOption,
     NamesOption,
     RescaleOption,
     SizeOption,
-    XrayOption,
     err,
     load_patient,
     load_xrays,
@@ -28,8 +26,8 @@ from roireg.cli.common import (
     out,
     table,
 )
+from roireg.cli.register import register
 
-FAILED_STATUS = 3
 LEVEL_COLOURS = {"wrong": "red", "set": "yellow", "note": "cyan", "fine": "green"}
 
 app = typer.Typer(
@@ -56,120 +54,7 @@ def main(
     """Register X-rays to a CT: find the pose of the patient relative to the X-ray camera."""
 
 
-@app.command()
-def register(
-    ct: CtOption,
-    xray: XrayOption,
-    camera: CameraOption = None,
-    labels: LabelsOption = None,
-    label_names: NamesOption = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Label that may have moved since the CT, such as a femur; repeatable.")
-    ] = None,
-    bone: Annotated[
-        list[str] | None,
-        typer.Option(help="Label that is registered alone, or the name of a CT's only bone; repeat for more."),
-    ] = None,
-    center_on: CenterOption = None,
-    rescale: RescaleOption = (1.0, 0.0),
-    frame: FrameOption = 0,
-    crop: CropOption = 0,
-    mirror: MirrorOption = False,
-    size: SizeOption = 128,
-    method: Annotated[
-        str | None,
-        typer.Option(help="Name of a method of the configuration, such as ours; default: a search without a network."),
-    ] = None,
-    config: ConfigOption = None,
-    initial: Annotated[Path | None, typer.Option(help="pose.json with an initial pose of the first X-ray.")] = None,
-    encoder: Annotated[
-        Path | None, typer.Option(help="Model made by `roireg train encoder`; its pose is the start.")
-    ] = None,
-    segmenter: Annotated[
-        Path | None, typer.Option(help="Model made by `roireg train segmenter`, for a ROI term and for the verdict.")
-    ] = None,
-    roi: Annotated[list[str] | None, typer.Option(help="ROI of the segmenter; repeat for all, in its order.")] = None,
-    gif: Annotated[bool, typer.Option("--gif", help="Also write an animation of the optimization.")] = False,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    output: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("registration"),
-) -> None:
-    """Find the pose of one or more X-rays, and judge it.
-
-    Writes pose.json, pose.txt, pose.tfm, points.mrk.json and overlay.png; prints the verdict.
-    """
-    from roireg.cli.printing import print_result
-
-    if bone:
-        others: dict[str, object] = {
-            "--method": method,
-            "--config": config,
-            "--exclude": exclude,
-            "--segmenter": segmenter,
-            "--roi": roi,
-            "--gif": gif,
-        }
-        files = Files(ct, xray, camera, labels, label_names, center_on, rescale, frame, crop, mirror)
-        _register_bones(bone, files, others, size, initial, encoder, seed, output)
-        return
-    with one_line_errors():
-        from roireg.files import check_writable
-        from roireg.register.method import search_method, with_exclusion
-        from roireg.register.registration import register_xrays
-        from roireg.register.roi_check import check_rois
-        from roireg.register.starts import initial_rig_pose
-        from roireg.report.result_files import write_result
-        from roireg.workflow.named_method import method_by_name
-
-        check_writable(output)
-        patient = load_patient(ct, labels, label_names, center_on, rescale)
-        xrays = load_xrays(xray, camera, frame, crop, size, mirror)
-        if exclude:
-            patient.label_mask(exclude, "--exclude")
-        if method is None:
-            chosen = search_method(exclude or ())
-            start = initial_rig_pose(xrays[0], initial, encoder)
-        else:
-            chosen = with_exclusion(method_by_name(method, config, xrays, encoder, segmenter, roi or ()), exclude)
-            start = initial_rig_pose(xrays[0], initial, None)
-        with err.status("compiling and registering"):
-            result = register_xrays(patient, xrays, chosen, seed, start, err.print)
-        if segmenter is not None:
-            result = check_rois(patient, result, segmenter, roi or [])
-        folders = write_result(output, patient, result, gif)
-        print_result(result, folders)
-    if result.verdict.grade == "failed":
-        raise typer.Exit(FAILED_STATUS)
-
-
-def _register_bones(
-    names: list[str],
-    files: Files,
-    others: dict[str, object],
-    size: int,
-    initial: Path | None,
-    encoder: Path | None,
-    seed: int,
-    output: Path,
-) -> None:
-    from roireg.cli.bones import SIZE_PX, VOXEL_MM, print_bones, refuse_with_bone, searched_start
-
-    with one_line_errors():
-        refuse_with_bone(others)
-        from roireg.files import check_writable
-        from roireg.register.bones import register_bones
-        from roireg.register.starts import initial_rig_pose
-        from roireg.report.bone_files import write_bones
-
-        check_writable(output)
-        patient, xrays = files.patient(VOXEL_MM), files.xrays(SIZE_PX)
-        start = initial_rig_pose(xrays[0], initial, encoder)
-        if start is None:
-            start = searched_start(names, lambda: files.patient(None), lambda: files.xrays(size), seed)
-        with err.status("compiling and registering"):
-            results = register_bones(patient, xrays, names, start, seed=seed)
-        print_bones(results, write_bones(output, patient, results))
-    if any(one.verdict.grade == "failed" for one in results):
-        raise typer.Exit(FAILED_STATUS)
+app.command()(register)
 
 
 @app.command()

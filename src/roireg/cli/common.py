@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from roireg.data.readers.frames import FrameFile
 from roireg.errors import InputError
 from roireg.files import write_error
 
@@ -42,6 +43,14 @@ RescaleOption = Annotated[
     tuple[float, float], typer.Option("--rescale", help="Slope and intercept that convert stored values to HU.")
 ]
 FrameOption = Annotated[int, typer.Option("--frame", min=0, help="Frame of a sequence, from 0.")]
+FramesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--frames",
+        metavar="A:B",
+        help="Frames A to B of a sequence, from 0, both included: of a multi-frame file, or of a folder of frames.",
+    ),
+]
 CropOption = Annotated[int, typer.Option("--crop", min=0, help="Pixels to crop from each side (collimator).")]
 MirrorOption = Annotated[bool, typer.Option("--mirror", help="Flip the X-ray left to right.")]
 SizeOption = Annotated[int, typer.Option("--size", min=64, max=1024, help="Longer side of the image, in pixels.")]
@@ -72,6 +81,10 @@ class Files:
     def xrays(self, size_px: int) -> list["Xray"]:
         """The X-rays, the longer side of so many pixels."""
         return load_xrays(self.xray, self.camera, self.frame, self.crop, size_px, self.mirror)
+
+    def frame_xrays(self, views: Sequence[FrameFile], size_px: int) -> list["Xray"]:
+        """The X-rays of one moment of a sequence, one for each view; their warnings are not printed."""
+        return _xrays(views, self.camera, self.crop, size_px, self.mirror)
 
 
 @contextmanager
@@ -118,19 +131,26 @@ def load_xrays(
     xrays: Sequence[Path], cameras: Sequence[Path] | None, frame: int, crop: int, size: int, mirror: bool
 ) -> list["Xray"]:
     """Load the X-rays, each with its camera file if there is one, and print their warnings."""
+    found = _xrays([FrameFile(path, frame) for path in xrays], cameras, crop, size, mirror)
+    for xray in found:
+        warn(xray.name, xray.warnings)
+    return found
+
+
+def _xrays(
+    views: Sequence[FrameFile], cameras: Sequence[Path] | None, crop: int, size: int, mirror: bool
+) -> list["Xray"]:
     from roireg.data.readers.xray import read_xray
 
     given: list[Path | None] = [*cameras] if cameras else [None]
     if len(given) == 1:
-        given *= len(xrays)
-    if len(given) != len(xrays):
-        fault = f"{len(given)} camera files for {len(xrays)} X-rays"
+        given *= len(views)
+    if len(given) != len(views):
+        fault = f"{len(given)} camera files for {len(views)} X-rays"
         raise InputError("--camera", fault, "Give one for all, or one for each in the order of the X-rays")
-    found = [read_xray(path, camera, frame, crop, size) for path, camera in zip(xrays, given, strict=True)]
-    found = [xray.mirrored() if mirror else xray for xray in found]
-    for xray in found:
-        warn(xray.name, xray.warnings)
-    return found
+    pairs = zip(views, given, strict=True)
+    found = [read_xray(view.path, camera, view.frame, crop, size) for view, camera in pairs]
+    return [xray.mirrored() if mirror else xray for xray in found]
 
 
 def warn(name: str, warnings: Sequence[str]) -> None:

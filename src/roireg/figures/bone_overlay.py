@@ -5,7 +5,10 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from PIL import Image
+from skimage.segmentation import find_boundaries
 from torch import Tensor
 
 from roireg.data.xray import Xray
@@ -13,7 +16,7 @@ from roireg.drr import project_mask, render
 from roireg.figures.overlay import DPI, PANEL_INCH
 from roireg.figures.panel import panel
 from roireg.figures.style import PALETTE, save_figure
-from roireg.geometry.camera import project
+from roireg.geometry.camera import Camera, project
 from roireg.register.bone import Bone
 
 AROUND_SHARE = 0.25
@@ -44,8 +47,7 @@ def bone_overlay_figure(bones: Sequence[Bone], xray: Xray, poses: Sequence[Float
         one.set_xticks([])
         one.set_yticks([])
     for number, (bone, pose) in enumerate(zip(bones, poses, strict=True)):
-        mask = bone.kept.with_values(torch.maximum(bone.kept.values, bone.ends.values))
-        shadow = project_mask(mask, part, pose[None])[0]
+        shadow = shadow_of(bone, part, pose)
         if bool(shadow.any()) and not bool(shadow.all()):
             color = PALETTE[number % len(PALETTE)]
             axes[1].contour(shadow.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.9)
@@ -54,6 +56,21 @@ def bone_overlay_figure(bones: Sequence[Bone], xray: Xray, poses: Sequence[Float
     axes[2].set_title(" and ".join(bone.name for bone in bones))
     figure.suptitle(title)
     return figure
+
+
+def shadow_of(bone: Bone, camera: Camera, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "H W"]:
+    """Where a bone, its sawn ends included, lies in a picture, at a pose `volume_from_camera` (mm)."""
+    mask = bone.kept.with_values(torch.maximum(bone.kept.values, bone.ends.values))
+    return project_mask(mask, camera, pose[None])[0]
+
+
+def outlined(bones: Sequence[Bone], xray: Xray, poses: Sequence[Float[Tensor, "4 4"]]) -> Image.Image:
+    """The whole X-ray in grey, with the outline of each bone at its pose `volume_from_camera` (mm) in its colour."""
+    picture = xray.image.numpy().clip(0, 1)[..., None].repeat(3, -1)
+    for number, (bone, pose) in enumerate(zip(bones, poses, strict=True)):
+        edge = find_boundaries(shadow_of(bone, xray.camera, pose).numpy() > 0, mode="inner")
+        picture[edge] = to_rgb(PALETTE[number % len(PALETTE)])
+    return Image.fromarray((255 * picture).round().astype("uint8"))
 
 
 def write_bone_overlay(

@@ -143,15 +143,22 @@ def write_gif(path: str | Path, patient: Patient, xray: Xray, poses: Sequence[Fl
         poses: `volume_from_camera`, mm, step by step.
     """
     picks = np.unique(np.linspace(0, len(poses) - 1, min(len(poses), GIF_FRAMES)).round().astype(int))
+    frames = [checkerboard(patient, xray, poses[index]) for index in picks]
+    write_animation(path, frames, [GIF_MS] * (len(frames) - 1) + [20 * GIF_MS])
+
+
+def checkerboard(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"]) -> Image.Image:
+    """Squares of the X-ray and of the DRR at a pose `volume_from_camera` (mm), enlarged to `GIF_PX` or nearly so."""
+    covered = coverage(patient.volume, xray.camera, pose[None])[0] > 0
+    drr = render(patient.volume, xray.camera, pose[None])[0]
+    seen, shown = (local_contrast(image, covered) for image in (xray.image, drr))
+    board = compare_images(seen, shown, method="checkerboard")
+    picture = Image.fromarray((board * 255).astype(np.uint8))
     scale = max(GIF_PX // max(xray.image.shape), 1)
-    frames = []
-    for index in picks:
-        covered = coverage(patient.volume, xray.camera, poses[index][None])[0] > 0
-        drr = render(patient.volume, xray.camera, poses[index][None])[0]
-        seen, shown = (local_contrast(image, covered) for image in (xray.image, drr))
-        board = compare_images(seen, shown, method="checkerboard")
-        picture = Image.fromarray((board * 255).astype(np.uint8))
-        frames.append(picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BILINEAR))
-    durations = [GIF_MS] * (len(frames) - 1) + [20 * GIF_MS]
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BILINEAR)
+
+
+def write_animation(path: str | Path, frames: Sequence[Image.Image], durations_ms: Sequence[int]) -> None:
+    """Write pictures of one size as a GIF that repeats, atomically."""
     with atomic_path(path) as temporary:
-        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+        frames[0].save(temporary, save_all=True, append_images=frames[1:], duration=list(durations_ms), loop=0)
