@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@UV=$$(command -v uv || echo $(BIN)/uv); \
-		$$UV pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \
+		$$UV pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements.lock && \
 		$$UV pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -70,7 +70,7 @@ format: $(READY) ## Format the code
 	$(BIN)/snakefmt Snakefile rules
 
 $(VENV)/.bench: requirements-bench.lock $(READY)
-	@$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	@$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r $<
 	@touch $@
 
 bench: $(VENV)/.bench ## Measure speed relative to other renderers and encoders
