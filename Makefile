@@ -35,7 +35,7 @@ demo: $(READY) ## Run the workflow on the demo data: download a CT, simulate X-r
 
 study: $(READY) ## Run the workflow for quantitative claims (6 specimens of 12 X-rays, docs/study.md)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile config/study.yaml
-	@cat results/pelvis-study/tables/table1.md results/pelvis-study/tables/table3.md results/pelvis-study/tables/ablation.md
+	@tail -n +1 results/pelvis-study/{covered,truncated}/tables/{table1,table3,ablation}.md
 	@echo "open results/pelvis-study/report.html in a browser: tables, figures and all X-rays"
 
 estimate: $(READY) ## Estimate core-hours, GPU-hours and disk space of a run: make estimate RUN="config/deepfluoro.yaml mine.yaml"

@@ -17,6 +17,8 @@ pytest.importorskip("triton", reason="there is no Triton for this machine")
 SAMPLES = 8
 # Sums of a dozen float32 numbers in another order.
 TOLERANCE = 1e-5
+# Moments about the isocentre are small differences of moments about the source, which is some ten times further away.
+ROTATION_TOLERANCE = 1e-4
 
 
 def camera(height: int, width: int, sign: float = -1.0, spacing_mm: tuple[float, float] = (24.0, 24.0)) -> Camera:
@@ -73,9 +75,8 @@ def test_image_and_gradient_to_the_pose_agree(name: str, count: int):
     largest = float(images["torch"].max())
     assert largest > 0.5
     assert float((images["triton"] - images["torch"]).abs().max()) < TOLERANCE * largest
-    # Derivatives are differences of voxels, in which more is lost than in sums.
-    for part in (slice(0, 3), slice(3, 6)):
-        assert relative_error(gradients["triton"][:, part], gradients["torch"][:, part]) < 1e-3
+    for part, tolerance in ((slice(0, 3), ROTATION_TOLERANCE), (slice(3, 6), TOLERANCE)):
+        assert relative_error(gradients["triton"][:, part], gradients["torch"][:, part]) < tolerance
 
 
 def test_rays_that_miss_the_volume_are_zero_and_have_no_gradient():

@@ -29,7 +29,7 @@ def one_line(output: str, *words: str) -> bool:
             {"dataset": {"source": "deepfluoro"}, "deepfluoro": {"accept_license": True}},
             ["config: dataset.specimens", "18-1109"],
         ),
-        ({"dataset": {"specimens": ["demo-01"]}}, ["config: tables.table2.segmenters", "demo-01", "two or more"]),
+        ({"dataset": {"specimens": ["demo-01"]}}, ["config: tables.table2.segmenters", "demo-01", "two are needed"]),
     ],
 )
 def test_a_wrong_config_ends_with_one_line(fresh, overlay, words):

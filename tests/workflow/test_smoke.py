@@ -174,4 +174,4 @@ def test_the_report_is_one_file_with_the_table_and_captions(smoke):
     assert result.status == 0, result.output
     page = (smoke.folder / "report.html").read_text()
     assert "ROI-guided" in page
-    assert "Methods compared" in page
+    assert "Comparison of methods" in page

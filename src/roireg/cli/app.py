@@ -100,8 +100,16 @@ def register(
     from roireg.cli.printing import print_result
 
     if bone:
+        others: dict[str, object] = {
+            "--method": method,
+            "--config": config,
+            "--exclude": exclude,
+            "--segmenter": segmenter,
+            "--roi": roi,
+            "--gif": gif,
+        }
         files = Files(ct, xray, camera, labels, label_names, center_on, rescale, frame, crop, mirror)
-        _register_bones(bone, files, size, initial, encoder, seed, output)
+        _register_bones(bone, files, others, size, initial, encoder, seed, output)
         return
     with one_line_errors():
         from roireg.files import check_writable
@@ -136,19 +144,23 @@ def register(
 def _register_bones(
     names: list[str],
     files: Files,
+    others: dict[str, object],
     size: int,
     initial: Path | None,
     encoder: Path | None,
     seed: int,
     output: Path,
 ) -> None:
-    from roireg.cli.bones import SIZE_PX, VOXEL_MM, print_bones, searched_start
+    from roireg.cli.bones import SIZE_PX, VOXEL_MM, print_bones, refuse_with_bone, searched_start
 
     with one_line_errors():
+        refuse_with_bone(others)
+        from roireg.files import check_writable
         from roireg.register.bones import register_bones
         from roireg.register.starts import initial_rig_pose
         from roireg.report.bone_files import write_bones
 
+        check_writable(output)
         patient, xrays = files.patient(VOXEL_MM), files.xrays(SIZE_PX)
         start = initial_rig_pose(xrays[0], initial, encoder)
         if start is None:

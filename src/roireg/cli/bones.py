@@ -1,6 +1,6 @@
 """`roireg register --bone NAME`: each bone its own pose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,20 @@ if TYPE_CHECKING:
 SIZE_PX = 1024
 # As the CT is stored.
 VOXEL_MM = 0.0
+
+
+def refuse_with_bone(options: Mapping[str, object]) -> None:
+    """Refuse options of `roireg register` that have no effect on a bone alone.
+
+    Args:
+        options: what was given for each; None, False or nothing in it if it was not.
+
+    Raises:
+        InputError: one of them was given.
+    """
+    for name, value in options.items():
+        if value:
+            raise InputError(name, "it has no effect together with --bone", "Leave out one of the two")
 
 
 def searched_start(

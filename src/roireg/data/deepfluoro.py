@@ -18,6 +18,8 @@ Vectors may be stored as columns, `(3, 1)` or `(2, 1)`, and numbers as one-eleme
 of any size and byte order.
 """
 
+import errno
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,11 +30,15 @@ import h5py
 import numpy as np
 
 from roireg.data.label_names import check_distinct
+from roireg.data.readers.gate import brief, check_regular, require_memory
 from roireg.errors import InputError
 
 if TYPE_CHECKING:
     from roireg.geometry.camera import Camera
 
+# What h5py raises on damaged files is not documented.
+READ_ERRORS = (Exception,)
+AGAIN = "Download it again; it may be truncated"
 PARAMETERS = "proj-params"
 DIRECTION_TOLERANCE = 1e-3
 GRID_TOLERANCE_MM = 1e-2
@@ -136,18 +142,44 @@ def open_dataset(path: str | Path) -> Iterator[h5py.File]:
     path = Path(path)
     if not path.is_file():
         raise InputError(path, "there is no such file", "Set `dataset.path` to a file in the DeepFluoro layout")
+    check_regular(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise InputError(
-            path, f"it is not a readable HDF5 file ({error})", "Download it again; it may be truncated"
-        ) from None
+        if error.errno == errno.EAGAIN or "unable to lock" in str(error):
+            raise InputError(path, "another program holds it open for writing", "Close it there") from None
+        raise InputError(path, f"it is not a readable HDF5 file ({brief(error)})", AGAIN) from None
+    except READ_ERRORS as error:
+        raise InputError(path, f"it is not a readable HDF5 file ({brief(error)})", AGAIN) from None
     try:
         yield file
     except OSError as error:
-        raise InputError(path, f"reading failed ({error})", "Download it again; it may be truncated") from None
+        raise InputError(path, f"reading failed ({brief(error)})", AGAIN) from None
     finally:
         file.close()
+
+
+@contextmanager
+def _reading(file: h5py.File, key: str) -> Iterator[None]:
+    """Context of one access: whatever h5py raises on a damaged file is one line that names the key."""
+    try:
+        yield
+    except InputError:
+        raise
+    except READ_ERRORS as error:
+        raise InputError(f"{file.filename}:{key}", f"it cannot be read ({brief(error)})", AGAIN) from None
+
+
+def _has(file: h5py.File, key: str) -> bool:
+    with _reading(file, key):
+        return key in file
+
+
+def _names(file: h5py.File, key: str, groups_only: bool) -> list[str]:
+    """Names within a group, sorted."""
+    with _reading(file, key):
+        group = file[key]
+        return sorted(name for name in group if not groups_only or group.get(name, getclass=True) is h5py.Group)
 
 
 def specimen_names(file: h5py.File) -> list[str]:
@@ -156,7 +188,7 @@ def specimen_names(file: h5py.File) -> list[str]:
     Raises:
         InputError: the file has none.
     """
-    names = sorted(name for name in file if name != PARAMETERS and file.get(name, getclass=True) is h5py.Group)
+    names = [name for name in _names(file, "/", True) if name != PARAMETERS]
     if not names:
         raise InputError(file.filename, "it has no specimen", "The file must follow the DeepFluoro layout")
     return names
@@ -169,8 +201,8 @@ def projection_names(file: h5py.File, specimen: str) -> list[str]:
         InputError: the specimen has none.
     """
     key = f"{specimen}/projections"
-    group = _group(file, key)
-    names = sorted(name for name in group if group.get(name, getclass=True) is h5py.Group)
+    _group(file, key)
+    names = _names(file, key, True)
     if not names:
         raise InputError(f"{file.filename}:{key}", "it has no X-ray", "Leave this specimen out (`dataset.specimens`)")
     return names
@@ -180,11 +212,10 @@ def _get(file: h5py.File, key: str) -> h5py.Group | h5py.Dataset:
     try:
         return file[key]
     except KeyError:
-        raise InputError(
-            f"{file.filename}:{key}",
-            "it is missing",
-            "The file must follow the DeepFluoro layout (docs/conventions.md)",
-        ) from None
+        remedy = "The file must follow the DeepFluoro layout (docs/conventions.md)"
+        raise InputError(f"{file.filename}:{key}", "it is missing", remedy) from None
+    except READ_ERRORS as error:
+        raise InputError(f"{file.filename}:{key}", f"it cannot be read ({brief(error)})", AGAIN) from None
 
 
 def _group(file: h5py.File, key: str) -> h5py.Group:
@@ -205,9 +236,18 @@ def _array(file: h5py.File, key: str, shape: tuple[int, ...] | None = None) -> n
     """A numeric array, reshaped to `shape` if given: `(3, 1)` is accepted for `(3,)`."""
     item = _get(file, key)
     where = f"{file.filename}:{key}"
-    if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iufb":
-        raise InputError(where, "it is not an array of numbers", "The file must follow the DeepFluoro layout")
-    value = np.asarray(item[()])
+    layout = "The file must follow the DeepFluoro layout"
+    with _reading(file, key):
+        if not isinstance(item, h5py.Dataset) or item.dtype.kind not in "iufb" or item.shape is None:
+            raise InputError(where, "it is not an array of numbers", layout)
+        if item.size == 0:
+            raise InputError(where, "it is empty", layout)
+        require_memory(where, item.nbytes)
+        if item.chunks is not None and item.id.get_num_chunks() < _chunks(item):
+            raise InputError(where, "parts of it were never written, or are lost", AGAIN)
+        if item.chunks is None and item.id.get_storage_size() < item.nbytes:
+            raise InputError(where, "it was never written, or is lost", AGAIN)
+        value = np.asarray(item[()])
     # torch does not accept arrays of another byte order.
     value = value.astype(value.dtype.newbyteorder("="), copy=False)
     if shape is None:
@@ -218,6 +258,11 @@ def _array(file: h5py.File, key: str, shape: tuple[int, ...] | None = None) -> n
     if not np.isfinite(value).all():
         raise InputError(where, "it has NaN or infinite values", "Repair the file")
     return value
+
+
+def _chunks(item: h5py.Dataset) -> int:
+    """How many chunks hold all of an array."""
+    return math.prod(math.ceil(n / chunk) for n, chunk in zip(item.shape, item.chunks, strict=True))
 
 
 def is_rigid_matrix(matrix: np.ndarray) -> bool:
@@ -310,7 +355,8 @@ def read_grid(file: h5py.File, key: str) -> Grid:
 def read_landmarks_mm(file: h5py.File, specimen: str) -> dict[str, np.ndarray]:
     """3D landmarks `(3,)` by name; volume frame, mm."""
     key = f"{specimen}/vol-landmarks"
-    return {name: _array(file, f"{key}/{name}", (3,)) for name in _group(file, key)}
+    _group(file, key)
+    return {name: _array(file, f"{key}/{name}", (3,)) for name in _names(file, key, False)}
 
 
 def _labels(file: h5py.File, specimen: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -321,7 +367,7 @@ def _labels(file: h5py.File, specimen: str, shape: tuple[int, ...]) -> np.ndarra
     if labels.shape != shape:
         raise InputError(where, f"its shape {labels.shape} differs from the CT's {shape}", remedy)
     for key, size in (("spacing", (3,)), ("origin", (3,)), ("dir-mat", (3, 3))):
-        if f"{base}/{key}" in file:
+        if _has(file, f"{base}/{key}"):
             ours, theirs = _array(file, f"{base}/{key}", size), _array(file, f"{specimen}/vol/{key}", size)
             if not np.allclose(ours, theirs, rtol=1e-3, atol=GRID_TOLERANCE_MM):
                 what = f"{ours.tolist()} differs from the CT's {theirs.tolist()}"
@@ -344,9 +390,10 @@ def read_label_names(file: h5py.File, specimen: str) -> dict[int, str]:
         InputError: a key is not a label id, a name is not a string, or two names are equal.
     """
     key = f"{specimen}/vol-seg/labels-def"
-    names = _group(file, key)
+    _group(file, key)
+    names = _names(file, key, False)
     for name in names:
-        if not name.isdecimal():
+        if not name.isdecimal() or len(name) > 9:
             raise InputError(
                 f"{file.filename}:{key}/{name}", "its key is not a label id", "Use the label's number as key"
             )
@@ -357,8 +404,9 @@ def read_label_names(file: h5py.File, specimen: str) -> dict[int, str]:
 
 def _text(file: h5py.File, key: str) -> str:
     """A string of fixed or variable length, possibly in an array of one element; padding is removed."""
-    item = file[key]
-    value = item[()] if isinstance(item, h5py.Dataset) else None
+    item = _get(file, key)
+    with _reading(file, key):
+        value = item[()] if isinstance(item, h5py.Dataset) and item.shape in ((), (1,)) else None
     value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
     if not isinstance(value, bytes | str):
         raise InputError(f"{file.filename}:{key}", "it is not a single string", "Store the label's name")
@@ -383,7 +431,7 @@ def read_projection(file: h5py.File, specimen: str, name: str, parameters: Proje
     if intensity.min() == intensity.max():
         raise InputError(where, f"every pixel is {intensity.min()}", "Leave this X-ray out: it is blank")
     segmentation = None
-    if f"{base}/gt-seg/pixels" in file:
+    if _has(file, f"{base}/gt-seg/pixels"):
         segmentation = _array(file, f"{base}/gt-seg/pixels")
         if segmentation.shape != intensity.shape:
             raise InputError(
@@ -412,19 +460,22 @@ def stored_poses(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndar
     """
     base = f"{specimen}/projections/{name}/gt-poses"
     _get(file, f"{base}/{POSES[0]}")
-    return {key: _array(file, f"{base}/{key}", (4, 4)) for key in POSES if f"{base}/{key}" in file}
+    return {key: _array(file, f"{base}/{key}", (4, 4)) for key in POSES if _has(file, f"{base}/{key}")}
 
 
 def read_landmarks_px(file: h5py.File, specimen: str, name: str) -> dict[str, np.ndarray]:
     """Landmarks `(column, row)` of an X-ray by name, px; they may lie outside the image."""
     key = f"{specimen}/projections/{name}/gt-landmarks"
-    return {landmark: _array(file, f"{key}/{landmark}", (2,)) for landmark in _group(file, key)} if key in file else {}
+    if not _has(file, key):
+        return {}
+    _group(file, key)
+    return {landmark: _array(file, f"{key}/{landmark}", (2,)) for landmark in _names(file, key, False)}
 
 
 def read_flag(file: h5py.File, specimen: str, name: str, flag: str) -> bool | None:
     """The flag `rot-180-for-up` or `good-fov` of an X-ray; None if it is missing."""
     key = f"{specimen}/projections/{name}/{flag}"
-    return bool(_array(file, key, ())) if key in file else None
+    return bool(_array(file, key, ())) if _has(file, key) else None
 
 
 def write_parameters(file: h5py.File, parameters: ProjectionParameters) -> None:

@@ -1,37 +1,28 @@
 """A trained pose encoder: estimates the pose of an X-ray from its image and camera; saved and loaded as safetensors."""
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
 from roireg.data.images import scaled
+from roireg.data.readers.camera_file import check_rigid
+from roireg.data.readers.numbers import numbers_of
+from roireg.data.writers.poses import camera_of_entries
 from roireg.encode.network import NETWORK_TYPES, NetworkSettings, build_network
 from roireg.errors import InputError
-from roireg.files import atomic_path
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import camera_twist, perturb
+from roireg.training.model_file import READ_ERRORS, checked_sizes, network_of, read_model, unreadable, write_model
 
 DESCRIPTION = "roireg_encoder"
 MIN_SHARED_FIELD = 0.5
-# Raised by torch, safetensors or the constructors for a file that is no encoder or has an invalid description.
-READ_ERRORS = (
-    OSError,
-    SafetensorError,
-    KeyError,
-    TypeError,
-    ValueError,
-    RuntimeError,
-    AttributeError,
-    AssertionError,
-)
+FAR = (-1e5, 1e5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,9 +112,7 @@ def save_encoder(path: str | Path, encoder: PoseEncoder, settings: NetworkSettin
         "twist_unit": frame.twist_unit.tolist(),
         "camera": {**asdict(frame.camera), "intrinsics_px": frame.camera.intrinsics_px.tolist()},
     }
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, {DESCRIPTION: json.dumps(description)})
+    write_model(path, DESCRIPTION, description, encoder.network)
 
 
 def load_encoder(path: str | Path, device: torch.device) -> PoseEncoder:
@@ -133,24 +122,28 @@ def load_encoder(path: str | Path, device: torch.device) -> PoseEncoder:
         InputError: the file is not an encoder, or is damaged.
     """
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            description = json.loads((file.metadata() or {})[DESCRIPTION])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = build_network(network_settings(description["network"]))
-        network.load_state_dict(state)
-        pa_pose, isocenter_mm, twist_unit = (
-            torch.tensor(description[key], dtype=torch.float64).reshape(shape)
-            for key, shape in (("pa_pose", (4, 4)), ("isocenter_mm", (3,)), ("twist_unit", (6,)))
-        )
-        camera = Camera(
-            **{**description["camera"], "pixel_spacing_mm": tuple(description["camera"]["pixel_spacing_mm"])}
-        )
-        intrinsics_px = torch.tensor(camera.intrinsics_px, dtype=torch.float64).reshape(3, 3)
-        frame = PoseFrame(pa_pose, isocenter_mm, twist_unit, replace(camera, intrinsics_px=intrinsics_px))
+        model = read_model(path, DESCRIPTION)
+        entry = checked_sizes(model.description["network"], model)
+        network = network_of(path, model, lambda: build_network(network_settings(entry)))
+        frame = _frame(path, model.description)
     except READ_ERRORS as error:
-        fault = f"cannot be read as an encoder ({type(error).__name__})"
-        raise InputError(str(path), fault, "Train it again, with `roireg` or the workflow") from None
+        raise unreadable(path, "an encoder", error) from None
     return PoseEncoder(network.to(device).eval().requires_grad_(False), frame.to(device))
+
+
+def _frame(path: str | Path, description: dict[str, Any]) -> PoseFrame:
+    def tensor(key: str, *shape: int) -> Tensor:
+        flat = torch.tensor(description[key], dtype=torch.float64).flatten().tolist()
+        return torch.tensor(numbers_of(f"{path}: {key}", flat, prod(shape), FAR), dtype=torch.float64).reshape(shape)
+
+    pa_pose = tensor("pa_pose", 4, 4)
+    check_rigid(f"{path}: pa_pose", pa_pose.numpy())
+    return PoseFrame(
+        pa_pose,
+        tensor("isocenter_mm", 3),
+        tensor("twist_unit", 6),
+        camera_of_entries(f"{path}: camera", description["camera"]),
+    )
 
 
 def network_settings(entry: dict[str, Any]) -> NetworkSettings:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.se3 import invert, transform_points
-from roireg.geometry.so3 import rotation_vector
+from roireg.geometry.so3 import rotation_angle
 
 # DeepFluoro's pixel spacing (mm). DiffPose's released code multiplies by it distances that are already in mm.
 LEGACY_FACTOR = 0.194
@@ -68,6 +68,6 @@ def registration_errors(
         "mrpd_mm": float(mrpd),
         "tre_mm": float(moved.norm(dim=-1).mean()),
         "mpd_legacy": LEGACY_FACTOR * float(mrpd),
-        "rotation_deg": float(torch.rad2deg(rotation_vector(truth[:3, :3].T @ estimate[:3, :3]).norm())),
+        "rotation_deg": float(torch.rad2deg(rotation_angle(truth[:3, :3].T @ estimate[:3, :3]))),
         "translation_mm": float(offset.norm()),
     }

@@ -13,7 +13,7 @@ from roireg.data.xray import Xray, expected_pose
 from roireg.drr import project_mask
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.se3 import invert, transform_points
-from roireg.geometry.so3 import rotation_vector
+from roireg.geometry.so3 import rotation_angle
 from roireg.register.gauss_newton import register_gauss_newton
 from roireg.register.kicks import kick
 from roireg.register.levels import Problem, level
@@ -137,7 +137,7 @@ def _of_one(
     predicted = spread(joint, pose, xray.camera, patient.center_mm, shown)
     expected = expected_pose(patient, xray)
     moved = transform_points(pose @ invert(expected), patient.center_mm[None])[0] - patient.center_mm
-    turned = rotation_vector(pose[:3, :3] @ expected[:3, :3].T).norm()
+    turned = rotation_angle(pose[:3, :3] @ expected[:3, :3].T)
     evidence = Evidence(
         ncc=fit.ncc,
         coverage=fit.coverage,

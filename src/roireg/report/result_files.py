@@ -79,7 +79,7 @@ def write_result(folder: str | Path, patient: Patient, result: Registration, ani
     folders = folders_of(Path(folder), [one.xray.name for one in result.xrays])
     for own, one in zip(folders, result.xrays, strict=True):
         entries = result_entries(patient, result, one)
-        stored = StoredPose(one.pose, one.xray.camera, entries)
+        stored = StoredPose(one.pose, one.xray.camera, one.bone_points_mm)
         write_json(own / "pose.json", entries)
         write_matrix(own / "pose.txt", stored)
         write_itk(own / "pose.tfm", stored)

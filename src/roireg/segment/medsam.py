@@ -26,6 +26,7 @@ from roireg.data.images import resized, scaled
 from roireg.errors import InputError
 from roireg.precision import rounded_transformer
 from roireg.segment.network import Prompts, SegmentationNetwork
+from roireg.segment.relative_attention import RelativeAttention
 
 Image = Float[Tensor, "B H W"]
 Boxes = Float[Tensor, "B R 4"]
@@ -296,7 +297,7 @@ class _PromptEncoder(PromptEncoder):
 
 
 def _image_encoder(architecture: Architecture) -> ImageEncoderViT:
-    return ImageEncoderViT(
+    encoder = ImageEncoderViT(
         img_size=architecture.image_size_px,
         patch_size=architecture.patch_size_px,
         embed_dim=architecture.width,
@@ -308,6 +309,9 @@ def _image_encoder(architecture: Architecture) -> ImageEncoderViT:
         window_size=architecture.window,
         global_attn_indexes=architecture.global_blocks,
     )
+    for block in encoder.blocks:
+        block.attn = RelativeAttention(block.attn)
+    return encoder
 
 
 def _prompt_encoder(architecture: Architecture) -> PromptEncoder:

@@ -1,21 +1,20 @@
 """A trained segmenter: predicts ROI probabilities of X-rays and DRRs; loaded from safetensors."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from roireg.data.label_names import normalized
 from roireg.errors import InputError
 from roireg.segment.network import BoxesOrPrompts, SegmentationNetwork
 from roireg.segment.save import DESCRIPTION
 from roireg.segment.unet import UNet, UNetSettings
+from roireg.training.model_file import READ_ERRORS, ModelFile, checked_sizes, network_of, read_model, unreadable
 
 THRESHOLD = 0.5
 
@@ -69,26 +68,25 @@ def load_segmenter(path: str | Path, rois: Sequence[str], device: torch.device) 
         InputError: the file is not a segmenter, is damaged, or was trained for other ROIs.
     """
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            description = json.loads((file.metadata() or {})[DESCRIPTION])
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        known = list(description["rois"])
-        network = _network(description["kind"], description["architecture"], len(known))
-        network.load_state_dict(state)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        fault = f"cannot be read as a segmenter ({type(error).__name__})"
-        raise InputError(str(path), fault, "Train it again, with `roireg` or the workflow") from None
+        model = read_model(path, DESCRIPTION)
+        known = [str(roi) for roi in model.description["rois"]]
+        network = cast(SegmentationNetwork, network_of(path, model, _builder(model, len(known))))
+    except READ_ERRORS as error:
+        raise unreadable(path, "a segmenter", error) from None
     if [normalized(roi) for roi in known] != [normalized(roi) for roi in rois]:
         fault = f"was trained for other ROIs: {', '.join(known)}"
         raise InputError(str(path), fault, "Use these ROIs, or train a new segmenter")
     return Segmenter(tuple(rois), network.to(device).eval().requires_grad_(False))
 
 
-def _network(kind: str, architecture: dict[str, Any], rois: int) -> SegmentationNetwork:
+def _builder(model: ModelFile, rois: int) -> Callable[[], nn.Module]:
+    """What builds the network that a file describes."""
+    kind, architecture = model.description["kind"], model.description["architecture"]
     if kind == "unet":
-        return UNet(UNetSettings(architecture["image_size_px"], tuple(architecture["widths"])), rois)
+        sizes = checked_sizes(architecture, model)
+        return lambda: UNet(UNetSettings(sizes["image_size_px"], tuple(sizes["widths"])), rois)
     if kind != "medsam":
         raise ValueError(f"unknown kind {kind!r}")
     from roireg.segment.medsam import MedSamSettings, build_medsam
 
-    return build_medsam(MedSamSettings(architecture["variant"], None, None, ""))
+    return lambda: build_medsam(MedSamSettings(architecture["variant"], None, None, ""))

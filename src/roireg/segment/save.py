@@ -1,14 +1,12 @@
 """Writes a trained segmenter: weights as safetensors, with a description in JSON; the file contains no code."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
-from roireg.files import atomic_path
+from roireg.training.model_file import write_model
 
 DESCRIPTION = "roireg_segmenter"
 
@@ -26,6 +24,4 @@ def save_segmenter(
         network: the trained network.
     """
     description = {"kind": kind, "rois": list(rois), "architecture": architecture}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, {DESCRIPTION: json.dumps(description)})
+    write_model(path, DESCRIPTION, description, network)

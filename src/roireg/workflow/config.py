@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from roireg.data.label_names import check_distinct, normalized
+from roireg.data.readers.gate import read_yaml
 from roireg.errors import InputError
 from roireg.plugins import load_plugins
 from roireg.register.registry import BUILTIN, NO_ROI, OPTIMIZERS, ROI_TERMS
@@ -69,10 +69,7 @@ def default_config(overlay: str | Path | None = None) -> dict[str, Any]:
     """
     above: dict[str, Any] = {}
     if overlay is not None:
-        try:
-            above = yaml.safe_load(Path(overlay).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(overlay, f"it cannot be read ({error})", "Give a YAML file") from None
+        above = read_yaml(overlay, "Give a YAML file") or {}
     plugins = {"plugins": above["plugins"]} if isinstance(above, dict) and "plugins" in above else {}
     config = validated(merged(validated(plugins), above))
     check_references(config)

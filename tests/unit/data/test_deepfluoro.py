@@ -139,7 +139,7 @@ def test_a_folder_is_not_a_file(tmp_path):
 def test_a_truncated_file_is_named(dataset, kept):
     content = dataset.read_bytes()
     dataset.write_bytes(content[: int(kept * len(content))])
-    assert "Download it again" in refused(dataset).remedy
+    assert "ownload it again" in refused(dataset).remedy
 
 
 def test_a_file_that_is_not_hdf5_is_named(dataset):
@@ -154,7 +154,7 @@ def test_a_damaged_block_is_named(dataset, key):
     with dataset.open("r+b") as raw:
         raw.seek(chunk.byte_offset)
         raw.write(b"\0" * chunk.size)
-    assert "Download it again" in refused(dataset).remedy
+    assert "ownload it again" in refused(dataset).remedy
 
 
 @pytest.mark.parametrize(

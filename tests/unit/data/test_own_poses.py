@@ -79,7 +79,7 @@ def test_slicers_points_are_where_the_carm_was(stored, tmp_path):
     halfway = source + 0.5 * (corner - source)
     assert project(halfway[None], CAMERA, POSE)[0].tolist() == pytest.approx([-0.5, -0.5])
     assert torch.allclose(points["reference 2"], POINTS[1])
-    assert len(read_markups(path)) == 6 + len(POINTS)
+    assert len(read_markups(path)[0]) == 6 + len(POINTS)
 
 
 def test_diffdrrs_arguments_are_those_of_our_backend(stored, tmp_path):
@@ -94,7 +94,41 @@ def test_markups_in_ras_are_turned(tmp_path, stored):
     entries = json.loads(Path(path).read_text())
     entries["markups"][0]["coordinateSystem"] = "RAS"
     write_json(tmp_path / "ras.mrk.json", entries)
-    assert torch.allclose(read_markups(tmp_path / "ras.mrk.json") * torch.tensor([-1.0, -1, 1]), read_markups(path))
+    turned, notes = read_markups(tmp_path / "ras.mrk.json")
+    assert notes == ()
+    assert torch.allclose(turned * torch.tensor([-1.0, -1, 1]), read_markups(path)[0])
+
+
+def test_landmarks_that_are_not_placed_are_left_out_and_said(tmp_path, stored):
+    entries = json.loads(Path(exported("slicer-points", stored, tmp_path)).read_text())
+    points = entries["markups"][0]["controlPoints"]
+    whole = len(points)
+    points[1] |= {"position": [0.0, 0.0, 0.0], "positionStatus": "undefined"}
+    points[3]["position"] = None
+    write_json(tmp_path / "some.mrk.json", entries)
+    found, notes = read_markups(tmp_path / "some.mrk.json")
+    assert len(found) == whole - 2
+    assert notes == (f"2 of {whole} are not placed and left out",)
+    write_json(tmp_path / "truth.json", pose_entries(POSE, CAMERA))
+    _, told = pose_errors(tmp_path / "truth.json", tmp_path / "truth.json", tmp_path / "some.mrk.json")
+    assert notes[0] in told
+
+
+def test_landmarks_in_metres_are_converted_and_other_units_refused(tmp_path, stored):
+    path = exported("slicer-points", stored, tmp_path)
+    entries = json.loads(Path(path).read_text())
+    markup = entries["markups"][0]
+    markup["coordinateUnits"] = "m"
+    for point in markup["controlPoints"]:
+        point["position"] = [x / 1000 for x in point["position"]]
+    write_json(tmp_path / "m.mrk.json", entries)
+    found, notes = read_markups(tmp_path / "m.mrk.json")
+    assert torch.allclose(found, read_markups(path)[0])
+    assert notes == ("converted from m to mm",)
+    markup["coordinateUnits"] = "furlong"
+    write_json(tmp_path / "m.mrk.json", entries)
+    with pytest.raises(InputError, match="coordinateUnits"):
+        read_markups(tmp_path / "m.mrk.json")
 
 
 @pytest.mark.parametrize(

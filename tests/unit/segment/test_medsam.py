@@ -13,7 +13,8 @@ import pytest
 import torch
 from segment_anything import build_sam_vit_b
 from segment_anything.modeling import Sam
-from torch import Tensor
+from segment_anything.modeling.image_encoder import Attention
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similarity
 
 from roireg.data.images import scaled
@@ -27,6 +28,7 @@ from roireg.segment.medsam import (
     jittered,
     load_checkpoint,
 )
+from roireg.segment.relative_attention import RelativeAttention
 
 TINY = ARCHITECTURES["tiny"]
 SIZE_PX = TINY.image_size_px
@@ -71,6 +73,19 @@ def test_equals_the_official_sam_image_by_image():
         assert official["low_res_logits"].shape[-1] == SIZE_PX // 2
         torch.testing.assert_close(mine[present], masks, rtol=1e-5, atol=1e-5)
         assert masks.std() > 0.01
+
+
+def test_attention_equals_that_of_the_official_sam():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        official = Attention(12, num_heads=3, use_rel_pos=True, input_size=(5, 5))
+        # They start from zeros.
+        for table in (official.rel_pos_h, official.rel_pos_w):
+            nn.init.normal_(table)
+        tokens = torch.randn(2, 5, 5, 12)
+    mine = RelativeAttention(official)
+    assert list(mine.state_dict()) == list(official.state_dict())
+    torch.testing.assert_close(mine(tokens), official(tokens), rtol=1e-6, atol=1e-6)
 
 
 def test_has_the_parameters_of_the_released_checkpoints():

@@ -1,5 +1,6 @@
 """DICOM files: read with or without preamble, tags found wherever a file keeps them, and pixels of every encoding."""
 
+import io
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ import pydicom
 from jaxtyping import Shaped
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
@@ -22,28 +22,27 @@ from roireg.data.readers.numbers import numbers_of
 from roireg.errors import InputError
 
 AGAIN = "Copy or export it again"
-# What pydicom raises on damaged files is not documented.
-READ_ERRORS = (
-    InvalidDicomError,
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    IndexError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-    UnicodeError,
-    AssertionError,
-)
+# What pydicom raises on damaged files is not documented, and comes from all that it calls.
+READ_ERRORS = (Exception,)
 PIXEL_TAGS = ("FloatPixelData", "DoubleFloatPixelData", "PixelData")
 TEXT_NUMBERS = ("DS", "IS")
 DEPTH = 4
+# From here on stand padding and signatures, behind the pixels.
+TRAILING_GROUP = 0xFFFA
 # Many frames of grey values in one file, whatever else it was.
 MULTI_FRAME_CAPTURE = UID("1.2.840.10008.5.1.4.1.1.7.3")
+
+
+class _Clipped(io.BufferedReader):
+    """A file of which no more is asked for than it holds: lengths in damaged headers go up to 4 GB."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(self._size - self.tell(), 0)
+        return super().read(left if size is None or size < 0 else min(size, left))
 
 
 def read_dicom(path: Path, pixels: bool = True) -> Dataset:
@@ -57,9 +56,10 @@ def read_dicom(path: Path, pixels: bool = True) -> Dataset:
         with path.open("rb") as file:
             start = file.read(132)
         preamble = start[128:132] == b"DICM"
-        dataset: Dataset = (
-            pydicom.dcmread(path, stop_before_pixels=not pixels) if preamble else _without_preamble(path, pixels)
-        )
+        with _Clipped(path) as clipped:
+            dataset: Dataset = pydicom.dcmread(clipped, force=not preamble, stop_before_pixels=not pixels)
+        if not preamble:
+            _set_syntax(path, dataset)
         dataset.get("Modality")
     except READ_ERRORS as error:
         raise InputError(path, f"it is damaged, or no DICOM file ({brief(error)})", AGAIN) from None
@@ -68,15 +68,13 @@ def read_dicom(path: Path, pixels: bool = True) -> Dataset:
     return dataset
 
 
-def _without_preamble(path: Path, pixels: bool) -> Dataset:
-    """Files that begin with their first element; without group 2, the element's type tells the transfer syntax."""
-    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+def _set_syntax(path: Path, dataset: Dataset) -> None:
+    """Of files that begin with their first element: without group 2, that element's type tells the transfer syntax."""
     if "TransferSyntaxUID" not in getattr(dataset, "file_meta", {}):
         with path.open("rb") as file:
             explicit = file.read(6)[4:6].isalpha()
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian if explicit else ImplicitVRLittleEndian
-    return dataset
 
 
 def source_of(keyword: str) -> str:
@@ -226,9 +224,10 @@ def pixel_frames(header: Header, frames: Sequence[int] | None = None) -> Shaped[
         raise InputError(path, "a pixel is one bit", "Give the X-ray itself, not a mask or an overlay")
     count = rows * columns * header.frames
     require_memory(path, count * (bits // 8 + WORKING_BYTES_PER_VOXEL))
-    syntax = getattr(dataset, "file_meta", Dataset()).get("TransferSyntaxUID", ExplicitVRLittleEndian)
+    syntax = _syntax(header)
     if not syntax.is_compressed and not syntax.is_deflated:
         check_expansion(path, "none", count * bits // 8)
+        _check_end(header)
     if syntax.is_encapsulated and syntax != RLELossless:
         pixels = _decoded_apart(header)
     else:
@@ -243,6 +242,39 @@ def pixel_frames(header: Header, frames: Sequence[int] | None = None) -> Shaped[
         raise InputError(path, "it holds another number of pixels than its tags say", AGAIN)
     stack = pixels.reshape(header.frames, rows, columns)
     return stack if frames is None else stack[list(frames)]
+
+
+def _syntax(header: Header) -> UID:
+    """The transfer syntax, one that pixels can have.
+
+    Raises:
+        InputError: it is none.
+    """
+    found = getattr(header.dataset, "file_meta", Dataset()).get("TransferSyntaxUID", ExplicitVRLittleEndian)
+    if not isinstance(found, UID) or not found.is_transfer_syntax:
+        raise InputError(f"{header.path}: {source_of('TransferSyntaxUID')}", f"it is {str(found)!r}", AGAIN)
+    return found
+
+
+def _check_end(header: Header) -> None:
+    """Refuse a file in which something follows the pixels: they were moved.
+
+    Raises:
+        InputError: what follows is neither padding nor a signature.
+    """
+    last = max(header.dataset.keys(), default=BaseTag(0))
+    keyword = next(one for one in PIXEL_TAGS if one in header.dataset)
+    element = header.dataset.get_item(keyword)
+    more = "something that is no part of the image follows its pixels"
+    if last > tag_of(keyword):
+        if last.group < TRAILING_GROUP:
+            raise InputError(header.path, f"it is damaged: {more}", AGAIN)
+        return
+    if isinstance(element, RawDataElement):
+        with header.path.open("rb") as file:
+            file.seek(element.value_tell + element.length)
+            if file.read().strip(b"\0"):
+                raise InputError(header.path, f"it is damaged: {more}", AGAIN)
 
 
 def _missing(path: Path, keyword: str) -> int:

@@ -25,7 +25,7 @@ CGROUP_LIMIT, CGROUP_USE = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgro
 # Deflate makes at most 1032 bytes of one; bzip2 makes more of runs.
 GREATEST_RATIO = {"gzip": 1040, "zlib": 1040, "bzip2": 500_000}
 # Padding that writers leave at the end.
-SPARE_BYTES = 512
+SPARE_BYTES, PADDING = 512, b"\0\r\n "
 CHUNK_BYTES = 2**24
 AGAIN = "Copy or download it again"
 DICOM_GROUPS = (b"\x02\x00", b"\x08\x00")
@@ -201,7 +201,8 @@ def read_exactly(path: Path, stream: BinaryIO, count: int) -> bytearray:
         more = 0
         while rest := stream.read(CHUNK_BYTES):
             more += len(rest)
-            if more > SPARE_BYTES:
+            # Anything but padding is the end of voxels that were moved.
+            if more > SPARE_BYTES or rest.strip(PADDING):
                 raise InputError(path, "it holds more voxels than its header says", AGAIN)
     except EOFError:
         raise InputError(path, "it is truncated: voxels are missing", AGAIN) from None

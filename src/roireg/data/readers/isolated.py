@@ -12,9 +12,8 @@ TIMEOUT_SECONDS = 600
 PROGRAM = """
 import resource, sys
 from importlib import import_module
-limit = int(sys.argv[1])
-if limit:
-    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
+limit, hard = int(sys.argv[1]), resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 getattr(import_module(sys.argv[2]), sys.argv[3])(*sys.argv[4:])
 """
 # What a child may take beside the values: libraries, and room for two copies.

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Shaped
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from roireg.data.readers.checksums import check_deflated, check_png
 from roireg.data.readers.gate import brief, check_regular, require_memory
 from roireg.errors import InputError
 
@@ -17,23 +18,8 @@ GREY_SHARE = 0.02
 PHOTOMETRIC, WHITE_IS_ZERO, ALREADY_TURNED = 262, 0, ("L", "1")
 BYTES_PER_PIXEL = 40
 AGAIN = "Export the X-ray again as 16-bit PNG, TIFF or DICOM"
-# What Pillow raises on damaged files is not documented.
-READ_ERRORS = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    SyntaxError,
-    OverflowError,
-    MemoryError,
-    ArithmeticError,
-    RuntimeError,
-    NotImplementedError,
-    Image.DecompressionBombError,
-)
+# What Pillow raises on damaged files is not documented, and comes from all that it calls.
+READ_ERRORS = (Exception,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +38,7 @@ def read_raster(path: str | Path, frame: int = 0) -> Raster:
         InputError: it is no picture, is damaged, in colour or of one bit, or has no such page.
     """
     path = check_regular(path)
+    check_png(path)
     try:
         # Sizes are held against free memory below.
         with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as picture:
@@ -73,6 +60,8 @@ def _page(path: Path, picture: Image.Image, frame: int) -> Raster:
         raise InputError(path, what, f"Give --frame 0 to {pages - 1}" if pages > 1 else "Give --frame 0")
     if pages > 1:
         picture.seek(frame)
+    if isinstance(picture, TiffImageFile):
+        check_deflated(path, picture)
     require_memory(path, picture.width * picture.height * BYTES_PER_PIXEL)
     if picture.mode == "1":
         raise InputError(path, "a pixel is one bit", "Give the X-ray itself, not a mask or a scan of a page")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.readers.camera_file import check_rigid
+from roireg.data.readers.gate import read_json
+from roireg.data.readers.numbers import numbers_of
 from roireg.errors import InputError
 from roireg.files import atomic_path
 from roireg.geometry.camera import Camera
@@ -26,16 +29,27 @@ CONVENTION = (
     "its columns, z from the source to the detector, mm. Pixel (column, row), centres at integers: "
     "depth * (column, row, 1) = intrinsics_px * camera point."
 )
-RIGID_TOLERANCE = 1e-4
+REMEDY = "Give a pose.json written by `roireg register`"
+FAR_MM, PIXELS, SIDE_PX, PIXEL_MM, DISTANCE_MM = (-1e5, 1e5), (-1e7, 1e7), (1, 65535), (1e-4, 1e3), (10, 1e5)
 
 
 @dataclass(frozen=True, eq=False)
 class StoredPose:
-    """A pose (`volume_from_camera`, mm), its camera, and all entries of its file."""
+    """What a pose file holds.
+
+    Attributes:
+        pose: `volume_from_camera`, mm.
+        camera: of the registered image.
+        bone_points_mm: points of bone that the X-ray shows, volume frame; none in files of other programs.
+        center_mm: about which rotations are measured, volume frame; None where the file does not say.
+        entries: all that the file holds, as it stands there.
+    """
 
     pose: Float[Tensor, "4 4"]
     camera: Camera
-    entries: dict[str, Any]
+    bone_points_mm: Float[Tensor, "N 3"]
+    center_mm: Float[Tensor, "3"] | None = None
+    entries: dict[str, Any] = field(default_factory=dict)
 
 
 def pose_entries(pose: Float[Tensor, "4 4"], camera: Camera) -> dict[str, Any]:
@@ -78,28 +92,80 @@ def read_pose(path: str | Path) -> StoredPose:
     Raises:
         InputError: the file does not exist or is not a pose file.
     """
-    remedy = "Give a pose.json written by `roireg register`"
-    try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(path, "there is no such file", remedy) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(path, f"it is not JSON ({error})", remedy) from None
+    entries = read_json(path, REMEDY)
     if not isinstance(entries, dict) or entries.get("format") != FORMAT:
-        raise InputError(path, f'it is not a pose file (no "format": "{FORMAT}")', remedy)
-    try:
-        camera = entries["camera"]
-        across_mm, down_mm = (float(x) for x in camera["pixel_spacing_mm"])
-        k = torch.tensor(camera["intrinsics_px"], dtype=torch.float64).reshape(3, 3)
-        pose = torch.tensor(entries["volume_from_camera"], dtype=torch.float64).reshape(4, 4)
-        size = int(camera["height_px"]), int(camera["width_px"])
-        stored = StoredPose(pose, Camera(k, *size, (across_mm, down_mm)), entries)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(path, f"an entry is missing or has a wrong shape ({error})", remedy) from None
-    rotation = pose[:3, :3]
-    if float((rotation.T @ rotation - torch.eye(3, dtype=torch.float64)).abs().max()) > RIGID_TOLERANCE:
-        raise InputError(f"{path}: volume_from_camera", "it is not a rigid matrix", remedy)
-    return stored
+        raise InputError(path, f'it is not a pose file (no "format": "{FORMAT}")', REMEDY)
+    matrix = np.array(_rows(path, entries, "volume_from_camera", 4, 4))
+    check_rigid(f"{path}: volume_from_camera", matrix)
+    camera = camera_of_entries(f"{path}: camera", entries.get("camera"))
+    points = points_of(f"{path}: bone_points_mm", entries.get("bone_points_mm") or [])
+    center = None
+    covariance = entries.get("covariance")
+    if isinstance(covariance, dict) and covariance.get("center_mm") is not None:
+        numbers = numbers_of(f"{path}: covariance.center_mm", covariance["center_mm"], 3, FAR_MM, "mm", REMEDY)
+        center = torch.tensor(numbers, dtype=torch.float64)
+    return StoredPose(torch.from_numpy(matrix), camera, points, center, entries)
+
+
+def camera_of_entries(where: str, entries: Any) -> Camera:
+    """The camera that `camera_entries` described.
+
+    Raises:
+        InputError: an entry is missing, or can be none of a camera.
+    """
+    if not isinstance(entries, dict):
+        raise InputError(where, "an entry is missing: it describes no camera", REMEDY)
+    spacing = _row(where, entries, "pixel_spacing_mm", 2, PIXEL_MM)
+    k = np.array(_rows(where, entries, "intrinsics_px", 3, 3, PIXELS))
+    keys = ("height_px", "width_px") if "height_px" in entries else ("height", "width")
+    height, width = (_row(where, {key: [entries.get(key)]}, key, 1, SIDE_PX)[0] for key in keys)
+    if height != int(height) or width != int(width):
+        raise InputError(where, f"it has {height:g} x {width:g} pixels", REMEDY)
+    if k[0, 0] == 0 or k[1, 1] <= 0 or np.abs(k[[1, 2, 2], [0, 0, 1]]).max() > 0 or k[2, 2] != 1:
+        raise InputError(f"{where}.intrinsics_px", "it is no matrix of a camera", REMEDY)
+    camera = Camera(torch.from_numpy(k), int(height), int(width), (spacing[0], spacing[1]))
+    if not DISTANCE_MM[0] <= camera.source_to_detector_mm <= DISTANCE_MM[1]:
+        what = f"its source is {camera.source_to_detector_mm:g} mm from the detector"
+        raise InputError(f"{where}.intrinsics_px", what, REMEDY)
+    return camera
+
+
+def points_of(where: str, value: Any, remedy: str = REMEDY) -> Float[Tensor, "N 3"]:
+    """A list of points in mm.
+
+    Raises:
+        InputError: it is none, or a number is not finite or far away.
+    """
+    if not isinstance(value, list):
+        raise InputError(where, "it is no list of points", remedy)
+    rows = [
+        numbers_of(f"{where} {index + 1}", one if isinstance(one, list) else [one], 3, FAR_MM, "mm", remedy)
+        for index, one in enumerate(value)
+    ]
+    return torch.tensor(rows, dtype=torch.float64).reshape(-1, 3)
+
+
+def _row(
+    where: str, entries: dict[str, Any], key: str, count: int, bounds: tuple[float, float] = FAR_MM
+) -> tuple[float, ...]:
+    value = entries.get(key)
+    if not isinstance(value, list | tuple) or None in value:
+        raise InputError(f"{where}: {key}", "an entry is missing or has a wrong shape", REMEDY)
+    return numbers_of(f"{where}: {key}", value, count, bounds, "", REMEDY)
+
+
+def _rows(
+    where: str | Path,
+    entries: dict[str, Any],
+    key: str,
+    rows: int,
+    columns: int,
+    bounds: tuple[float, float] = FAR_MM,
+) -> list[tuple[float, ...]]:
+    value = entries.get(key)
+    if not isinstance(value, list) or len(value) != rows:
+        raise InputError(f"{where}: {key}", "an entry is missing or has a wrong shape", REMEDY)
+    return [_row(str(where), {key: row}, key, columns, bounds) for row in value]
 
 
 def write_matrix(path: str | Path, stored: StoredPose) -> None:
@@ -137,7 +203,7 @@ def write_slicer_points(path: str | Path, stored: StoredPose) -> None:
     for name, (column, row) in pixels.items():
         at = camera.rays_mm() @ camera.intrinsics_px.new_tensor([column, row, 1.0])
         points[name] = (stored.pose[:3, :3] @ at + stored.pose[:3, 3]).tolist()
-    for index, point in enumerate(stored.entries.get("bone_points_mm", [])):
+    for index, point in enumerate(stored.bone_points_mm.tolist()):
         points[f"reference {index + 1}"] = point
     markups = {
         "@schema": "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
