@@ -49,6 +49,10 @@ test: $(READY) ## Run linters, unit tests, dry-runs, and the whole workflow on t
 test-gpu: $(READY) ## What runs on a GPU, on an emulated one: results as on the CPU, and no waiting for the device
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/gpu
 
+soak: $(READY) ## Mutated files, damaged patients and killed runs, for hours on a busy machine (docs/reliability.md)
+	@for part in "fuzz --inputs 6000" "registered --inputs 500" "kills --kills 30"; do \
+		PYTHONPATH=src:tests $(BIN)/python -m reliability.$$part; done
+
 test-slow: $(READY) ## Run tests that need minutes and gigabytes, such as a training step of MedSAM's ViT-B
 	@$(BIN)/python -m pytest -m slow
 
@@ -99,4 +103,4 @@ lock: $(READY) ## Update the lock files from pyproject.toml
 clean: ## Delete results, but not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-gpu test-slow config lint format bench own-study real-wrist parity report lock clean
+.PHONY: help environment demo study estimate test test-gpu soak test-slow config lint format bench own-study real-wrist parity report lock clean
