@@ -34,7 +34,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2
 ReturnToService=2
 MpiDefault=none
 SwitchType=switch/none
-MinJobAge=600
+MinJobAge=86400
 JobCompType=jobcomp/none
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none

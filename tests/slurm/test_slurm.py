@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from workflows import Workflow, copy_workflow
+from workflows import LONG, Workflow, copy_workflow
 
 HERE = Path(__file__).parent
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -21,12 +21,8 @@ SPECIMENS = ("demo-01", "demo-02")
 MODELS = [f"segmenters/unet/{specimen}/model.safetensors" for specimen in SPECIMENS] + [
     f"encoders/ours/{specimen}/model.safetensors" for specimen in SPECIMENS
 ]
-# Long enough to be killed in between.
-SETTINGS = {
-    "segment": {"unet": {"epochs": 300}},
-    "registration": {"xrays_per_job": 1},
-    "tables": {"table1": {"methods": METHODS}},
-}
+LOCAL = {**LONG, "tables": {"table1": {"methods": METHODS}}}
+SETTINGS = {**LOCAL, "registration": {"xrays_per_job": 1}}
 TARGET = "results/smoke/tables/table1.csv"
 
 
@@ -86,8 +82,11 @@ def states() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def run(slurm, tmp_path_factory) -> tuple[Workflow, str, pd.DataFrame]:
-    """The workflow on the cluster, of which a training is killed while it runs; its output, and SLURM's jobs."""
+def run(slurm, smoke, tmp_path_factory) -> tuple[Workflow, str, pd.DataFrame]:
+    """The workflow on the cluster, of which a training is killed while it runs; its output, and SLURM's jobs.
+
+    After the smoke run, so that Numba has compiled, and workers do not wait for that run longer than needed.
+    """
     workflow = copy_workflow(tmp_path_factory.mktemp("slurm"))
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     log = workflow.folder / "snakemake.out"
@@ -128,11 +127,11 @@ def test_only_trainings_had_the_gpu(run):
     assert set(jobs.loc[~with_gpu, "queue"]) == {"cpu"}
 
 
-def test_results_are_those_of_a_run_without_a_cluster_and_without_a_kill(run, smoke, tmp_path):
+def test_results_are_those_of_a_run_without_a_cluster_and_without_a_kill(run, long, tmp_path):
     workflow, _, _ = run
     local = Workflow(tmp_path / "local")
-    shutil.copytree(smoke.folder, local.folder)
-    result = local.run(TARGET, overlays=({**SETTINGS, "registration": {"xrays_per_job": None}},))
+    shutil.copytree(long.folder, local.folder)
+    result = local.run(TARGET, overlays=(LOCAL,))
     assert result.status == 0, result.output
     here, there = (folder / "results/smoke" for folder in (local.folder, workflow.folder))
     for name in MODELS:
