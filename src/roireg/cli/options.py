@@ -75,4 +75,4 @@ class MethodOptions:
         if self.name is None:
             return search_method(self.exclude), start.rig_pose(xrays[0])
         named = method_by_name(self.name, self.config, xrays, start.encoder, self.segmenter, self.roi)
-        return with_exclusion(named, self.exclude), StartFiles(start.initial, None).rig_pose(xrays[0])
+        return with_exclusion(named, [*self.exclude] or None), StartFiles(start.initial, None).rig_pose(xrays[0])

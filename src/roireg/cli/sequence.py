@@ -8,7 +8,6 @@ from rich.progress import track
 
 from roireg.cli.common import Files, err, out, warn
 from roireg.cli.options import MethodOptions, StartFiles
-from roireg.cli.printing import COLOURS
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -116,6 +115,8 @@ def bone_sequence(
 
 
 def _print_frame(moments: "list[Moment]") -> None:
+    from roireg.cli.printing import COLOURS
+
     for one in moments:
         agree = ", ".join(f"NCC {view.ncc:.2f}, predicted sd {view.spread.projection_mm:.2f} mm" for view in one.views)
         out.print(f"frame {one.frame}: [{COLOURS[one.grade]}]{one.grade}[/] ", end="")
@@ -124,6 +125,7 @@ def _print_frame(moments: "list[Moment]") -> None:
 
 def _finish(output: Path, moments: "list[Moment]", pictures: "list[list[Image.Image]]") -> bool:
     """Write an animation of each view, and say how many frames have which verdict."""
+    from roireg.cli.printing import COLOURS
     from roireg.figures.overlay import write_animation
 
     names = ["sequence.gif"] if len(pictures[0]) == 1 else [f"sequence-{k + 1}.gif" for k in range(len(pictures[0]))]

@@ -34,7 +34,7 @@ def motion_figure(rows: pd.DataFrame) -> Figure:
                     axes.scatter(own["frame"][kept], values[kept], color=color, marker=marker, s=14)
             axes.set_ylabel(what)
             axes.set_title(body if unit == "mm" else "")
-    grid[0].legend(title="axis of the rig", ncols=3)
+    grid[0].legend(title="axis of the first camera", ncols=3)
     grid[-1].set_xlabel("frame (circle: trusted, triangle: check, cross: failed)")
     grid[-1].xaxis.get_major_locator().set_params(integer=True)
     return figure

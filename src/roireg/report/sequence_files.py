@@ -76,17 +76,18 @@ def moments_of_bones(frame: int, results: Sequence[BoneResult]) -> list[Moment]:
 def sequence_table(moments: Iterable[Moment]) -> pd.DataFrame:
     """One row for each frame, body and X-ray; docs/results.md describes the columns.
 
-    The motion is that of the body since its first frame, in the axes of the rig: translation of its middle, and the
-    rotation vector.
+    The motion is that of the body since its first frame, in the axes of the first X-ray's camera of that frame:
+    translation of its middle, and the rotation vector.
     """
     rows: list[dict[str, Any]] = []
-    first: dict[str, Tensor] = {}
+    first: dict[str, tuple[Tensor, Tensor]] = {}
     for one in moments:
-        start = first.setdefault(one.body, one.rig_pose)
-        motion = invert(one.rig_pose) @ start
-        began, ended = (transform_points(invert(pose), one.center_mm[None])[0] for pose in (start, one.rig_pose))
+        rig_from_axes, start = first.setdefault(one.body, (one.views[0].xray.rig_from_camera, one.rig_pose))
+        began, ended = invert(start @ rig_from_axes), invert(one.rig_pose @ rig_from_axes)
+        motion = ended @ invert(began)
+        shift = transform_points(ended, one.center_mm[None])[0] - transform_points(began, one.center_mm[None])[0]
         turned = torch.rad2deg(rotation_vector(motion[:3, :3])).tolist()
-        moved = (ended - began).tolist()
+        moved = shift.tolist()
         rows += [
             {
                 "frame": one.frame,
