@@ -22,7 +22,7 @@ $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@UV=$$(command -v uv || echo $(BIN)/uv); \
-		$$UV pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock && \
+		$$UV pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements.lock && \
 		$$UV pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -49,6 +49,10 @@ test: $(READY) ## Run linters, unit tests, dry-runs, and the whole workflow on t
 test-gpu: $(READY) ## What runs on a GPU, on an emulated one: results as on the CPU, and no waiting for the device
 	@$(BIN)/python -m pytest --numprocesses 2 --dist worksteal tests/gpu
 
+soak: $(READY) ## Mutated files, damaged patients and killed runs, for hours on a busy machine (docs/reliability.md)
+	@for part in "fuzz --inputs 6000" "registered --inputs 500" "kills --kills 30"; do \
+		PYTHONPATH=src:tests $(BIN)/python -m reliability.$$part; done
+
 test-slow: $(READY) ## Run tests that need minutes and gigabytes, such as a training step of MedSAM's ViT-B
 	@$(BIN)/python -m pytest -m slow
 
@@ -70,7 +74,7 @@ format: $(READY) ## Format the code
 	$(BIN)/snakefmt Snakefile rules
 
 $(VENV)/.bench: requirements-bench.lock $(READY)
-	@$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --require-hashes -r $<
+	@$$(command -v uv || echo $(BIN)/uv) pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r $<
 	@touch $@
 
 bench: $(VENV)/.bench ## Measure speed relative to other renderers and encoders
@@ -99,4 +103,4 @@ lock: $(READY) ## Update the lock files from pyproject.toml
 clean: ## Delete results, but not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test test-gpu test-slow config lint format bench own-study real-wrist parity report lock clean
+.PHONY: help environment demo study estimate test test-gpu soak test-slow config lint format bench own-study real-wrist parity report lock clean

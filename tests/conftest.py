@@ -1,42 +1,73 @@
-"""Settings of all tests, made before torch is imported; a real smoke run that many look at, and fresh copies."""
+"""Settings of all tests, made before torch is imported; real runs that many look at, fresh copies, and the order."""
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from workflows import Workflow, copy_workflow
+from workflows import LONG, LONG_MODEL, REPOSITORY, Workflow, copy_workflow, keep_compiled
 
 # As in `roireg.workflow.job`: waiting pools of threads must not take the cores from working ones.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Files are handed to workers in this order: what takes longest first, and what takes least last, so that no worker
+# waits at the end for a long one. Unit tests before the workflow's leave what Numba compiles for its fresh copies.
+ORDER = ("tests/slurm", "tests/unit/register", "tests/unit/demo", "tests/workflow", "tests/reliability", "tests")
 
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """A copy in which the smoke workflow has run, for real; its dry-runs change nothing.
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(REPOSITORY)
+        return next(number for number, folder in enumerate(ORDER) if path.is_relative_to(folder))
+
+    items.sort(key=place)
+
+
+def run_once(name: str, run: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which something has run, once in all processes.
 
     With workers of pytest-xdist one of them runs it, the others wait, and each has a copy of its own.
     """
-    folder = tmp_path_factory.mktemp("smoke")
+    folder = tmp_path_factory.mktemp(name)
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        return smoke_run(folder)
-    shared = tmp_path_factory.getbasetemp().parent / "smoke"
+        run(folder)
+        return folder
+    shared = tmp_path_factory.getbasetemp().parent / name
     with FileLock(f"{shared}.lock"):
         if not (shared / "ran").exists():
             shutil.rmtree(shared, ignore_errors=True)
             shared.mkdir()
-            smoke_run(shared)
+            run(shared)
             (shared / "ran").touch()
     shutil.copytree(shared, folder, dirs_exist_ok=True)
-    return Workflow(folder)
+    return folder
 
 
-def smoke_run(folder: Path) -> Workflow:
-    workflow = copy_workflow(folder)
-    result = workflow.run()
-    assert result.status == 0, result.output
-    return workflow
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A copy in which the smoke workflow has run, for real; its dry-runs change nothing."""
+
+    def run(folder: Path) -> None:
+        workflow = copy_workflow(folder)
+        result = workflow.run()
+        assert result.status == 0, result.output
+        keep_compiled(workflow)
+
+    return Workflow(run_once("smoke", run, tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def long(smoke: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A copy of the smoke run in which the U-Net `LONG_MODEL` has trained, undisturbed."""
+
+    def run(folder: Path) -> None:
+        shutil.copytree(smoke.folder, folder, dirs_exist_ok=True)
+        result = Workflow(folder).run(LONG_MODEL, overlays=(LONG,))
+        assert result.status == 0, result.output
+
+    return Workflow(run_once("long", run, tmp_path_factory))
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """A copy of the workflow in a temporary folder, and calls of snakemake in it."""
 
 import contextlib
+import glob
 import io
 import os
 import re
@@ -17,6 +18,9 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPTS = {path.stem for path in (REPOSITORY / "workflow_scripts").glob("*.py")}
+# A U-Net's training of the smoke run that saves a checkpoint long before its end, to be killed in between.
+LONG = {"segment": {"unet": {"epochs": 400}}}
+LONG_MODEL = "results/smoke/segmenters/unet/demo-01/model.safetensors"
 PARTS = ("Snakefile", "config.yaml", "config", "rules", "workflow_scripts", "src", "profiles", "envs", "report")
 
 
@@ -144,3 +148,15 @@ def copy_workflow(folder: Path) -> Workflow:
         else:
             shutil.copy(source, folder / part)
     return Workflow(folder)
+
+
+def keep_compiled(workflow: Workflow) -> None:
+    """Put what Numba compiled in a copy beside the library's sources that it comes from, for copies to come."""
+    for index in (workflow.folder / "src").rglob("*.nbi"):
+        ours = REPOSITORY / index.relative_to(workflow.folder)
+        if not ours.exists():
+            ours.parent.mkdir(exist_ok=True)
+            for path in (*index.parent.glob(f"{glob.escape(index.stem)}.*.nbc"), index):
+                temporary = ours.with_name(f"{path.name}.tmp.{os.getpid()}")
+                shutil.copy2(path, temporary)
+                temporary.replace(ours.with_name(path.name))

@@ -11,15 +11,16 @@ import time
 from pathlib import Path
 
 import pandas as pd
-import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from workflows import LONG, LONG_MODEL
 
 from roireg.segment.evaluate import read_segmented
 from roireg.segment.model import load_segmenter
 
 ROIS = ["vertebrae", "upper sacrum", "left hemipelvis", "right hemipelvis", "left femur", "right femur"]
+EPOCHS = LONG["segment"]["unet"]["epochs"]
 SEGMENTERS = ("unet", "medsam")
 SPECIMENS = ("demo-01", "demo-02")
 
@@ -43,20 +44,21 @@ def test_no_file_of_the_left_out_specimen_is_an_input_of_its_own_segmenter(smoke
         assert {Path(file).stem for file in files} == {other(left_out)}
 
 
-@pytest.mark.parametrize("segmenter", SEGMENTERS)
-def test_a_segmenter_trains_to_the_same_weights_where_the_left_out_specimen_does_not_exist(smoke, tmp_path, segmenter):
+def test_segmenters_train_to_the_same_weights_where_the_left_out_specimen_does_not_exist(smoke, tmp_path):
     workflow = type(smoke)(tmp_path / "copy")
     shutil.copytree(smoke.folder, workflow.folder)
     for path in ("specimens/demo-01.h5", "drrs/demo-01.h5", "dataset.h5"):
         (workflow.folder / "results/smoke" / path).unlink()
-    target = model(segmenter, "demo-01")
-    (workflow.folder / target).unlink()
-    allowed = f"train_{segmenter}"
-    result = workflow.run(target, "--allowed-rules", allowed)
+    targets = [model(segmenter, "demo-01") for segmenter in SEGMENTERS]
+    for target in targets:
+        (workflow.folder / target).unlink()
+    result = workflow.run(*targets, "--allowed-rules", "train_unet", "train_medsam")
     assert result.status == 0, result.output
-    again, before = load_file(workflow.folder / target), load_file(smoke.folder / target)
-    assert again.keys() == before.keys()
-    assert all(torch.equal(again[name], before[name]) for name in before)
+    assert result.jobs == {"train_unet": 1, "train_medsam": 1}
+    for target in targets:
+        again, before = load_file(workflow.folder / target), load_file(smoke.folder / target)
+        assert again.keys() == before.keys()
+        assert all(torch.equal(again[name], before[name]) for name in before), target
 
 
 def test_metrics_say_what_was_left_out_and_how_training_went(smoke):
@@ -113,16 +115,12 @@ def test_table2_shows_both_segmenters_on_both_kinds_of_image_beside_the_paper(sm
     assert numbers["images"].tolist() == [4, 4, 4, 4]
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_weights_of_an_undisturbed_one(smoke, tmp_path):
-    folders = [tmp_path / name for name in ("killed", "undisturbed")]
-    overlay = {"segment": {"unet": {"epochs": 400}}}
-    target = model("unet", "demo-01")
-    for folder in folders:
-        shutil.copytree(smoke.folder, folder)
-    killed, undisturbed = (type(smoke)(folder) for folder in folders)
+def test_a_killed_training_goes_on_and_ends_with_the_weights_of_an_undisturbed_one(smoke, long, tmp_path):
+    killed = type(smoke)(tmp_path / "killed")
+    shutil.copytree(smoke.folder, killed.folder)
 
-    (killed.folder / "long.yaml").write_text(yaml.safe_dump(overlay))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", target, "--configfile", "config/smoke.yaml"]
+    (killed.folder / "long.yaml").write_text(yaml.safe_dump(LONG))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", LONG_MODEL, "--configfile", "config/smoke.yaml"]
     process = subprocess.Popen(
         [*command, "long.yaml"],
         cwd=killed.folder,
@@ -130,7 +128,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_weights_of_an_undisturbed_o
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    checkpoint = killed.folder / Path(target).with_name("checkpoint.pt")
+    checkpoint = killed.folder / Path(LONG_MODEL).with_name("checkpoint.pt")
     log = killed.folder / "results/smoke/logs/train_unet/unet/demo-01.log"
     deadline = time.monotonic() + 300
     while not checkpoint.exists():
@@ -140,22 +138,22 @@ def test_a_killed_training_goes_on_and_ends_with_the_weights_of_an_undisturbed_o
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     killed.run("--unlock")
-    assert "epoch 400/400" not in log.read_text()
+    assert f"epoch {EPOCHS}/{EPOCHS}" not in log.read_text()
 
-    result = killed.run(target, overlays=(overlay,))
+    result = killed.run(LONG_MODEL, overlays=(LONG,))
     assert result.status == 0, result.output
     resumed_after = int(re.search(r"resuming after epoch (\d+)", log.read_text())[1])
-    assert 0 < resumed_after < 400
+    assert 0 < resumed_after < EPOCHS
     assert not checkpoint.exists()
-    assert undisturbed.run(target, overlays=(overlay,)).status == 0
-    resumed, expected = (load_file(folder / target) for folder in folders)
+    folders = (killed.folder, long.folder)
+    resumed, expected = (load_file(folder / LONG_MODEL) for folder in folders)
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
     curves = [
         [
             record["loss"]
-            for record in json.loads((folder / target).with_name("metrics.json").read_text())["learning_curve"]
+            for record in json.loads((folder / LONG_MODEL).with_name("metrics.json").read_text())["learning_curve"]
         ]
         for folder in folders
     ]
     assert curves[0] == curves[1]
-    assert len(curves[0]) == 400
+    assert len(curves[0]) == EPOCHS
