@@ -13,14 +13,23 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 PANEL_INCH = 2.4
 BAR_MM = 50
 
-matplotlib.rcParams |= {"font.size": 8, "axes.titlesize": 8, "pdf.fonttype": 42, "savefig.bbox": "tight"}
+# Names inside an SVG are random without a salt.
+matplotlib.rcParams |= {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "pdf.fonttype": 42,
+    "savefig.bbox": "tight",
+    "svg.hashsalt": "roireg",
+}
+# Files of equal figures are equal bytes only without the date; other formats take no such key.
+WITHOUT_DATE = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 def save_figure(figure: Figure, paths: Iterable[str | Path], dpi: int) -> None:
-    """Save a figure to every path, atomically; the file extension selects the format."""
+    """Save a figure to every path, atomically; the file extension selects the format. Equal figures are equal bytes."""
     for path in paths:
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=dpi)
+            figure.savefig(temporary, dpi=dpi, metadata=WITHOUT_DATE.get(temporary.suffix))
 
 
 def scale_bar(axes: Axes, length: float, text: str, color: str = "white") -> None:
