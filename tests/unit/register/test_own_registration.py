@@ -11,7 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import roireg
-from roireg.cli.app import FAILED_STATUS, app
+from roireg.cli.app import app
+from roireg.cli.register import FAILED_STATUS
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import carm_pose, perturb
 from roireg.metrics.pose_errors import registration_errors
