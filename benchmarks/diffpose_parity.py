@@ -20,11 +20,12 @@ from diffpose import Render, diffdrr_module, diffdrr_render, register
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.deepfluoro import open_dataset, write_parameters, write_specimen
 from roireg.data.estimate import Estimate
 from roireg.data.patient import Patient
 from roireg.data.prepare import PrepareSettings, prepare_specimen
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.volume import Volume, attenuation_from_hu, diffdrr_attenuation
+from roireg.data.writers.deepfluoro import write_parameters, write_specimen
 from roireg.data.xray import Xray
 from roireg.demo.anatomy import load_anatomy
 from roireg.demo.continuation import extend

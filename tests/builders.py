@@ -7,19 +7,13 @@ import h5py
 import numpy as np
 import torch
 
-from roireg.data.deepfluoro import (
-    PARAMETERS,
-    POSES,
-    Ct,
-    Projection,
-    ProjectionParameters,
-    open_dataset,
-    write_parameters,
-    write_specimen,
-)
+from roireg.data.deepfluoro import PARAMETERS
+from roireg.data.deepfluoro_records import POSES, Ct, Projection, ProjectionParameters
 from roireg.data.patient import Patient
 from roireg.data.prepare import PrepareSettings, prepare_specimen
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.volume import Volume, attenuation_from_hu
+from roireg.data.writers.deepfluoro import write_parameters, write_specimen
 from roireg.data.xray import Xray
 from roireg.drr import project_mask, render
 from roireg.geometry.conversions import pose_to_deepfluoro

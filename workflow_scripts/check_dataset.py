@@ -7,7 +7,7 @@ with job(snakemake.log[0], snakemake.threads) as logger:
 
     from roireg.check.dataset import settings_from_config
     from roireg.check.files import check_dataset
-    from roireg.data.deepfluoro import open_dataset
+    from roireg.data.readers.hdf5_file import open_dataset
 
     params = snakemake.params
     settings = settings_from_config(params.prepare, params.rois, params.xrays)

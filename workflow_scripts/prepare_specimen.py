@@ -3,8 +3,8 @@
 from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads) as logger:
-    from roireg.data.deepfluoro import open_dataset
     from roireg.data.prepare import PrepareSettings, prepare_specimen
+    from roireg.data.readers.hdf5_file import open_dataset
     from roireg.data.records import write_specimen
 
     options = snakemake.params.prepare

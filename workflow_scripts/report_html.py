@@ -3,7 +3,6 @@
 from roireg.workflow.job import job, progress
 
 with job(snakemake.log[0], snakemake.threads) as logger:
-    import json
     from dataclasses import replace
     from pathlib import Path
 
@@ -15,7 +14,14 @@ with job(snakemake.log[0], snakemake.threads) as logger:
     from roireg.data.results import read_registrations
     from roireg.files import atomic_path
     from roireg.report.gallery import Gallery, add_specimen, from_best_to_worst
-    from roireg.report.page import figure_section, page, run_times, table_section
+    from roireg.report.page import (
+        figure_section,
+        page,
+        run_times,
+        table_section,
+        training_seconds,
+        which_are_shown,
+    )
 
     params, inputs = snakemake.params, snakemake.input
     files = zip(params.registrations, inputs.registrations, inputs.traces, strict=True)
@@ -40,20 +46,12 @@ with job(snakemake.log[0], snakemake.threads) as logger:
         figure_section(title, caption, path)
         for (title, caption), path in zip(params.figures, inputs.figures, strict=True)
     ]
-    trainings: dict[str, list[float]] = {}
-    for label, path in zip(params.trainings, inputs.metrics, strict=True):
-        trainings.setdefault(label, []).append(json.loads(Path(path).read_text(encoding="utf-8"))["seconds"])
+    trainings = training_seconds(params.trainings, inputs.metrics)
     settings = yaml.safe_dump(params.settings, sort_keys=False)
     pictured = len({(entry.specimen, entry.projection) for entry in gallery.entries})
     total = len(rows[["specimen", "projection"]].drop_duplicates())
-    shown = f"All {total} X-rays, registered by every method of Table 1."
-    if pictured < total:
-        shown = (
-            f"{pictured} of {total} X-rays, registered by every method of Table 1. They are evenly spaced from the "
-            "best to the worst of each specimen, by the median mpd over the methods (config key "
-            "report.xrays_per_specimen). Tables and figures include all X-rays."
-        )
-    html = page(params.title, tables, figures, gallery, shown, run_times(rows, trainings, params.labels), settings)
+    times = run_times(rows, trainings, params.labels)
+    html = page(params.title, tables, figures, gallery, which_are_shown(pictured, total), times, settings)
     with atomic_path(snakemake.output[0]) as path:
         path.write_text(html, encoding="utf-8")
     logger.info("%d of %d X-rays, %.1f MB", pictured, total, len(html) / 1e6)

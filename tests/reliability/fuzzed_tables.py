@@ -12,19 +12,10 @@ import yaml
 from reliability.fuzzed_xrays import CAMERA
 from reliability.mutations import BINARY_HEADER, TAGGED_HEADER, odd_tree
 from reliability.parts import GEOMETRY, VALUES, Parts, Subject, text_part
-from roireg.data.deepfluoro import (
-    Ct,
-    Projection,
-    ProjectionParameters,
-    open_dataset,
-    projection_names,
-    read_ct,
-    read_parameters,
-    read_projection,
-    specimen_names,
-    write_parameters,
-    write_specimen,
-)
+from roireg.data.deepfluoro import projection_names, read_ct, read_parameters, read_projection, specimen_names
+from roireg.data.deepfluoro_records import Ct, Projection, ProjectionParameters
+from roireg.data.readers.hdf5_file import open_dataset
+from roireg.data.writers.deepfluoro import write_parameters, write_specimen
 from roireg.data.writers.poses import pose_entries, read_pose, write_json, write_slicer_points
 from roireg.encode.model import PoseEncoder, PoseFrame, load_encoder, save_encoder
 from roireg.encode.network import ResNetSettings, build_network

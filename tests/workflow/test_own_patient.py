@@ -10,7 +10,8 @@ import pytest
 import torch
 from own_patient import carm_angles_deg, write_carm_dicom, write_volume
 
-from roireg.data.deepfluoro import open_dataset, read_ct, read_parameters, read_projection, specimen_names
+from roireg.data.deepfluoro import read_ct, read_parameters, read_projection, specimen_names
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.geometry.camera import Camera, rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro
 from roireg.metrics.pose_errors import registration_errors

@@ -8,14 +8,8 @@ import torch
 from matplotlib.image import imread
 from volumes import gradient_errors, image_error
 
-from roireg.data.deepfluoro import (
-    open_dataset,
-    projection_names,
-    read_ct,
-    read_parameters,
-    read_projection,
-    specimen_names,
-)
+from roireg.data.deepfluoro import projection_names, read_ct, read_parameters, read_projection, specimen_names
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.records import read_specimen
 from roireg.geometry.camera import project, rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro

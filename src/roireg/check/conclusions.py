@@ -8,7 +8,7 @@ import numpy as np
 
 from roireg.check.dataset import SHIFTS_VOXELS, CheckSettings, SpecimenCheck
 from roireg.check.hypotheses import LANDMARK_FRACTION, mean_agreement
-from roireg.data.deepfluoro import ProjectionParameters
+from roireg.data.deepfluoro_records import ProjectionParameters
 from roireg.data.label_names import normalized
 
 # A shift is accepted if at least `LEAST_XRAYS` were compared, it is best in `WINNING_FRACTION` of them, and its mean

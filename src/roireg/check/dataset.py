@@ -19,6 +19,7 @@ from roireg.check.evidence import (
 )
 from roireg.check.hypotheses import Explanation, explain
 from roireg.data import deepfluoro
+from roireg.data.deepfluoro_records import Grid, ProjectionParameters
 from roireg.data.preprocess import RAW_INTENSITY, preprocess_labels, preprocess_pixels
 from roireg.data.volume import AttenuationSettings, Volume, attenuation_settings
 from roireg.errors import InputError
@@ -183,7 +184,7 @@ def check_specimen(file: h5py.File, name: str, settings: CheckSettings) -> Speci
     )
 
 
-def _label_grid(file: h5py.File, name: str, ct: deepfluoro.Grid) -> tuple[deepfluoro.Grid | None, list[str]]:
+def _label_grid(file: h5py.File, name: str, ct: Grid) -> tuple[Grid | None, list[str]]:
     """The labels on the grid of their own header (the CT's grid if they have no header), and faults found."""
     key = f"{name}/vol-seg/image"
     try:
@@ -207,7 +208,7 @@ def _label_grid(file: h5py.File, name: str, ct: deepfluoro.Grid) -> tuple[deepfl
     return found, []
 
 
-def _in_words(grid: deepfluoro.Grid) -> str:
+def _in_words(grid: Grid) -> str:
     voxels = " x ".join(map(str, grid.pixels.shape[::-1]))
     spacing = " x ".join(f"{s:.3g}" for s in grid.spacing_mm)
     origin = ", ".join(f"{x:.1f}" for x in grid.origin_mm)
@@ -215,7 +216,7 @@ def _in_words(grid: deepfluoro.Grid) -> str:
     return f"{voxels} voxels of {spacing} mm from ({origin}) mm, {axes}, {grid.pixels.dtype}"
 
 
-def _label_rows(names: dict[int, str], ct: deepfluoro.Grid, ids: deepfluoro.Grid | None) -> tuple[LabelRow, ...]:
+def _label_rows(names: dict[int, str], ct: Grid, ids: Grid | None) -> tuple[LabelRow, ...]:
     rows = []
     for label, name in sorted(names.items()):
         inside = np.zeros(0, bool) if ids is None else ids.pixels == label
@@ -224,9 +225,7 @@ def _label_rows(names: dict[int, str], ct: deepfluoro.Grid, ids: deepfluoro.Grid
     return tuple(rows)
 
 
-def _view_row(
-    file: h5py.File, specimen: str, name: str, parameters: deepfluoro.ProjectionParameters, scan: Scan
-) -> ViewRow:
+def _view_row(file: h5py.File, specimen: str, name: str, parameters: ProjectionParameters, scan: Scan) -> ViewRow:
     poses = deepfluoro.stored_poses(file, specimen, name)
     view = StoredView(
         name,
@@ -259,7 +258,7 @@ def _view_row(
     )
 
 
-def _stored_view(file: h5py.File, specimen: str, name: str, parameters: deepfluoro.ProjectionParameters) -> StoredView:
+def _stored_view(file: h5py.File, specimen: str, name: str, parameters: ProjectionParameters) -> StoredView:
     projection = deepfluoro.read_projection(file, specimen, name, parameters)
     crop = round(CROP_FRACTION * min(parameters.rows, parameters.columns))
     where = f"{file.filename}:{specimen}/projections/{name}/image/pixels"

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from roireg.data.deepfluoro import POSES, ProjectionParameters
+from roireg.data.deepfluoro_records import POSES, ProjectionParameters
 from roireg.data.label_names import normalized
 from roireg.data.volume import Volume, cropped
 from roireg.drr import coverage, project_mask, render

@@ -120,7 +120,7 @@ def check_dataset(
     with one_line_errors():
         from roireg.check.dataset import settings_from_config
         from roireg.check.files import PAGE, check_dataset
-        from roireg.data.deepfluoro import open_dataset
+        from roireg.data.readers.hdf5_file import open_dataset
         from roireg.workflow.config import default_config
 
         run = default_config(config)

@@ -26,8 +26,9 @@ def print_xray(xray: Xray) -> None:
 def print_hdf5(path: Path) -> None:
     """Print the specimens of a data set in the DeepFluoro layout."""
     from roireg.data import deepfluoro
+    from roireg.data.readers.hdf5_file import open_dataset
 
-    with deepfluoro.open_dataset(path) as file:
+    with open_dataset(path) as file:
         parameters = deepfluoro.read_parameters(file)
         camera = parameters.camera()
         size = f"{camera.width} x {camera.height} px of {camera.pixel_spacing_mm[0]:.3g} mm"

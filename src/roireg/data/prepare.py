@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data import deepfluoro
+from roireg.data.deepfluoro_records import Ct, Projection, ProjectionParameters
 from roireg.data.measured import mask_at, measured_pixels
 from roireg.data.patient import Patient, find_bone_points_mm, label_mask
 from roireg.data.preprocess import RAW_INTENSITY, cut_out, preprocess, preprocess_labels
@@ -45,8 +46,8 @@ class PrepareSettings:
 
 def prepare_xray(
     where: str,
-    projection: deepfluoro.Projection,
-    parameters: deepfluoro.ProjectionParameters,
+    projection: Projection,
+    parameters: ProjectionParameters,
     settings: PrepareSettings,
 ) -> Xray:
     """Make an X-ray upright, crop and resample it, and adapt its camera and pose.
@@ -140,7 +141,7 @@ def _bone_points_mm(hu: Float[Tensor, "D H W"], volume: Volume) -> Float[Tensor,
     return find_bone_points_mm(volume.with_values(hu).block_means(volume.voxels_of(BONE_GRID_MM)))
 
 
-def _isocenter(volume: Volume, ct: deepfluoro.Ct, labels: Tensor, settings: PrepareSettings) -> Float[Tensor, "3"]:
+def _isocenter(volume: Volume, ct: Ct, labels: Tensor, settings: PrepareSettings) -> Float[Tensor, "3"]:
     if not settings.isocenter:
         return volume.center_mm
     return box_center_mm(label_mask(labels, ct.label_names, settings.isocenter, "config: prepare.isocenter"), volume)

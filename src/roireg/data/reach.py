@@ -7,13 +7,12 @@ from torch import Tensor
 from roireg.data.patient import Patient
 from roireg.data.volume import Volume
 from roireg.data.xray import Xray
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION
 
 # A CT is long if it shows more than so many pictures, one beside the other.
 LONG_PICTURES = 2.0
 # Of a picture, at least so much must lie on the CT.
 LEAST_SHARE = 0.25
-# How far towards the detector the patient is, of the way from the source.
-PATIENT_SHARE = 0.72
 
 
 def long_axis(volume: Volume) -> Float[Tensor, "3"]:
@@ -35,7 +34,7 @@ def reach_along_mm(patient: Patient, xray: Xray) -> float:
     """
     aimed = float((patient.center_mm - patient.volume.center_mm).norm()) > 1.0
     camera = xray.camera
-    picture_mm = PATIENT_SHARE * max(
+    picture_mm = SOURCE_TO_ISOCENTER_FRACTION * max(
         size * pixel for size, pixel in zip((camera.width, camera.height), camera.pixel_spacing_mm, strict=True)
     )
     length = length_mm(patient.volume)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from roireg.data.deepfluoro import POSES, Ct, Projection, ProjectionParameters, write_parameters, write_specimen
+from roireg.data.deepfluoro_records import POSES, Ct, Projection, ProjectionParameters
 from roireg.data.volume import Volume
+from roireg.data.writers.deepfluoro import write_parameters, write_specimen
 from roireg.demo.anatomy import (
     FEMURS,
     LABEL_NAMES,

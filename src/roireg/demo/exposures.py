@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.deepfluoro import ProjectionParameters
+from roireg.data.deepfluoro_records import ProjectionParameters
 from roireg.demo.anatomy import LEFT_FEMUR, RIGHT_FEMUR
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera, project, rotate_image_180

@@ -8,14 +8,15 @@ move them alike: to a single view that is a change of depth), and how far apart 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.xray import Xray
-from roireg.geometry.se3 import invert, se3_log, translation
-from roireg.register.bone import Bone
+from roireg.geometry.se3 import invert, se3_log, transform_points, translation
+from roireg.register.bone import Bone, depth_mm
 from roireg.register.bone_descent import (
     BLOCK_PX,
     BonesLevel,
@@ -143,12 +144,8 @@ def _edge_shift_mm(level: BonesLevel) -> float:
 
 def _magnification(level: BonesLevel, poses: Float[Tensor, "K 4 4"]) -> float:
     seen = level.poses_seen(poses[None])[0]
-    depth = [float((invert(pose)[:3, :3] @ one.center_mm + invert(pose)[:3, 3])[2]) for pose, one in _each(level, seen)]
-    return level.levels[0].camera.source_to_detector_mm / (sum(depth) / len(depth))
-
-
-def _each(level: BonesLevel, seen: Float[Tensor, "K 4 4"]) -> list[tuple[Tensor, Bone]]:
-    return list(zip(seen, level.bones, strict=True))
+    depths = [depth_mm(bone, pose) for bone, pose in zip(level.bones, seen, strict=True)]
+    return level.levels[0].camera.source_to_detector_mm / fmean(depths)
 
 
 def _slope(image: Float[Tensor, "H W"]) -> Float[Tensor, "H W"]:
@@ -187,7 +184,7 @@ def _across_mm(levels: Sequence[BonesLevel], bone: Bone, one: Tensor, other: Ten
     found = []
     for level in levels:
         ends = [invert(pose @ level.levels[0].rig_from_camera) for pose in (one, other)]
-        points = [bone.points_mm @ end[:3, :3].T + end[:3, 3] for end in ends]
+        points = [transform_points(end, bone.points_mm) for end in ends]
         found.append((points[0] - points[1])[:, :2].norm(dim=-1).mean())
     return torch.stack(found).max()
 

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
@@ -150,7 +151,7 @@ def _around(
 
 def pixel_mm(bones: Sequence[Bone], camera: Camera, poses: Float[Tensor, "K 4 4"]) -> float:
     """Of a pixel at the depth of the bones, at poses `volume_from_camera`."""
-    depth = sum(depth_mm(bone, pose) for bone, pose in zip(bones, poses, strict=True)) / len(bones)
+    depth = fmean(depth_mm(bone, pose) for bone, pose in zip(bones, poses, strict=True))
     return min(camera.pixel_spacing_mm) * depth / camera.source_to_detector_mm
 
 

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -37,6 +38,25 @@ def figure_section(title: str, caption: str, path: str | Path) -> Section:
     data = base64.b64encode(Path(path).read_bytes()).decode()
     image = Markup('<img alt="{}" src="data:image/png;base64,{}">').format(title, data)
     return Section(title, caption, image)
+
+
+def which_are_shown(pictured: int, total: int) -> str:
+    """Which of `total` X-rays the gallery shows, as a sentence or three."""
+    if pictured == total:
+        return f"All {total} X-rays, registered by every method of Table 1."
+    return (
+        f"{pictured} of {total} X-rays, registered by every method of Table 1. They are evenly spaced from the best to "
+        "the worst of each specimen, by the median mpd over the methods (config key report.xrays_per_specimen). Tables "
+        "and figures include all X-rays."
+    )
+
+
+def training_seconds(names: Sequence[str], metrics: Sequence[str | Path]) -> dict[str, list[float]]:
+    """Seconds of each training, by name of the network, from the files `metrics.json` of the trainings."""
+    seconds: dict[str, list[float]] = {}
+    for name, path in zip(names, metrics, strict=True):
+        seconds.setdefault(name, []).append(json.loads(Path(path).read_text(encoding="utf-8"))["seconds"])
+    return seconds
 
 
 def run_times(registrations: pd.DataFrame, trainings: dict[str, list[float]], labels: dict[str, str]) -> pd.DataFrame:

@@ -39,7 +39,8 @@ def specimens_of(config: Config) -> list[str]:
         remedy = 'List them, such as ["17-1882", "18-1109"] of DeepFluoro'
         what = "the specimens are not known because the file is not downloaded yet"
         raise InputError("config: dataset.specimens", what, remedy)
-    from roireg.data.deepfluoro import open_dataset, specimen_names
+    from roireg.data.deepfluoro import specimen_names
+    from roireg.data.readers.hdf5_file import open_dataset
 
     with open_dataset(dataset["path"]) as file:
         return specimen_names(file)
@@ -61,7 +62,8 @@ def xray_counts(config: Config, specimens: Sequence[str]) -> dict[str, int]:
             what = f"the number of X-rays is missing for {', '.join(unknown)}"
             raise InputError("config: deepfluoro.xrays", what, "Add it")
         return {name: known[name] for name in specimens}
-    from roireg.data.deepfluoro import open_dataset, projection_names
+    from roireg.data.deepfluoro import projection_names
+    from roireg.data.readers.hdf5_file import open_dataset
 
     with open_dataset(dataset["path"]) as file:
         return {name: len(projection_names(file, name)) for name in specimens}

@@ -18,7 +18,8 @@ from roireg.check.dataset import SHIFTS_VOXELS, CheckSettings, check_specimen, s
 from roireg.check.evidence import Agreement, segmentation_dice
 from roireg.check.files import check_dataset
 from roireg.cli.app import app
-from roireg.data.deepfluoro import open_dataset, stored_parameters
+from roireg.data.deepfluoro import stored_parameters
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.volume import DIFFDRR, AttenuationSettings
 
 ROIS = ("vertebrae", "upper sacrum", "left hemipelvis", "right hemipelvis", "left femur", "right femur")

@@ -9,15 +9,9 @@ import numpy as np
 import pytest
 from builders import OBLIQUE_DIRECTION, carm, expose, phantom_ct, write_small_dataset
 
-from roireg.data.deepfluoro import (
-    POSES,
-    open_dataset,
-    projection_names,
-    read_ct,
-    read_parameters,
-    read_projection,
-    specimen_names,
-)
+from roireg.data.deepfluoro import projection_names, read_ct, read_parameters, read_projection, specimen_names
+from roireg.data.deepfluoro_records import POSES
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.errors import InputError
 
 SMALL = carm(rows=56, columns=48, row_spacing_mm=6.0, column_spacing_mm=6.5)

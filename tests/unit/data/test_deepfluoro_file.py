@@ -23,15 +23,9 @@ from deepfluoro_file import (
     write_deepfluoro_file,
 )
 
-from roireg.data.deepfluoro import (
-    open_dataset,
-    projection_names,
-    read_ct,
-    read_parameters,
-    read_projection,
-    specimen_names,
-)
+from roireg.data.deepfluoro import projection_names, read_ct, read_parameters, read_projection, specimen_names
 from roireg.data.prepare import prepare_specimen
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.geometry.camera import project
 from roireg.geometry.conversions import pose_from_deepfluoro
 from roireg.register.method import MethodSettings

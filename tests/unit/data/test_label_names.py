@@ -6,9 +6,10 @@ import pytest
 import torch
 from builders import carm, prepare_settings, write_small_dataset
 
-from roireg.data.deepfluoro import open_dataset, read_ct
+from roireg.data.deepfluoro import read_ct
 from roireg.data.label_names import check_distinct, label_ids, normalized
 from roireg.data.prepare import prepare_specimen
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.errors import InputError
 from roireg.register.roi import Regions
 from roireg.register.settings import MaskSettings

@@ -15,10 +15,11 @@ from builders import (
     write_small_dataset,
 )
 
-from roireg.data.deepfluoro import open_dataset, read_ct, read_parameters, read_projection
+from roireg.data.deepfluoro import read_ct, read_parameters, read_projection
 from roireg.data.patient import Patient
 from roireg.data.prepare import prepare_specimen
 from roireg.data.preprocess import RAW_INTENSITY, cut_out, preprocess, preprocess_labels
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.records import read_specimen, write_specimen
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr import project_mask, render

@@ -8,7 +8,7 @@ from builders import expose, phantom_ct, prepare_settings
 from own_patient import carm_camera, write_carm_dicom
 from PIL import Image
 
-from roireg.data.deepfluoro import Projection, ProjectionParameters
+from roireg.data.deepfluoro_records import Projection, ProjectionParameters
 from roireg.data.prepare import prepare_xray
 from roireg.data.readers.xray import read_xray
 

@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 
 from roireg.data import deepfluoro
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.volume import Volume, attenuation_from_hu
 from roireg.demo import anatomy, source, specimens
 from roireg.demo.continuation import extend
@@ -419,7 +420,7 @@ def test_bending_a_hip_changes_the_image_at_that_femur_only(patient):
 
 
 def read(path: Path):
-    with deepfluoro.open_dataset(path) as file:
+    with open_dataset(path) as file:
         parameters = deepfluoro.read_parameters(file)
         for name in deepfluoro.specimen_names(file):
             ct = deepfluoro.read_ct(file, name)
@@ -475,7 +476,7 @@ def test_the_segmentation_shows_heads_at_their_landmarks(dataset):
 
 
 def test_pixels_are_16_bit_and_hounsfield_units_too(dataset):
-    with deepfluoro.open_dataset(dataset) as file:
+    with open_dataset(dataset) as file:
         assert file["demo-01/projections/000/image/pixels"].dtype == np.uint16
         assert file["demo-01/vol/pixels"].dtype == np.int16
 

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from roireg.data.deepfluoro import open_dataset, read_projection
+from roireg.data.deepfluoro import read_projection
 from roireg.data.patient import Patient
 from roireg.data.prepare import prepare_specimen
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.xray import Xray, expected_pose
 from roireg.drr.rois import project_rois, roi_boxes_px, roi_channels, roi_map, roi_volumes
 from roireg.errors import InputError

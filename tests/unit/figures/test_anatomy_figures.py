@@ -13,9 +13,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from skimage.color import deltaE_ciede2000, rgb2hsv, rgb2lab
 
-from roireg.data.deepfluoro import open_dataset
 from roireg.data.patient import Patient
 from roireg.data.prepare import prepare_specimen
+from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.xray import Xray
 from roireg.errors import InputError
 from roireg.figures import anatomy as anatomy_figures

@@ -18,12 +18,14 @@ from jsonschema import Draft202012Validator
 from snakemake.utils import update_config
 
 from roireg.errors import InputError
+from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION
 from roireg.metrics.registry import SIMILARITIES
 from roireg.register.registry import OPTIMIZERS, ROI_TERMS, STARTS
 from roireg.workflow.config import check_comparisons, check_references, merged, validated
 from roireg.workflow.config_files.__main__ import outdated
 from roireg.workflow.config_files.yaml_file import config_yaml
 from roireg.workflow.schema import nodes
+from roireg.workflow.schema.prepare import Prepare
 from roireg.workflow.schema.similarities import Similarity
 
 ROOT = Path(__file__).parents[3]
@@ -530,3 +532,7 @@ def test_the_bench_lock_adds_to_the_lock_and_changes_nothing():
     lock, bench = locked(ROOT / "requirements.lock"), locked(ROOT / "requirements-bench.lock")
     assert {name: pins for name, pins in lock.items() if bench.get(name) != pins} == {}
     assert "itk-rtk" in bench.keys() - lock.keys()
+
+
+def test_where_the_isocentre_lies_by_default_is_what_the_rest_of_the_library_takes():
+    assert Prepare.model_fields["source_to_isocenter"].default == SOURCE_TO_ISOCENTER_FRACTION
