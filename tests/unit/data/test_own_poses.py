@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from own_patient import carm_angles_deg, carm_camera
 
-from roireg.data.writers.poses import EXPORTS, StoredPose, pose_entries, read_pose, write_json
+from roireg.data.pose_formats.formats import FORMATS
+from roireg.data.writers.poses import StoredPose, pose_entries, read_pose, write_json
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.conversions import to_diffdrr
@@ -33,9 +34,9 @@ def stored(tmp_path) -> StoredPose:
 
 
 def exported(name: str, stored: StoredPose, folder) -> str:
-    ending, write = EXPORTS[name]
-    write(folder / f"out{ending}", stored)
-    return str(folder / f"out{ending}")
+    path = folder / f"out{FORMATS[name].ending}"
+    FORMATS[name].write(path, stored)
+    return str(path)
 
 
 def test_a_pose_file_is_read_back_to_the_last_digit(stored):

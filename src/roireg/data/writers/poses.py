@@ -1,8 +1,8 @@
 """Writes poses as JSON, 4x4 text, ITK transform (also for 3D Slicer), Slicer landmarks; reads them from JSON."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data.readers.camera_file import check_rigid
-from roireg.data.readers.gate import read_json
 from roireg.data.readers.numbers import numbers_of
+from roireg.data.readers.text import read_json
 from roireg.errors import InputError
 from roireg.files import atomic_path
 from roireg.geometry.camera import Camera
@@ -50,6 +50,10 @@ class StoredPose:
     bone_points_mm: Float[Tensor, "N 3"]
     center_mm: Float[Tensor, "3"] | None = None
     entries: dict[str, Any] = field(default_factory=dict)
+
+    def of_flipped_picture(self) -> "StoredPose":
+        """The same pose with the camera of the picture flipped left to right."""
+        return replace(self, camera=self.camera.mirrored())
 
 
 def pose_entries(pose: Float[Tensor, "4 4"], camera: Camera) -> dict[str, Any]:
@@ -171,7 +175,7 @@ def _rows(
 def write_matrix(path: str | Path, stored: StoredPose) -> None:
     """Write `volume_from_camera` (LPS, mm) as four lines of four numbers, after a comment line."""
     with atomic_path(path) as temporary:
-        np.savetxt(temporary, stored.pose.numpy(), fmt="%.9f", header="volume_from_camera, LPS, mm")
+        np.savetxt(temporary, stored.pose.numpy(), fmt="%.17g", header="volume_from_camera, LPS, mm")
 
 
 def write_itk(path: str | Path, stored: StoredPose) -> None:
@@ -228,12 +232,3 @@ def write_diffdrr(path: str | Path, stored: StoredPose) -> None:
     geometry = to_diffdrr(stored.camera, stored.pose[None])
     arguments = {key: value for key, value in vars(geometry).items() if key != "pose"}
     write_json(path, {"DRR": arguments, "RigidTransform": geometry.pose[0].tolist()})
-
-
-# Formats of `roireg export`: extension of the file, and the function that writes it.
-EXPORTS: dict[str, tuple[str, Callable[[str | Path, StoredPose], None]]] = {
-    "matrix": (".txt", write_matrix),
-    "itk": (".tfm", write_itk),
-    "slicer-points": (".mrk.json", write_slicer_points),
-    "diffdrr": (".diffdrr.json", write_diffdrr),
-}

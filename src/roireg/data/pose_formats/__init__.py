@@ -1,0 +1,1 @@
+"""Files of poses and cameras of other programs; `formats` lists them."""
