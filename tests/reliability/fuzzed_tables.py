@@ -140,8 +140,8 @@ def _write_models(folder: Path) -> None:
     frame = PoseFrame(POSE, CENTER, torch.ones(6, dtype=torch.float64), CAMERA)
     save_encoder(folder / "encoder.safetensors", PoseEncoder(build_network(settings), frame), settings)
     network = UNet(UNetSettings(32, (4, 8)), 2, TORCH_BLOCKS)
-    architecture = {"image_size_px": 32, "widths": [4, 8]}
-    save_segmenter(folder / "segmenter.safetensors", "unet", architecture, ["hip", "femur"], network)
+    entry = {"type": "unet", "image_size_px": 32, "widths": [4, 8]}
+    save_segmenter(folder / "segmenter.safetensors", entry, ["hip", "femur"], network)
 
 
 def _state(network: torch.nn.Module) -> np.ndarray:

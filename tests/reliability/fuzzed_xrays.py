@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from reliability.mutations import BINARY_HEADER, TAGGED_HEADER, Mutator, odd_tree
 from reliability.parts import GEOMETRY, VALUES, Parts, Subject, dicom_header
-from roireg.data.readers.dicom_file import Header, read_dicom
+from roireg.data.readers.dicom_file import read_dicom
+from roireg.data.readers.dicom_header import Header
 from roireg.data.readers.raster import read_raster
 from roireg.data.readers.xray import read_xray
 from roireg.data.readers.xray_dicom import dicom_pixels

@@ -36,7 +36,8 @@ encoders: {ours: {epochs: 25}}
 CHECKPOINTS = re.compile(r"^CHECKPOINT_SECONDS = .*$", re.MULTILINE)
 RESUMED = "resuming after epoch"
 WAIT_SECONDS = (1.0, 40.0)
-LIMIT_SECONDS = 1500
+# A busy machine takes long; this ends what hangs.
+LIMIT_SECONDS = 3 * 3600
 # Columns and attributes that hold run times.
 TIMES = ("seconds",)
 HOLDERS = ("Snakemake", "a job", "all")
@@ -103,15 +104,20 @@ def _same_csv(one: Path, other: Path) -> bool:
     return tables[0].equals(tables[1])
 
 
+def _stored(item: h5py.Group | h5py.Dataset) -> object:
+    """Attributes, and what a dataset holds: the bytes of numbers, and texts themselves."""
+    attributes = sorted((name, str(value)) for name, value in item.attrs.items() if name not in TIMES)
+    if not isinstance(item, h5py.Dataset):
+        return attributes
+    values = np.asarray(item[()])
+    return attributes, values.tolist() if values.dtype.kind == "O" else values.tobytes()
+
+
 def _same_hdf5(one: Path, other: Path) -> bool:
-    def content(path: Path) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
+    def content(path: Path) -> dict[str, object]:
+        found: dict[str, object] = {}
         with h5py.File(path) as file:
-            file.visititems(
-                lambda key, item: found.update(
-                    {key: np.asarray(item[()]).tobytes() if isinstance(item, h5py.Dataset) else b""}
-                )
-            )
+            file.visititems(lambda key, item: found.update({key: _stored(item)}))
         return {key: value for key, value in found.items() if key.rsplit("/", 1)[-1] not in TIMES}
 
     return content(one) == content(other)
@@ -143,7 +149,7 @@ def differences(whole: Path, killed: Path) -> list[str]:
 
 
 def finish(folder: Path, log: Path, count: Count) -> bool:
-    """The plain command to its end; at most twice, as a job that was killed alone ends the run."""
+    """The plain command to its end; whether it ended well."""
     process = start(folder, log)
     try:
         status = process.wait(timeout=LIMIT_SECONDS)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from own_patient import itk_image, write_ct_series
+from own_patient import itk_image, write_ct_series, write_enhanced_ct
 
 from reliability.fuzzed_tables import TABLES
 from reliability.fuzzed_xrays import XRAYS
@@ -165,7 +165,19 @@ def _odd_series(folder: Path, rng: np.random.Generator) -> str:
     return "a slice is empty"
 
 
+def _write_enhanced(folder: Path) -> None:
+    write_enhanced_ct(folder / "ct.dcm", phantom_hu(), FRAME, tuple(np.random.default_rng(0).permutation(SHAPE[0])))
+
+
 SERIES = (
+    Subject(
+        "enhanced DICOM CT",
+        _write_enhanced,
+        "ct.dcm",
+        lambda folder: volume_parts(folder / "ct.dcm"),
+        dicom_header,
+        TAGGED_HEADER,
+    ),
     Subject(
         "DICOM CT series",
         _write_series,

@@ -335,6 +335,8 @@ def test_a_decimal_comma_is_a_point(picture):
     [
         "&a [*a]",
         "a: &a [1,1]\nb: &b [*a,*a]\nc: [*b,*b]",
+        "a: &a {b: *a}",
+        "a0: &a0 [1,1,1,1]\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20)),
         "[" * 5000,
         "source_to_detector_mm: 1000\nsource_to_detector_mm: 900\n",
         "{? [1, 2] : 3}",

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from reliability import fuzzed_tables as tables
+from roireg.data.readers.text import read_yaml
 from roireg.data.writers.poses import read_pose
 from roireg.encode.model import load_encoder
 from roireg.errors import InputError
@@ -194,3 +195,9 @@ def test_a_configuration_that_is_odd_is_one_line(folder, text):
 def test_a_configuration_in_another_encoding_is_one_line(folder):
     (folder / "mine.yaml").write_bytes("# Müller\nseed: 1\n".encode("latin-1"))
     assert "UTF-8" in fault(default_config, folder / "mine.yaml")
+
+
+def test_aliases_that_repeat_little_are_read(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("segment:\n  unet: {type: unet, widths: &widths [4, 4]}\nencoders: {}\nx: *widths\n")
+    assert read_yaml(path, "")["x"] == [4, 4]

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,12 +31,12 @@ class Volume:
     """Values on a regular grid in the patient frame.
 
     Attributes:
-        values: `(z, y, x)`; linear attenuation in 1/mm, or any other density to be integrated along rays.
+        values: `(z, y, x)`; linear attenuation in 1/mm, any other density to be integrated along rays, or labels.
         volume_from_voxel: `(4, 4)` float64, mm (LPS) from voxel indices `(x, y, z)`, voxel centres at integers.
         derived: cache of data that rendering backends derive from the values.
     """
 
-    values: Float[Tensor, "D H W"]
+    values: Real[Tensor, "D H W"]
     volume_from_voxel: Float[Tensor, "4 4"]
     derived: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -168,10 +168,10 @@ def cropped(volume: Volume) -> Volume:
 
 
 def attenuation_from_hu(
-    hu: Float[Tensor, "D H W"],
+    hu: Real[Tensor, "*D"],
     mu_water_per_mm: float = MU_WATER_PER_MM,
     mu_bone_per_mm: float = MU_BONE_PER_MM,
-) -> Float[Tensor, "D H W"]:
+) -> Float[Tensor, "*D"]:
     r"""Linear attenuation (1/mm) from Hounsfield units.
 
     Piecewise linear: through 0 at -1000 HU, `mu_water_per_mm` at 0 HU and `mu_bone_per_mm` at 1000 HU. At the effective
@@ -190,8 +190,8 @@ def attenuation_from_hu(
 
 
 def diffdrr_attenuation(
-    hu: Float[Tensor, "D H W"], bone_multiplier: float, mu_water_per_mm: float = MU_WATER_PER_MM
-) -> Float[Tensor, "D H W"]:
+    hu: Real[Tensor, "*D"], bone_multiplier: float, mu_water_per_mm: float = MU_WATER_PER_MM
+) -> Float[Tensor, "*D"]:
     r"""DiffDRR's density (Gopalakrishnan and Golland 2022), scaled so that water has its attenuation.
 
     $$\mu = \mu_\mathrm{water} \frac{c\,\mathrm{HU} - l}{-l}$$
@@ -230,7 +230,7 @@ class AttenuationSettings:
     attenuation: str = TWO_SLOPES
     bone_multiplier: float = 1.0
 
-    def of(self, hu: Float[Tensor, "D H W"]) -> Float[Tensor, "D H W"]:
+    def of(self, hu: Real[Tensor, "*D"]) -> Float[Tensor, "*D"]:
         """Linear attenuation, 1/mm; InputError if the values cannot be Hounsfield units."""
         if self.attenuation == DIFFDRR:
             return diffdrr_attenuation(hu, self.bone_multiplier, self.mu_water_per_mm)
@@ -242,7 +242,7 @@ def attenuation_settings(prepare: Mapping[str, Any]) -> AttenuationSettings:
     return AttenuationSettings(**{key.name: prepare[key.name] for key in fields(AttenuationSettings)})
 
 
-def _check_hounsfield(hu: Float[Tensor, "D H W"]) -> None:
+def _check_hounsfield(hu: Real[Tensor, "*D"]) -> None:
     if not bool(torch.isfinite(hu).all()):
         raise InputError("CT", "it has NaN or infinite values", "Repair or re-export the CT")
     if float(hu.max()) <= HU_OF_AIR:

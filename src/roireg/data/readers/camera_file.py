@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from roireg.data.readers.gate import read_yaml
+from roireg.data.readers.text import read_yaml
 from roireg.errors import InputError
 
 EXAMPLE = "'source_to_detector_mm: 1020', 'pixel_spacing_mm: 0.194', 'bone: dark' and 'intensity: linear'"

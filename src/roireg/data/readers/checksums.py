@@ -1,5 +1,9 @@
-"""Checksums within pictures that Pillow does not look at: those of PNG's chunks, and of deflated strips of TIFF."""
+"""Checksums within files that their libraries do not look at.
 
+Pillow passes over those of PNG's chunks and of TIFF's deflated strips, and torch over those of its archives.
+"""
+
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -57,6 +61,23 @@ def check_deflated(path: Path, picture: TiffImageFile) -> None:
                 file.seek(offset)
                 if not _whole(file.read(count)):
                     raise InputError(path, "it is damaged: a checksum does not fit", AGAIN)
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a ZIP archive, such as `torch.save` writes, of which a member is damaged; other files are passed.
+
+    Raises:
+        InputError: a checksum does not fit, or the archive is no whole one.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError, zlib.error) as error:
+        raise InputError(path, f"it is damaged ({type(error).__name__})", AGAIN) from None
+    if damaged is not None:
+        raise InputError(path, f"it is damaged: the checksum of {damaged} does not fit", AGAIN)
 
 
 def _whole(packed: bytes) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from roireg.data.readers.dicom_file import Header, pixel_frames, read_dicom, source_of
+from roireg.data.readers.dicom_file import pixel_frames, read_dicom
+from roireg.data.readers.dicom_header import Header, source_of
 from roireg.data.readers.gate import Content, content_of, require_memory
 from roireg.data.readers.grid import WORKING_BYTES_PER_VOXEL, Keys, StoredVolume, checked_frame
 from roireg.errors import InputError

@@ -3,7 +3,8 @@
 from enum import StrEnum
 from pathlib import Path
 
-from roireg.data.readers.dicom_file import Header, read_dicom
+from roireg.data.readers.dicom_file import read_dicom
+from roireg.data.readers.dicom_header import Header
 from roireg.data.readers.gate import Content, content_of
 from roireg.data.readers.volumes import SUFFIXES, VOLUMES
 from roireg.errors import InputError

@@ -3,22 +3,17 @@
 import bz2
 import gzip
 import io
-import json
 import os
 import stat
 import zlib
-from collections.abc import Hashable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import psutil
-import yaml
 
 from roireg.errors import InputError
 
-TEXT_LIMIT_BYTES = 4_000_000
-NESTING_LIMIT = 50
 # Of the memory that is free, so that what is made of the values fits too.
 MEMORY_FRACTION = 0.8
 CGROUP_LIMIT, CGROUP_USE = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
@@ -220,75 +215,6 @@ def check_expansion(path: Path, compression: str, count: int) -> None:
     greatest = path.stat().st_size * GREATEST_RATIO.get(compression, 1)
     if count > greatest:
         raise InputError(path, "it is truncated: it is shorter than its header says", AGAIN)
-
-
-def read_text(path: str | Path) -> str:
-    """A small text file in UTF-8, whatever the locale; a byte order mark is taken off.
-
-    Raises:
-        InputError: it is no regular file, is too large, or is not UTF-8.
-    """
-    path = check_regular(path)
-    if path.stat().st_size > TEXT_LIMIT_BYTES:
-        raise InputError(path, f"it is larger than {TEXT_LIMIT_BYTES // 10**6} MB", "Give a text file")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        raise InputError(path, "it is no text in UTF-8", "Save it in UTF-8") from None
-    if "\0" in text:
-        raise InputError(path, "it is no text", "Give a text file")
-    return text
-
-
-class _OnceOnly(yaml.SafeLoader):
-    """Plain YAML: a key stands once in a mapping, and nothing refers to something else."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.YAMLError(f"line {event.start_mark.line + 1}: an alias (*{event.anchor})")
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[Hashable] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key is no word or number")
-            if key in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key!r} stands twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str | Path, remedy: str) -> Any:
-    """What a small YAML file says.
-
-    Raises:
-        InputError: it is no YAML, or a key stands in it twice.
-    """
-    text = read_text(path)
-    try:
-        return yaml.load(text, _OnceOnly)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        raise InputError(path, f"it is not YAML that can be used ({brief(error)})", remedy) from None
-
-
-def read_json(path: str | Path, remedy: str) -> Any:
-    """What a small JSON file says; NaN and infinity are no numbers.
-
-    Raises:
-        InputError: it is no JSON.
-    """
-    text = read_text(path)
-
-    def refuse(word: str) -> None:
-        raise ValueError(f"{word} is no number")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise InputError(path, f"it is not JSON that can be used ({brief(error)})", remedy) from None
 
 
 def brief(error: Exception, length: int = 120) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from roireg.data.label_names import check_distinct
-from roireg.data.readers.gate import read_yaml
 from roireg.data.readers.grid import StoredVolume, size_text
+from roireg.data.readers.text import read_yaml
 from roireg.data.readers.volumes import read_volume
 from roireg.errors import InputError
 
@@ -95,7 +95,7 @@ def _integers(path: Path, stored: StoredVolume) -> tuple[Integer[np.ndarray, "D 
 
 def _on_grid(
     path: Path, labels: Integer[np.ndarray, "D H W"], stored: StoredVolume, ct: StoredVolume
-) -> tuple[Integer[np.ndarray, "D H W"], tuple[str, ...]]:
+) -> tuple[Integer[np.ndarray, "Z Y X"], tuple[str, ...]]:
     """The label of the nearest voxel, 0 beyond the labels' grid."""
     if stored.size == ct.size and np.abs(_corners(stored) - _corners(ct)).max() <= SAME_GRID_MM:
         return labels, ()

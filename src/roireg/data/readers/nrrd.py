@@ -155,6 +155,8 @@ def _values(path: Path, fields: dict[str, str], length: int, size: tuple[int, in
         raise InputError(f"{path}: endian", "the header does not say little or big", "Correct the header")
     dtype = np.dtype((">" if fields.get("endian") == "big" else "<") + code)
     name = fields.get("data file", fields.get("datafile"))
+    if name == "":
+        raise InputError(f"{path}: data file", "it names none", "Correct the header")
     if name is not None and (name.split()[0] == "LIST" or "%" in name):
         raise InputError(path, "its voxels are in several files", "Convert it to one .nrrd file")
     data, start = (path, length) if name is None else (check_regular(detached(path, name)), 0)

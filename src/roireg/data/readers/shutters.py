@@ -1,12 +1,12 @@
 """What DICOM tags say of pixels that are no measurements: padding, and shutters and collimators of every shape."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 from skimage.draw import polygon2mask
 
-from roireg.data.readers.dicom_file import Header, source_of
+from roireg.data.readers.dicom_header import Header, source_of
 from roireg.errors import InputError
 
 SHAPES = ("RECTANGULAR", "CIRCULAR", "POLYGONAL")
@@ -15,6 +15,7 @@ FAR = (-(2**31), 2**31)
 MOST_VERTICES = 1000
 
 
+@runtime_checkable
 class Say(Protocol):
     """Where a reader notes what it found."""
 

@@ -13,7 +13,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from roireg.data.preprocess import SIZE_PX, GreyScale
-from roireg.data.readers.dicom_file import Header, pixel_frames, read_dicom, source_of
+from roireg.data.readers.dicom_file import pixel_frames, read_dicom
+from roireg.data.readers.dicom_header import Header, source_of
 from roireg.data.readers.picture import Picture
 from roireg.data.readers.shutters import stated_invalid
 from roireg.data.xray import DIRECTIONS, POLARITY, Fact, Xray

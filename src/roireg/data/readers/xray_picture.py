@@ -8,7 +8,8 @@ import torch
 
 from roireg.data.preprocess import SIZE_PX, GreyScale
 from roireg.data.readers.camera_file import read_camera_file
-from roireg.data.readers.dicom_file import Header, read_dicom
+from roireg.data.readers.dicom_file import read_dicom
+from roireg.data.readers.dicom_header import Header
 from roireg.data.readers.gate import Content, content_of
 from roireg.data.readers.picture import Picture
 from roireg.data.readers.raster import read_raster
