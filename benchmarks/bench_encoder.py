@@ -38,7 +38,8 @@ from roireg.geometry.poses import pa_pose
 from roireg.metrics.similarity import dice, similarity
 from roireg.segment.model import Segmenter, roi_numbers
 from roireg.segment.unet import UNet, UNetSettings
-from roireg.training.loop import Checkpoint, Length, Recipe, make_optimizer
+from roireg.training.loop import Checkpoint
+from roireg.training.recipe import Length, Recipe, make_optimizer
 
 CONFIG = Path(__file__).parent.parent / "config.yaml"
 BATCH_SIZE = 8

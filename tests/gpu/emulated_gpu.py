@@ -9,7 +9,8 @@
 What it refuses, as CUDA does: an op over tensors of both devices (but CPU scalars in pointwise ops, CPU indices of a
 CUDA tensor, and copies); `.numpy()` and `from_numpy`-style sharing; kernels that torch has not registered for CUDA.
 What it counts: blocking reads (`item`, `tolist`, `float`, `bool`, `nonzero`, boolean indexing, error checks of
-`torch.linalg`), copies between the devices with their bytes, launches (ops that are no views; each is one kernel at
+`torch.linalg`), copies between the devices with their bytes (those from memory that is not pinned also as `unpinned`:
+the driver waits for them), launches (ops that are no views; each is one kernel at
 least), and work in float64. Values are the CPU's, so results equal those of a run on the CPU bit for bit.
 What it cannot see: kernels' own rounding, TF32, asynchrony, races, memory limits.
 
@@ -235,6 +236,10 @@ def run(func, args, kwargs):
     tree_map(collect, (args, kwargs))
     device = kwargs.get("device")
     to_gpu = device is not None and torch.device(device).type == "cuda"
+    if name == "aten::_pin_memory":
+        pinned = cpu[0].clone()
+        pinned.is_in_pinned_memory = True
+        return pinned
     if not gpu and not to_gpu:
         return func(*args, **kwargs)
     if gpu and cpu and name not in COPIES:
@@ -288,6 +293,8 @@ def record(func, name, args, gpu, cpu, stays):
     if name == "aten::_to_copy" and not (gpu and stays):
         source = (gpu or cpu)[0]
         note("d2h" if gpu else "h2d", "to", size(source))
+        if not gpu and not getattr(source, "is_in_pinned_memory", False):
+            note("unpinned", "to", size(source))
         return
     if name == "aten::copy_" and gpu and cpu:
         note("h2d" if isinstance(args[0], GpuTensor) else "d2h", "copy_", size(cpu[0]))

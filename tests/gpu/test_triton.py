@@ -8,7 +8,7 @@ from torch import Tensor
 from volumes import general_pose, phantom, relative_error
 
 from roireg.data.volume import Volume
-from roireg.drr.nanodrr import _silhouette, as_subject
+from roireg.drr.nanodrr import as_subject
 from roireg.geometry.camera import Camera
 from roireg.geometry.conversions import to_nanodrr_intrinsics
 from roireg.geometry.poses import perturb
@@ -88,17 +88,3 @@ def test_rays_that_miss_the_volume_are_zero_and_have_no_gradient():
     assert float(image.detach().abs().max()) == 0
     (gradient,) = torch.autograd.grad(image.sum(), away)
     assert float(gradient.abs().max()) == 0
-
-
-def test_silhouettes_by_labels_agree():
-    volume = phantom(torch.float32)
-    mask = volume.with_values((volume.values > 0.03).float())
-    poses = torch.cat([general_pose(volume, seed) for seed in range(2)])
-    subject = _silhouette(mask, torch.device("cpu"))
-    hits = {
-        kernel: rendered(kernel, mask, subject, camera(8, 16, spacing_mm=(12.0, 12.0)), poses)[:, 1] > 0
-        for kernel in ("torch", "triton")
-    }
-    assert 0.02 < float(hits["torch"].float().mean()) < 0.95
-    # A sample on the border of two voxels may be rounded to either.
-    assert float((hits["torch"] != hits["triton"]).float().mean()) < 0.005

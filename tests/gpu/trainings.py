@@ -22,7 +22,8 @@ from roireg.segment.train_medsam import train_medsam
 from roireg.segment.train_unet import train_unet
 from roireg.segment.unet import UNetSettings
 from roireg.training.drrs import DrrPool, SynthesisSettings, pool_of, synthesize
-from roireg.training.loop import Checkpoint, EpochRecord, Length, Recipe
+from roireg.training.loop import Checkpoint, EpochRecord
+from roireg.training.recipe import Length, Recipe
 
 SIZE_PX = 32
 STEP_MM = 4.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 from torch import Tensor
 
@@ -151,8 +151,6 @@ def render_with_jacobian(
     return image * lengths, torch.cat([rotation, g], dim=-1)
 
 
-def project_mask(
-    volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float
-) -> Float[Tensor, "B H W"]:
+def project_mask(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Bool[Tensor, "B H W"]:
     """See `roireg.drr.project_mask`."""
     return torch.from_numpy(_march.march_hits(*march_arguments(volume, camera, pose, step_mm)))

@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.volume import Volume, cropped
+from roireg.data.volume import Volume
 from roireg.geometry.camera import Camera
 from roireg.geometry.conversions import to_nanodrr_intrinsics
 
@@ -18,16 +18,6 @@ def as_subject(volume: Volume) -> Any:
         image = volume.values[None, None]
         volume.derived["nanodrr"] = _subject(volume, image, torch.zeros_like(image), max_label=0)
     return volume.derived["nanodrr"]
-
-
-def _silhouette(mask: Volume, device: torch.device) -> Any:
-    """The bounding box of a mask as a subject of ones with the mask as label, on a device; cached."""
-    key = f"nanodrr silhouette on {device}"
-    if key not in mask.derived:
-        part = cropped(mask.with_values((mask.values != 0).float())).to(device)
-        label = part.values[None, None]
-        mask.derived[key] = _subject(part, torch.ones_like(label), label, max_label=1)
-    return mask.derived[key]
 
 
 def _subject(volume: Volume, image: Tensor, label: Tensor, max_label: int) -> Any:
@@ -85,9 +75,3 @@ def _march(volume: Volume, subject: Any, camera: Camera, pose: Float[Tensor, "B 
 def render(volume: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Float[Tensor, "B H W"]:
     """See `roireg.drr.render`. Every ray gets as many samples, however long it is in the volume (`sample_count`)."""
     return _march(volume, as_subject(volume), camera, pose, step_mm)[:, 0]
-
-
-def project_mask(mask: Volume, camera: Camera, pose: Float[Tensor, "B 4 4"], step_mm: float) -> Bool[Tensor, "B H W"]:
-    """See `roireg.drr.project_mask`: a sample is in the mask if its nearest voxel is."""
-    with torch.no_grad():
-        return _march(mask, _silhouette(mask, pose.device), camera, pose.detach(), step_mm)[:, 1] > 0

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from roireg.data.volume import Volume
-from roireg.drr import diffdrr, fused, nanodrr
+from roireg.drr import diffdrr, fused, nanodrr, sampled
 from roireg.geometry.camera import Camera
 
 BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
@@ -17,7 +17,7 @@ BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
 }
 MASK_BACKENDS: dict[str, Callable[[Volume, Camera, Tensor, float], Tensor]] = {
     "fused": fused.project_mask,
-    "nanodrr": nanodrr.project_mask,
+    "nanodrr": sampled.project_mask,
 }
 STEP_VOXELS = 0.75
 
@@ -81,18 +81,22 @@ def render_with_jacobian(
     center_mm: Float[Tensor, "3"],
     step_mm: float | None = None,
 ) -> tuple[Float[Tensor, "B H W"], Float[Tensor, "B H W 6"]]:
-    """DRRs, and the derivative of every pixel with respect to a perturbation of the pose. Runs on the CPU only.
+    """DRRs, and the derivative of every pixel with respect to a perturbation of the pose, on the volume's device.
+
+    On the CPU, the image is that of `render`. On a GPU, where `render` takes other samples, it is the CPU's.
 
     Args:
-        volume, camera, pose, step_mm: as for `render`.
+        volume, camera, step_mm: as for `render`.
+        pose: `volume_from_camera`, mm, on the CPU; from elsewhere it is read.
         center_mm: point about which the perturbation rotates, volume frame.
 
     Returns:
-        The image of `render`, and its derivative with respect to the twist of `perturb(pose, twist, center_mm)` at
+        The image, and its derivative with respect to the twist of `perturb(pose, twist, center_mm)` at
         twist 0: three columns for rotation (per rad), three for translation (per mm).
     """
     step_mm = default_step_mm(volume) if step_mm is None else step_mm
-    return fused.render_with_jacobian(volume, camera, _batched(pose), center_mm, step_mm)
+    backend = fused if volume.values.device.type == "cpu" else sampled
+    return backend.render_with_jacobian(volume, camera, _batched(pose), center_mm, step_mm)
 
 
 def project_mask(

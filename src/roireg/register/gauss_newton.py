@@ -65,21 +65,28 @@ def descend(
     lower it by hiding pixels. The next pass updates the weights.
 
     Args:
-        levels: the X-rays at one resolution; the objective is their mean, weighted by `view_weights`.
-        poses: initial poses, `volume_from_rig`, mm.
+        levels: the X-rays at one resolution; the objective is their mean, weighted by `view_weights`. Everything that
+            has an image's size is computed on their device, which is waited for once for each step.
+        poses: initial poses, `volume_from_rig`, mm, on the CPU.
         center_mm: centre of rotation, volume frame.
         iterations: largest number of steps.
         tolerance: rad and mm; the descent ends when no entry of any step exceeds it.
         reweighting: updates the pixels' weights from the residual at the start of a pass.
+
+    Returns:
+        The iterates, on the CPU.
     """
     renders = _renders(levels, poses, center_mm)
-    damping = torch.full((len(poses),), FIRST_DAMPING, dtype=torch.float64)
+    device = levels[0].fixed.device
+    poses, center = poses.to(device), center_mm.to(device)
+    rigs = [level.rig_from_camera.to(device) for level in levels]
+    damping = torch.full((len(poses),), FIRST_DAMPING, dtype=torch.float64, device=device)
     path: list[tuple[Tensor, Tensor]] = []
     ended = False
     while not ended and len(path) <= iterations:
         pixels = [
-            reweighting(level, pixels_at(level, poses @ level.rig_from_camera), rendered)
-            for level, rendered in zip(levels, renders, strict=True)
+            reweighting(level, pixels_at(level, poses @ rig_from_camera), rendered)
+            for level, rig_from_camera, rendered in zip(levels, rigs, renders, strict=True)
         ]
         parts = [quadratic(*part) for part in zip(levels, pixels, renders, strict=True)]
         weights = view_weights([part.objective for part in parts])
@@ -87,18 +94,23 @@ def descend(
         path = path or [(state.poses, state.model.objective)]
         for _ in range(min(STEPS_PER_PASS, iterations + 1 - len(path))):
             step = damped_step(state.model, state.damping)
-            state = _step(levels, pixels, weights, state, step, center_mm)
+            trial = perturb(state.poses, step, center)
+            # The only read of a step: the renderer takes poses from the CPU.
+            seen = torch.cat([trial.flatten(1), step], dim=1).cpu()
+            trial_renders = _renders(levels, seen[:, :16].reshape(-1, 4, 4), center_mm)
+            state = _step(levels, pixels, weights, state, trial, trial_renders)
             path.append((state.poses, state.model.objective))
-            ended = bool((step.abs() < tolerance).all())
+            ended = bool((seen[:, 16:].abs() < tolerance).all())
             if ended:
                 break
         poses, renders, damping = state.poses, state.renders, state.damping
-    return Path(torch.stack([p for p, _ in path]), torch.stack([o for _, o in path]))
+    return Path(torch.stack([p for p, _ in path]).cpu(), torch.stack([o for _, o in path]).cpu())
 
 
 def _renders(
     levels: Sequence[Level], poses: Float[Tensor, "B 4 4"], center_mm: Float[Tensor, "3"]
 ) -> tuple[ImageAndJacobian, ...]:
+    """The DRR and its derivative at each X-ray's pose; poses and centre are on the CPU."""
     return tuple(drr_and_jacobian(level, poses @ level.rig_from_camera, center_mm) for level in levels)
 
 
@@ -124,7 +136,8 @@ def _mean(parts: Sequence[Quadratic], weights: Float[Tensor, "V B"]) -> Quadrati
 def damped_step(model: Quadratic, damping: Float[Tensor, "B"]) -> Float[Tensor, "B P"]:
     """The twist that minimises the model after its diagonal is scaled by 1 + `damping` (Marquardt; unit-free)."""
     diagonal = damping[:, None] * model.hessian.diagonal(dim1=1, dim2=2) + SMALLEST_CURVATURE
-    return torch.linalg.solve(model.hessian + torch.diag_embed(diagonal), -model.gradient)
+    # Not `solve`, which waits for the device to look for singular matrices; the damping leaves none.
+    return torch.linalg.solve_ex(model.hessian + torch.diag_embed(diagonal), -model.gradient)[0]
 
 
 def _step(
@@ -132,12 +145,10 @@ def _step(
     pixels: Sequence[Pixels],
     weights: Float[Tensor, "V B"],
     state: State,
-    step: Float[Tensor, "B 6"],
-    center_mm: Float[Tensor, "3"],
+    poses: Float[Tensor, "B 4 4"],
+    renders: Sequence[ImageAndJacobian],
 ) -> State:
-    """Accept those of the steps that lower the objective; the others are rejected and their damping is increased."""
-    poses = perturb(state.poses, step, center_mm)
-    renders = _renders(levels, poses, center_mm)
+    """Accept those of the new poses that lower the objective; reject the others, and increase their damping."""
     model = _mean([quadratic(*part) for part in zip(levels, pixels, renders, strict=True)], weights)
     better = model.objective < state.model.objective
 
@@ -165,14 +176,14 @@ def register_gauss_newton(
     """Minimise one minus the NCC of the locally normalised X-ray and DRR over poses.
 
     Args:
-        problems: X-rays with the CT and pixel weights; several X-rays are registered jointly.
-        initial_pose: `volume_from_rig`, mm; for a single X-ray the rig may be its camera.
+        problems: X-rays with the CT and pixel weights; several X-rays are registered jointly, on the device of the CT.
+        initial_pose: `volume_from_rig`, mm, on the CPU; for a single X-ray the rig may be its camera.
         center_mm: centre of rotation, volume frame.
         settings: levels and tolerances.
 
     Returns:
-        The initial pose and the iterates of all levels. The last iterate is the result. The objective may rise between
-        levels and between passes, because they compare different pixels.
+        The initial pose and the iterates of all levels, on the CPU. The last iterate is the result. The objective may
+        rise between levels and between passes, because they compare different pixels.
     """
     largest = max(max(problem.xray.shape) for problem in problems)
     sizes_px = [min(size, largest) for size in settings.levels_px]

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from roireg.data.patient import Patient
@@ -49,6 +50,7 @@ class XrayResult:
         evidence, verdict: measures of reliability, and the verdict from them.
         spread: predicted standard deviations.
         bone_points_mm: points of bone that the X-ray shows, volume frame.
+        counted: pixels with a weight: measured, and not left out by the method's weights at the pose.
     """
 
     xray: Xray
@@ -57,6 +59,7 @@ class XrayResult:
     verdict: Verdict
     spread: Spread
     bone_points_mm: Float[Tensor, "N 3"]
+    counted: Bool[Tensor, "H W"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +151,15 @@ def _of_one(
         between_views_mm=between_views_mm,
         bone_shown=shows_bone(patient, problem, pose),
     )
-    return XrayResult(xray, pose, evidence, judge(evidence, THRESHOLDS), predicted, shown)
+    return XrayResult(
+        xray, pose, evidence, judge(evidence, THRESHOLDS), predicted, shown, counted_pixels(problem, pose)
+    )
+
+
+def counted_pixels(problem: Problem, pose: Float[Tensor, "4 4"]) -> Bool[Tensor, "H W"]:
+    """Pixels of a problem's image with a weight at a pose `volume_from_camera`, mm."""
+    counted = torch.ones_like(problem.xray, dtype=torch.bool) if problem.mask is None else problem.mask
+    return counted if problem.weights is None else counted & (problem.weights(problem.camera, pose[None])[0] > 0)
 
 
 def shows_bone(patient: Patient, problem: Problem, pose: Float[Tensor, "4 4"]) -> bool:

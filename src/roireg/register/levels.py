@@ -48,6 +48,7 @@ class Problem:
 class Level:
     """A problem at one resolution; `sigma_px` is the SD of the Gaussian window of local normalisation.
 
+    Images are on the device of the volume, `rig_from_camera` is on the CPU.
     `measured` is 1 for pixels that come from measured pixels alone, 0 for the others; None if all are measured.
     """
 
@@ -71,7 +72,7 @@ class Level:
         if self.weights is None:
             weight = self.fixed.new_ones(len(poses), 1, *self.fixed.shape)
         else:
-            weight = self.weights(self.camera, poses)[:, None].to(self.fixed)
+            weight = self.weights(self.camera, poses.to(self.fixed.device))[:, None].to(self.fixed)
         return weight if self.measured is None else weight * self.measured
 
     @cached_property
@@ -82,7 +83,7 @@ class Level:
 
 def gaussian_band(n: int, sigma_px: float, like: Tensor) -> Float[Tensor, "N N"]:
     """Matrix that sums a line of n pixels, weighted by a Gaussian of height 1 around each pixel."""
-    position = torch.arange(n, dtype=like.dtype)
+    position = torch.arange(n, dtype=like.dtype, device=like.device)
     return torch.exp(-0.5 * ((position[:, None] - position) / sigma_px).square())
 
 
@@ -100,11 +101,11 @@ def level(problem: Problem, size_px: int, sigma_px: float) -> Level:
     pixel_mm = PATIENT_DEPTH * min(camera.pixel_spacing_mm)
     factor = max(int(pixel_mm / float(problem.volume.spacing_mm.max())), 1)
     volume = problem.volume.coarsened(factor)
-    fixed = functional.adaptive_avg_pool2d(problem.xray[None], (height, width))[0].to(volume.values.dtype)
+    fixed = functional.adaptive_avg_pool2d(problem.xray[None], (height, width))[0].to(volume.values)
     step_mm = default_step_mm(problem.volume) if problem.step_mm is None else problem.step_mm
     measured = None
     if problem.mask is not None:
-        hidden = functional.adaptive_avg_pool2d((~problem.mask)[None].to(fixed), (height, width))[0]
+        hidden = functional.adaptive_avg_pool2d((~problem.mask)[None].to(fixed.dtype), (height, width))[0]
         measured = (hidden == 0).to(fixed)
     rig_from_camera = problem.rig_from_camera
     return Level(fixed, camera, volume, problem.weights, factor * step_mm, sigma_px, rig_from_camera, measured)

@@ -1,7 +1,7 @@
 """Trains networks from a user's own CTs, on DRRs; the only annotation needed are labels of the CT."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from roireg.errors import InputError
 from roireg.segment.batches import Fold
 from roireg.segment.examples import drr_examples
 from roireg.segment.model import load_segmenter
+from roireg.segment.registry import SEGMENTERS
 from roireg.segment.save import save_segmenter
-from roireg.segment.settings import checkpoint_beside as segmenter_checkpoint
-from roireg.segment.settings import training_settings
-from roireg.segment.train_unet import train_unet
-from roireg.segment.unet import UNetSettings
+from roireg.segment.train import SegmenterTraining, train_segmenter
+from roireg.segment.training_inputs import checkpoint_beside as segmenter_checkpoint
+from roireg.segment.training_inputs import training_settings
 from roireg.training.drrs import DrrPool, SynthesisSettings, pool_of, settings_from_config, synthesize
 from roireg.training.loop import EpochRecord
 
@@ -117,26 +117,27 @@ def train_own_segmenter(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> list[EpochRecord]:
-    """Train a U-Net on DRRs of patients with labels, and save it.
+    """Train a segmenter on DRRs of patients with labels, and save it.
 
     Args:
         path: file of the model; an interrupted training is resumed from the checkpoint beside it.
         patients: CTs with labels of the same names.
         xray: a representative X-ray: its camera and stated position are used, its image is not.
         config: configuration of the workflow.
-        name: name of an entry of `segment` with type unet.
+        name: name of an entry of `segment` of a type that needs no boxes.
         rois: names of labels.
         drrs: number of DRRs of each patient.
         seed: random seed.
         progress: called with the number of DRRs done and of all DRRs of a patient.
 
     Raises:
-        InputError: a patient lacks a label, or the entry is not a U-Net.
+        InputError: a patient lacks a label, or the entry does not exist or needs boxes.
     """
     entry = config["segment"].get(name)
-    if entry is None or entry["type"] != "unet":
-        known = [key for key, value in config["segment"].items() if value["type"] == "unet"]
-        raise InputError(f"config: segment.{name}", "is not a U-Net", f"U-Nets: {', '.join(known)}")
+    if entry is None or SEGMENTERS[entry["type"]].needs_boxes:
+        known = [key for key, value in config["segment"].items() if not SEGMENTERS[value["type"]].needs_boxes]
+        fault = "does not exist" if entry is None else "needs boxes, which an X-ray of your own does not have"
+        raise InputError(f"config: segment.{name}", fault, f"Use one of: {', '.join(known)}")
     for patient in patients:
         patient.label_mask(rois, f"{patient.name}: --roi")
     synthesis = synthesis_settings(config, drrs, rois)
@@ -149,10 +150,8 @@ def train_own_segmenter(
     }
     fold = Fold(seed, name, "none")
     checkpoint = segmenter_checkpoint(path, settings, "roireg", fold, sources)
-    architecture = UNetSettings(entry["image_size_px"], tuple(entry["widths"]))
-    network, history = train_unet(
-        architecture, list(rois), sources, training_settings(**settings), fold, checkpoint, CPU
-    )
-    save_segmenter(path, "unet", asdict(architecture), list(rois), network)
+    training = SegmenterTraining(list(rois), sources, training_settings(**settings), fold, checkpoint, CPU)
+    network, history = train_segmenter(entry, training)
+    save_segmenter(path, entry, list(rois), network)
     checkpoint.path.unlink(missing_ok=True)
     return history

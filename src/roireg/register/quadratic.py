@@ -162,9 +162,12 @@ def drr_and_jacobian(level: Level, poses: Float[Tensor, "B 4 4"], center_mm: Flo
     A shift of the patient along a ray does not change the ray's integral. The derivative of the renderer's sum along
     the ray is nevertheless not zero, because samples shift relative to voxels. This artefact is much larger than the
     true derivative with respect to depth and slows Gauss-Newton down, so it is removed.
+
+    The image is on the level's device; poses and centre are on the CPU.
     """
     image, jacobian = render_with_jacobian(level.volume, level.camera, poses, center_mm, level.step_mm)
-    rays = level.camera.detector_points_mm.to(image) @ poses[:, None, :3, :3].to(image).transpose(-1, -2)
+    points = level.camera.to(image.device).detector_points_mm.to(image)
+    rays = points @ poses[:, None, :3, :3].to(image).transpose(-1, -2)
     rays = rays / rays.norm(dim=-1, keepdim=True)
     source = (poses[:, None, None, :3, 3] - center_mm).to(image).expand_as(rays)
     along = (rays * jacobian[..., 3:]).sum(-1, keepdim=True)

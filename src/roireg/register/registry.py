@@ -95,7 +95,7 @@ class OptimizerKind:
         register_jointly: function that registers the X-rays of a rig jointly, from one start `volume_from_rig` (mm) to
             one trace; None if the optimizer cannot do this.
         builtin_similarity: True if the optimizer has its own objective; its methods write `similarity: builtin`.
-        on_gpu: True if it can use a GPU, and there optimizes several X-rays at once.
+        gpu_pays: True if the workflow's jobs ask for a GPU. All of them run on one where a job has it.
         equal_iterations: True if all iterations take the same time, so that `roireg estimate` can time a few of them.
         roi_terms: the ROI terms it supports, by what they act on.
     """
@@ -104,7 +104,7 @@ class OptimizerKind:
     register: Callable[[Patient, Sequence[Xray], Float[Tensor, "B 4 4"], Problem, MethodSettings], list[Trace]]
     register_jointly: Callable[[Patient, Sequence[Problem], Float[Tensor, "4 4"], MethodSettings], Trace] | None = None
     builtin_similarity: bool = False
-    on_gpu: bool = False
+    gpu_pays: bool = False
     equal_iterations: bool = False
     roi_terms: frozenset[ActsOn] = frozenset({"weights"})
 
@@ -145,7 +145,7 @@ def _gauss_newton(
     search = of_kind(method.search, GaussNewtonSettings)
     return [
         register_gauss_newton([replace(problem, xray=xray.image, mask=xray.mask)], pose, patient.center_mm, search)
-        for xray, pose in zip(xrays, initial, strict=True)
+        for xray, pose in zip(xrays, initial.cpu(), strict=True)
     ]
 
 
@@ -161,7 +161,7 @@ OPTIMIZERS = {
     "adam": OptimizerKind(
         AdamSettings,
         _adam,
-        on_gpu=True,
+        gpu_pays=True,
         equal_iterations=True,
         roi_terms=frozenset({"objective", "weights"}),
     ),

@@ -131,7 +131,7 @@ def test_skipping_air_does_not_change_the_image():
         ({"pose": torch.eye(4, **DOUBLE)}, r"\(B, 4, 4\)"),
     ],
 )
-def test_wrong_arguments_are_named(call, message):
+def test_wrong_arguments_are_named(call, message, unchecked):
     volume = phantom(torch.float32)
     arguments = {"pose": general_pose(volume), **call}
     with pytest.raises(ValueError, match=message):

@@ -113,7 +113,7 @@ def test_the_pose_goes_through_the_other_commands(command, folder, truths, patie
     assert rendered.exit_code == 0, rendered.output
     with Image.open(folder / "r" / "drr.tif") as drr:
         assert (drr.size, drr.mode) == ((96, 96), "F")
-    exported = run("export", out / "pose.json", "--to", "itk", "-o", folder / "again.tfm")
+    exported = run("convert", out / "pose.json", "--to", "itk", "-o", folder / "again.tfm")
     assert exported.exit_code == 0
     assert (folder / "again.tfm").read_bytes() == (out / "pose.tfm").read_bytes()
     truth = json.loads((out / "pose.json").read_text())
@@ -215,7 +215,7 @@ def test_an_initial_pose_is_taken_instead_of_a_search(command, folder, xrays, tr
         ),
         (("register", "--ct", "{}/absent.nii.gz", "--xray", "{}/front.dcm"), "no such file"),
         (("register", "--ct", "{}/ct.nii.gz", "--xray", "{}/absent.dcm"), "no such file"),
-        (("export", "{}/notes.json", "--to", "word"), "no such format"),
+        (("convert", "{}/notes.json", "--to", "word"), "no such format"),
         (("inspect", "{}/notes.json"), "it is of no known kind"),
     ],
 )
