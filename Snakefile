@@ -1,11 +1,21 @@
 """roireg: regenerates the tables and figures of ROI-guided 2D/3D registration (WSReg, MICCAI 2025)."""
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.12")
 
+DEFAULTS = Path(workflow.basedir) / "config.yaml"
 
-configfile: "config.yaml"
+
+# Beside this file, as a run may have its results elsewhere (`--directory`).
+configfile: str(DEFAULTS)
+
+
+if Path("config.yaml").exists() and not DEFAULTS.samefile("config.yaml"):
+
+    configfile: "config.yaml"
 
 
 report: "report/workflow.rst"
@@ -13,6 +23,7 @@ report: "report/workflow.rst"
 
 include: "rules/common.smk"
 include: "rules/data.smk"
+include: "rules/space.smk"
 include: "rules/check.smk"
 include: "rules/check_parts.smk"
 include: "rules/synthesize.smk"

@@ -3,14 +3,25 @@
 import copy
 import re
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-BASE = Path(workflow.basedir)
-SOURCE = BASE / "src"
+# Not workflow.basedir, which in a `module` is the folder of the workflow that takes it in.
+BASE = Path(str(workflow.current_basedir)).parent
 SCRIPTS = BASE / "workflow_scripts"
-sys.path.insert(0, str(SOURCE))
+# A checkout runs its own library; a folder of `roireg workflow init` has none, and runs the installed one.
+SOURCE = BASE / "src"
+CHECKOUT = (SOURCE / "roireg").is_dir()
+if CHECKOUT:
+    sys.path.insert(0, str(SOURCE))
+elif (INSTALLED := find_spec("roireg")) is not None:
+    SOURCE = Path(INSTALLED.origin).parents[1]
+else:
+    raise WorkflowError(
+        "error: roireg is not installed: pip install 'roireg[workflow]'"
+    )
 
 from roireg.errors import InputError
 from roireg.workflow import plan
@@ -34,7 +45,8 @@ from roireg.workflow.run_checks import (
     check_licence,
 )
 
-share_source(SOURCE)
+if CHECKOUT:
+    share_source(SOURCE)
 LIBRARY = Library(SOURCE)
 
 # After a kill the plain command continues: Snakemake's lock is cleared if the run that set it is dead.
@@ -83,9 +95,9 @@ JOBS = f"{OUT}/shards" if SHARED else OUT
 SHARD = ".{shard}" if SHARED else ""
 
 
-def code(script):
-    """Hash of a workflow script, of the library modules that it imports, and of the plugins."""
-    return LIBRARY.digest(SCRIPTS / f"{script}.py", SETTINGS["plugins"])
+def code(script, modules=()):
+    """Hash of a workflow script, of the library modules that it imports, of `modules` that it is told, and of plugins."""
+    return LIBRARY.digest(SCRIPTS / f"{script}.py", SETTINGS["plugins"], modules)
 
 
 def filled(paths, wildcards):

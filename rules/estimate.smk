@@ -25,6 +25,6 @@ rule estimate:
             key: config[key]
             for key in ("prepare", "synthesize", "rois", "training", "registration")
         },
-        code=code("estimate"),
+        code=code("estimate", plan.training_modules(config, config["segment"])),
     script:
         "../workflow_scripts/estimate.py"

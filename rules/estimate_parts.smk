@@ -1,5 +1,7 @@
 """Collects the trainings and registrations of a run, for the estimate of its costs."""
 
+from roireg.workflow.disk_space import data_bytes
+
 
 def registered():
     """For each method that tables or figures show, the specimens that it registers."""
@@ -26,6 +28,6 @@ def planned():
         for name in LEARNING_CURVES["encoders"]
         for seed in LEARNING_CURVES["seeds"]
     ]
-    return plan.costs_of(
-        config, registered(), curves, plan.xray_counts(config, SPECIMENS)
-    )
+    xrays = plan.xray_counts(config, SPECIMENS)
+    costs = plan.costs_of(config, registered(), curves, xrays)
+    return costs | {"data_bytes": data_bytes(config, xrays) * max(len(CONDITIONS), 1)}

@@ -5,68 +5,34 @@ Reads results/{dataset}/specimens/ and drrs/. Writes results/{dataset}/segmenter
 """
 
 
-rule train_unet:
-    """Train a U-Net on all specimens but one."""
+rule train_segmenter:
+    """Train a segmenter on all specimens but one."""
     input:
         unpack(training_data),
     output:
         model=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/model.safetensors",
         metrics=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/metrics.json",
     log:
-        f"{LOGS}/train_unet/{{segmenter}}/{{specimen}}.log",
+        f"{LOGS}/train_segmenter/{{segmenter}}/{{specimen}}.log",
     benchmark:
-        f"{BENCHMARKS}/train_unet/{{segmenter}}/{{specimen}}.tsv"
-    wildcard_constraints:
-        segmenter=plan.segmenter_pattern(config, "unet"),
+        f"{BENCHMARKS}/train_segmenter/{{segmenter}}/{{specimen}}.tsv"
     conda:
         ENVIRONMENT
     # On two cores, two trainings at once take half the time of two in turn with two threads each.
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=lambda wildcards: plan.segmenter_memory(config, wildcards.segmenter),
         runtime=1440,
         gpu=config["training"]["gpu"],
     params:
         settings=lambda wildcards: plan.segmenter_settings(config, wildcards.segmenter),
         rois=config["rois"],
         seed=config["seed"],
-        code=code("train_unet"),
-    script:
-        "../workflow_scripts/train_unet.py"
-
-
-rule train_medsam:
-    """Train MedSAM on all specimens but one."""
-    input:
-        unpack(training_data),
-    output:
-        model=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/model.safetensors",
-        metrics=f"{OUT}/segmenters/{{segmenter}}/{{specimen}}/metrics.json",
-    log:
-        f"{LOGS}/train_medsam/{{segmenter}}/{{specimen}}.log",
-    benchmark:
-        f"{BENCHMARKS}/train_medsam/{{segmenter}}/{{specimen}}.tsv"
-    wildcard_constraints:
-        segmenter=plan.segmenter_pattern(config, "medsam"),
-    conda:
-        ENVIRONMENT
-    # On two cores, two trainings at once take half the time of two in turn with two threads each.
-    threads: 1
-    resources:
-        mem_mb=lambda wildcards: (
-            4000
-            if config["segment"][wildcards.segmenter]["variant"] == "tiny"
-            else 16000
+        code=lambda wildcards: code(
+            "train_segmenter", plan.training_modules(config, [wildcards.segmenter])
         ),
-        runtime=1440,
-        gpu=config["training"]["gpu"],
-    params:
-        settings=lambda wildcards: plan.segmenter_settings(config, wildcards.segmenter),
-        rois=config["rois"],
-        seed=config["seed"],
-        code=code("train_medsam"),
     script:
-        "../workflow_scripts/train_medsam.py"
+        "../workflow_scripts/train_segmenter.py"
 
 
 rule segment_dice:

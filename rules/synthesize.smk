@@ -18,7 +18,7 @@ rule synthesize_drrs:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=plan.synthesis_memory(config),
         runtime=120,
         gpu=0,
     params:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 
@@ -49,7 +50,7 @@ class RuleFacts:
         script: name of its script without ending, or None.
         stated: of docstring, log, benchmark and environment those that it states.
         resources: names of the resources that it states.
-        code: its parameter of that name, or None.
+        code: its parameter of that name, or None; of a rule that trains segmenters, that of the U-Net.
     """
 
     name: str
@@ -132,7 +133,7 @@ def _read_rules(folder: Path, config_files: list[Path]) -> list[RuleFacts]:
                     if value
                 ),
                 resources=frozenset(rule.resources),
-                code=rule.params.get("code"),
+                code=code(SimpleNamespace(segmenter="unet")) if callable(code := rule.params.get("code")) else code,
             )
             for rule in workflow._workflow.rules
         ]

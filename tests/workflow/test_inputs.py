@@ -85,7 +85,7 @@ def test_the_papers_run_is_planned(fresh):
     # Trained on X-rays and on DRRs that are rendered on the fly: nothing needs stored ones.
     assert "synthesize_drrs" not in jobs
     assert "make_demo_dataset" not in jobs
-    wanted = {"download_deepfluoro": 1, "prepare_specimen": 6, "train_unet": 6, "train_medsam": 6, "train_encoder": 18}
+    wanted = {"download_deepfluoro": 1, "prepare_specimen": 6, "train_segmenter": 12, "train_encoder": 18}
     assert {rule: jobs[rule] for rule in wanted} == wanted
     # Eight methods, and MedSAM on the specimen of Figure 5; seven similarities.
     assert (jobs["register"], jobs["register_pair"]) == (8 * 6 + 1, 7 * 6)
@@ -123,6 +123,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
         "weights": {"coverage+femurs": {"exclude": []}},
         "tables": {
             "table1": {"methods": ["perturbed+weights"]},
+            "table2": {"segmenters": ["unet"]},
             "table3": {"similarities": []},
             "ablation": {"optimizers": []},
         },
@@ -130,7 +131,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
             "methods": ["perturbed+weights"],
             "case_study": {"methods": []},
             "capture_range": {"methods": []},
-            "learning_curves": {"encoders": ["ours"]},
+            "learning_curves": {"encoders": []},
         },
     }
     result = fresh.run(overlays=(overlay,))
@@ -173,7 +174,7 @@ def test_a_file_of_one_specimen_runs_without_table2_and_without_the_roi_term(fre
     result = fresh.plan(overlays=(alone,))
     assert result.status == 0, result.output
     assert {"table1", "train_encoder", "synthesize_drrs"} <= set(result.jobs)
-    assert not {"table2", "train_unet", "train_medsam", "segmentations"} & set(result.jobs)
+    assert not {"table2", "train_segmenter", "segmentations"} & set(result.jobs)
 
 
 def test_xrays_without_masks_end_training_on_them_with_one_line(fresh):

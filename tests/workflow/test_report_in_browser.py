@@ -1,43 +1,20 @@
 """The smoke run's report in a real browser: sorting, choosing, and the slider that blends X-ray and DRR."""
 
-import shutil
-
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
+from browser import chromium, needs_browser
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1600,1200",
-)
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 X_RAYS = 4
 METHODS = 7
 
-pytestmark = pytest.mark.skipif(
-    not (BROWSER and DRIVER), reason="needs Chromium and its driver (Debian: chromium, chromium-driver)"
-)
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, Service(DRIVER))
-    yield driver
-    driver.quit()
+    with chromium(1600, 1200) as driver:
+        yield driver
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_the_estimate_has_every_training_and_registration_of_the_plan(fresh):
     for line in lines[1:-1]:
         jobs[line[0]] = jobs.get(line[0], 0) + int(line[2])
         assert float(line[4]) > 0
-    for rule in ("train_unet", "train_medsam", "train_encoder"):
+    for rule in ("train_segmenter", "train_encoder"):
         assert jobs[rule] == planned[rule]
     # A job of a pair registers by two methods.
     assert jobs["register"] == planned["register"] + 2 * planned["register_pair"]

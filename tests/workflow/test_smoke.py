@@ -13,6 +13,8 @@ from roireg.data.readers.hdf5_file import open_dataset
 from roireg.data.records import read_specimen
 from roireg.geometry.camera import project, rotate_image_180
 from roireg.geometry.conversions import pose_from_deepfluoro
+from roireg.workflow.config import default_config
+from roireg.workflow.disk_space import Job, job_bytes
 
 METHODS = ("diffdrr", "psss", "diffpose", "wsreg", "ours", "ours+gn", "multi_start+gn")
 ENCODERS = ("psss", "diffpose", "ours")
@@ -169,3 +171,18 @@ def test_the_report_is_one_file_with_the_table_and_captions(smoke):
     page = (smoke.folder / "report.html").read_text()
     assert "ROI-guided" in page
     assert "Comparison of methods" in page
+
+
+def test_files_are_about_as_large_as_the_check_of_disk_space_says(smoke):
+    config = default_config(smoke.folder / "config/smoke.yaml")
+    results, xrays = smoke.folder / "results", {"demo-01": 2, "demo-02": 2}
+    jobs = {
+        "downloads/demo-ct/ct.nii.gz": Job("download_demo_ct", {}, ()),
+        "smoke/dataset.h5": Job("make_demo_dataset", {}, ()),
+        "smoke/specimens/demo-02.h5": Job("prepare_specimen", {"specimen": "demo-02"}, ()),
+        "smoke/drrs/demo-02.h5": Job("synthesize_drrs", {"specimen": "demo-02"}, ()),
+        "smoke/segmenters/medsam/demo-01/model.safetensors": Job("train_segmenter", {"segmenter": "medsam"}, ()),
+    }
+    for name, job in jobs.items():
+        size = (results / name).stat().st_size
+        assert 0.7 * size < job_bytes(job, config, xrays) < 1.5 * size, name

@@ -16,7 +16,8 @@ from roireg.encode.samples import DrrSet, at_size, draw_from_pool, draw_online, 
 from roireg.encode.train import EncoderSettings, Run, TrainingData
 from roireg.segment.model import Segmenter
 from roireg.training.drrs import DrrPool, SynthesisSettings, Synthesizer
-from roireg.training.loop import Checkpoint, Length, Recipe, fingerprint
+from roireg.training.loop import Checkpoint, fingerprint
+from roireg.training.recipe import Length, Recipe
 
 VALIDATION_DRRS = 50
 SPREAD, RAD_AND_MM = "spread", "rad_and_mm"

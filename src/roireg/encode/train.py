@@ -15,8 +15,10 @@ from roireg.encode.model import PoseEncoder, PoseFrame
 from roireg.encode.network import NetworkSettings, build_network
 from roireg.encode.samples import Draw, DrrSet
 from roireg.metrics.pose_errors import projection_distances_mm
+from roireg.placement import sent
 from roireg.seeds import generator
-from roireg.training.loop import Checkpoint, EpochRecord, Length, Recipe, fit, torch_seeded
+from roireg.training.loop import Checkpoint, EpochRecord, fit, torch_seeded
+from roireg.training.recipe import Length, Recipe
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def train_encoder(
         epoch = number // settings.length.batches_per_epoch
         drrs = training_data.draw(epoch, rng)
         turns_rad = sample_turns(settings.augment, len(drrs.poses), rng)
-        clean, truth = turned(drrs.images.to(device), drrs.poses, training_data.frame.camera, turns_rad)
+        clean, truth = turned(sent(drrs.images, device), drrs.poses, training_data.frame.camera, turns_rad)
         output = network(changed(clean, settings.augment, changes, rng))
         truth, estimate = truth.to(device), frame.poses(output.twist)
         terms = {"geodesic": geodesic_loss(truth, estimate, isocenter_mm, focal_mm).mean()}

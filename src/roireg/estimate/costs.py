@@ -3,9 +3,39 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Assumed speed of a GPU if there is none to measure: billions of float32 operations per second in the networks used.
-ASSUMED_GPU_GFLOPS = 10_000.0
+from roireg.estimate.card import ASSUMED_CARD, Card
+from roireg.estimate.work import Work
+
 SECONDS_PER_HOUR, BYTES_PER_GB = 3600.0, 1e9
+
+
+@dataclass(frozen=True)
+class OnGpu:
+    """What a step on a GPU is derived from, if it cannot be measured.
+
+    Attributes:
+        work: counted work of a step.
+        bfloat16: whether products of matrices are rounded to bfloat16.
+        core_seconds: time of one core for a step beside the launches, such as the augmentation of a batch.
+        waiting_hours: hours in all in which the GPU waits for a core, such as the judgement of results.
+    """
+
+    work: Work
+    bfloat16: bool
+    core_seconds: float
+    waiting_hours: float = 0.0
+
+    def device_seconds(self, card: Card) -> float:
+        """Time of a step on the GPU."""
+        return self.work.device_seconds(card, self.bfloat16)
+
+    def host_seconds(self, card: Card) -> float:
+        """Time of one core for a step."""
+        return self.core_seconds + self.work.host_seconds(card)
+
+    def seconds(self, card: Card) -> float:
+        """Time of a step: the GPU computes while the core prepares and launches, and neither waits for the other."""
+        return max(self.device_seconds(card), self.host_seconds(card))
 
 
 @dataclass(frozen=True)
@@ -17,9 +47,10 @@ class Cost:
         jobs: number of jobs.
         steps: number of steps of all jobs together.
         step: what a step is, such as "batches of 8".
-        seconds: measured time of one step.
+        seconds: measured time of one step; of one that is derived, the derived time.
         gpu: whether the jobs ask for a GPU.
         bytes: size of the files of all jobs.
+        derived: what the time is derived from; None if it was measured.
     """
 
     rule: str
@@ -30,27 +61,29 @@ class Cost:
     seconds: float
     gpu: bool
     bytes: float = 0.0
+    derived: OnGpu | None = None
 
     @property
     def hours(self) -> float:
-        """Hours of all jobs on the device where the step was measured."""
-        return self.steps * self.seconds / SECONDS_PER_HOUR
+        """Hours of all jobs on their device."""
+        waiting = 0.0 if self.derived is None else self.derived.waiting_hours
+        return self.steps * self.seconds / SECONDS_PER_HOUR + waiting
 
 
-def report(costs: Sequence[Cost], cpu_gflops: float, on_gpu: bool) -> str:
+def report(costs: Sequence[Cost], cpu_gflops: float, data_bytes: float) -> str:
     """The estimate as a Markdown table with notes.
 
     Args:
         costs: lines of the table.
         cpu_gflops: speed of the machine where steps were measured, in GFLOP/s (see `roireg.estimate.steps.gflops`).
-        on_gpu: whether steps of jobs that ask for a GPU were measured on one.
+        data_bytes: size of dataset, prepared specimens and DRRs.
     """
     lines = [
         "| rule | for | jobs | steps | s per step | core-hours | GPU-hours | GB |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for cost in costs:
-        core, gpu = hours(cost, cpu_gflops, on_gpu)
+        core, gpu = (None, cost.hours) if cost.gpu else (cost.hours, None)
         cells = (
             *(cost.rule, cost.what, f"{cost.jobs}", f"{cost.steps:,} {cost.step}", f"{cost.seconds:.3g}"),
             *(
@@ -60,29 +93,53 @@ def report(costs: Sequence[Cost], cpu_gflops: float, on_gpu: bool) -> str:
             ),
         )
         lines.append("| " + " | ".join(cells) + " |")
-    pairs = [hours(cost, cpu_gflops, on_gpu) for cost in costs]
-    core, gpu = (sum(pair[index] or 0.0 for pair in pairs) for index in (0, 1))
+    core, gpu = (sum(cost.hours for cost in costs if cost.gpu is kind) for kind in (False, True))
     jobs, size = sum(cost.jobs for cost in costs), sum(cost.bytes for cost in costs) / BYTES_PER_GB
     lines.append(f"| **all** | | {jobs} | | | **{core:.1f}** | **{gpu:.1f}** | **{size:.1f}** |")
     notes = [
-        "Steps were measured on this machine with a phantom and untrained networks of the run's sizes; training does "
-        "not change their speed. Methods that differ only in their similarity were measured once. Preparation, tables, "
-        "figures (minutes) and downloads are not included.",
+        "Steps were measured with a phantom and untrained networks of the run's sizes; training does not change their "
+        "cost. Methods that differ only in their similarity were measured once. Preparation, tables, figures (minutes) "
+        "and downloads are not included.",
+        f"Dataset, prepared specimens and DRRs take {data_bytes / BYTES_PER_GB:.1f} GB more. A run that does not fit "
+        "on the disk ends before its first job.",
         "The estimate assumes that Adam does all its iterations; it stops earlier if `patience` is set.",
         f"Core-hours are hours of one core of this machine, which does {cpu_gflops:.0f} GFLOP/s in a matrix product. "
         "Jobs that ask for a GPU have GPU-hours, others core-hours; without GPUs (`training.gpu`, `registration.gpu`: "
         "0) all are core-hours.",
     ]
-    if gpu and not on_gpu:
-        notes.append(
-            f"GPU-hours were NOT measured because this machine has no GPU. They are core-hours times {cpu_gflops:.0f} "
-            f"/ {ASSUMED_GPU_GFLOPS:,.0f} GFLOP/s: an order of magnitude only."
+    lines += ["", *(f"- {note}" for note in notes)]
+    return "\n".join([*lines, *_derivation(costs, ASSUMED_CARD)]) + "\n"
+
+
+def _derivation(costs: Sequence[Cost], card: Card) -> list[str]:
+    """Lines on how the GPU-hours were derived; none if they were measured."""
+    derived = [(cost, cost.derived) for cost in costs if cost.derived is not None]
+    if not derived:
+        return []
+    lines = [
+        "",
+        f"GPU-hours were NOT measured: this machine has no GPU. They are derived for one {card.name}, from operations "
+        f"at {card.arithmetic_efficiency:.0%} of its peaks ({card.tf32_flops / 1e12:.0f} TFLOP/s in convolutions, "
+        f"{card.float32_flops / 1e12:.0f} in products of matrices, {card.bfloat16_flops / 1e12:.0f} in MedSAM's), "
+        f"traffic at {card.memory_efficiency:.0%} of {card.bytes_per_second / 1e9:.0f} GB/s, "
+        f"{card.samples_per_second / 1e9:.0f} billion samples a second of the renderer, and "
+        f"{card.launch_seconds * 1e6:.0f} us of one core for each launch (`src/roireg/estimate/card.py` has the "
+        "sources). A step takes as long as the slower of card and core.",
+        "",
+        "| for | convolutions, TFLOP | products, TFLOP | other traffic, GB | samples, 10^9 | launches | "
+        "card, ms | core, ms | waiting, h |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cost, step in derived:
+        work = step.work
+        numbers = (
+            *(work.convolutions / 1e12, work.products / 1e12, work.bound_bytes / 1e9),
+            (work.samples + work.samples_with_gradient) / 1e9,
         )
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
-
-
-def hours(cost: Cost, cpu_gflops: float, on_gpu: bool) -> tuple[float | None, float | None]:
-    """Core-hours and GPU-hours of a line; one of them is None."""
-    if not cost.gpu:
-        return cost.hours, None
-    return None, cost.hours if on_gpu else cost.hours * cpu_gflops / ASSUMED_GPU_GFLOPS
+        cells = (
+            *(cost.what, *(f"{number:.3g}" for number in numbers), f"{work.launches:,.0f}"),
+            *(f"{step.device_seconds(card) * 1e3:.1f}", f"{step.host_seconds(card) * 1e3:.1f}"),
+            f"{step.waiting_hours:.1f}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from roireg.placement import sent
 from roireg.seeds import generator
 from roireg.segment.augment import SegmenterAugmentation, augmentation, augmented, mirrored, mirrored_numbers
 from roireg.segment.examples import Examples, drawn
-from roireg.training.loop import Length, Recipe
+from roireg.training.recipe import Length, Recipe
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,6 @@ def batches(
         rng = fold.generator("batch", str(number))
         examples = mirrored(*drawn(sources, settings.batch_size, rng), twins, probability, rng)
         images, numbers = augmented(transform, *examples, rng)
-        return Batch(images.to(device), numbers, rng)
+        return Batch(sent(images, device), numbers, rng)
 
     return batch

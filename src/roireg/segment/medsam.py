@@ -8,11 +8,9 @@ Sources: Kirillov et al., "Segment Anything", ICCV 2023; Ma et al., "Segment any
 Communications 2024; section 3.1 of Cui, Meng and Min, "WSReg", MICCAI 2025 (boxes with up to 10 px of translation).
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,9 +21,9 @@ from torch.nn.functional import interpolate
 from torch.utils.checkpoint import checkpoint
 
 from roireg.data.images import resized, scaled
-from roireg.errors import InputError
 from roireg.precision import rounded_transformer
 from roireg.segment.network import Prompts, SegmentationNetwork
+from roireg.segment.pretrained import load_checkpoint
 from roireg.segment.relative_attention import RelativeAttention
 
 Image = Float[Tensor, "B H W"]
@@ -38,12 +36,6 @@ DECODER_DEPTH, DECODER_HEAD_WIDTH, DECODER_MLP_RATIO = 2, 32, 8
 
 # Logit of an absent ROI: its sigmoid and the gradient are exactly 0, and, unlike with -inf, cross-entropy stays finite.
 ABSENT_LOGIT = -1e4
-
-NAMED = 3
-SOURCES = (
-    "sam_vit_b_01ec64.pth (https://github.com/facebookresearch/segment-anything, README, Model checkpoints) or "
-    "medsam_vit_b.pth (https://github.com/bowang-lab/MedSAM, README)"
-)
 
 
 @dataclass(frozen=True)
@@ -216,54 +208,6 @@ def build_medsam(settings: MedSamSettings) -> MedSam:
     if settings.checkpoint is not None:
         load_checkpoint(network, settings.checkpoint, settings.checkpoint_sha256, settings.key)
     return network
-
-
-def load_checkpoint(network: nn.Module, path: str | Path, sha256: str | None, key: str) -> None:
-    """Load pretrained weights with `torch.load(weights_only=True)`, which executes no code from the file.
-
-    Args:
-        network: network that gets the weights; it is not changed if an error is raised.
-        path: a `state_dict` of the same network, stored by `torch.save`.
-        sha256: expected SHA-256 of the file in hexadecimal; None accepts any file.
-        key: config key of the checkpoint, such as `segment.medsam.checkpoint`; used in error messages.
-
-    Raises:
-        InputError: the file is missing, has another digest, is not a `state_dict`, or belongs to another network.
-    """
-    where = f"config: {key}.path"
-    if not Path(path).is_file():
-        raise InputError(where, f"there is no file {path}", f"Download {SOURCES}, and set `{key}.path` to the file")
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        if sha256 is not None and found != sha256.lower():
-            fault = f"the sha256 of {path} is {found[:12]}..., not {sha256[:12]}..."
-            raise InputError(where, fault, f"Download it again, or correct `{key}.sha256` if you trust the file")
-        file.seek(0)
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch does not document what it raises for a damaged file
-            fault = f"{path} cannot be read as weights ({type(error).__name__})"
-            raise InputError(where, fault, f"Objects other than tensors are never loaded. Use {SOURCES}") from None
-    if fault := _misfit(state, network.state_dict()):
-        raise InputError(where, f"{path} does not fit the network: {fault}", f"Use {SOURCES}, and its variant")
-    network.load_state_dict(state)
-
-
-def _misfit(found: object, expected: dict[str, Tensor]) -> str:
-    """Difference between a file's content and a network's `state_dict`, with a few names each; empty if they match."""
-    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        return "it is not a table of tensors by name"
-    differences = {
-        "missing": [name for name in expected if name not in found],
-        "unexpected": [str(name) for name in found if name not in expected],
-        "of another shape": [
-            f"{name} {tuple(found[name].shape)}, not {tuple(value.shape)}"
-            for name, value in expected.items()
-            if name in found and found[name].shape != value.shape
-        ],
-    }
-    named = {what: (len(names), ", ".join(names[:NAMED])) for what, names in differences.items() if names}
-    return "; ".join(f"{count} {what} ({names})" for what, (count, names) in named.items())
 
 
 def input_boxes(boxes_px: Float[Tensor, "*N 4"], size: tuple[int, int], input_size_px: int) -> Float[Tensor, "*N 4"]:

@@ -1,20 +1,20 @@
 """A trained segmenter: predicts ROI probabilities of X-rays and DRRs; loaded from safetensors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from roireg.data.label_names import normalized
 from roireg.errors import InputError
 from roireg.segment.network import BoxesOrPrompts, SegmentationNetwork
+from roireg.segment.registry import SEGMENTERS
 from roireg.segment.save import DESCRIPTION
-from roireg.segment.unet import UNet, UNetSettings
-from roireg.training.model_file import READ_ERRORS, ModelFile, checked_sizes, network_of, read_model, unreadable
+from roireg.training.model_file import READ_ERRORS, network_of, read_model, unreadable
 
 THRESHOLD = 0.5
 
@@ -70,23 +70,11 @@ def load_segmenter(path: str | Path, rois: Sequence[str], device: torch.device) 
     try:
         model = read_model(path, DESCRIPTION)
         known = [str(roi) for roi in model.description["rois"]]
-        network = cast(SegmentationNetwork, network_of(path, model, _builder(model, len(known))))
+        kind = SEGMENTERS[model.description["kind"]]
+        network = cast(SegmentationNetwork, network_of(path, model, lambda: kind.build(model, len(known))))
     except READ_ERRORS as error:
         raise unreadable(path, "a segmenter", error) from None
     if [normalized(roi) for roi in known] != [normalized(roi) for roi in rois]:
         fault = f"was trained for other ROIs: {', '.join(known)}"
         raise InputError(str(path), fault, "Use these ROIs, or train a new segmenter")
     return Segmenter(tuple(rois), network.to(device).eval().requires_grad_(False))
-
-
-def _builder(model: ModelFile, rois: int) -> Callable[[], nn.Module]:
-    """What builds the network that a file describes."""
-    kind, architecture = model.description["kind"], model.description["architecture"]
-    if kind == "unet":
-        sizes = checked_sizes(architecture, model)
-        return lambda: UNet(UNetSettings(sizes["image_size_px"], tuple(sizes["widths"])), rois)
-    if kind != "medsam":
-        raise ValueError(f"unknown kind {kind!r}")
-    from roireg.segment.medsam import MedSamSettings, build_medsam
-
-    return lambda: build_medsam(MedSamSettings(architecture["variant"], None, None, ""))

@@ -1,6 +1,7 @@
 """Training of MedSAM with randomly shifted boxes as prompts and MONAI's Dice and cross-entropy as loss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -8,12 +9,34 @@ from monai.losses import DiceCELoss
 from torch import Tensor
 
 from roireg.drr.rois import roi_boxes_px, roi_channels
+from roireg.placement import sent
 from roireg.segment.batches import Fold, TrainingSettings, batches
 from roireg.segment.examples import Examples
 from roireg.segment.medsam import MedSam, MedSamSettings, build_medsam, jittered
+from roireg.segment.train import SegmenterTraining
 from roireg.training.loop import Checkpoint, EpochRecord, fit, torch_seeded
 
 MEDSAM_GRID_PX = 1024
+
+
+def train(entry: Mapping[str, Any], training: SegmenterTraining) -> tuple[MedSam, list[EpochRecord]]:
+    """Train the MedSAM that an entry of `segment` describes.
+
+    Raises:
+        InputError: its pretrained weights cannot be used (see `load_checkpoint`).
+    """
+    pretrained = entry["checkpoint"] or {"path": None, "sha256": None}
+    key = f"segment.{training.fold.segmenter}.checkpoint"
+    return train_medsam(
+        MedSamSettings(entry["variant"], pretrained["path"], pretrained["sha256"], key),
+        training.rois,
+        training.sources,
+        training.settings,
+        entry["box_jitter_px"],
+        training.fold,
+        training.checkpoint,
+        training.device,
+    )
 
 
 def train_medsam(
@@ -56,6 +79,6 @@ def train_medsam(
         if not len(prompts.images):
             return logits.nan_to_num(0, 0, 0).sum() * 0
         shown = prompts.images, prompts.rois
-        return loss(logits[shown][:, None], roi_channels(examples.rois.to(device), len(rois))[shown][:, None])
+        return loss(logits[shown][:, None], roi_channels(sent(examples.rois, device), len(rois))[shown][:, None])
 
     return network, fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint)

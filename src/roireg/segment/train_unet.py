@@ -1,6 +1,7 @@
 """Training of the U-Net, built from MONAI's blocks, with MONAI's Dice and cross-entropy as loss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -8,8 +9,10 @@ from monai.losses import DiceCELoss
 from monai.networks.blocks import Convolution, ResidualUnit, UpSample
 from torch import Tensor
 
+from roireg.placement import sent
 from roireg.segment.batches import Fold, SegmenterLoss, TrainingSettings, batches
 from roireg.segment.examples import Examples, at_size
+from roireg.segment.train import SegmenterTraining
 from roireg.segment.unet import DOWN_SIZE, KERNEL_SIZE, NEGATIVE_SLOPE, Blocks, UNet, UNetSettings
 from roireg.training.loop import Checkpoint, EpochRecord, fit, torch_seeded
 
@@ -31,6 +34,19 @@ def unet_loss(settings: SegmenterLoss) -> DiceCELoss:
     """One minus the mean Dice of background and ROIs, plus cross-entropy; for logits and `(B, 1, H, W)` ROI numbers."""
     return DiceCELoss(
         to_onehot_y=True, softmax=True, squared_pred=settings.squared_dice, lambda_ce=settings.cross_entropy
+    )
+
+
+def train(entry: Mapping[str, Any], training: SegmenterTraining) -> tuple[UNet, list[EpochRecord]]:
+    """Train the U-Net that an entry of `segment` describes."""
+    return train_unet(
+        UNetSettings(entry["image_size_px"], tuple(entry["widths"])),
+        training.rois,
+        training.sources,
+        training.settings,
+        training.fold,
+        training.checkpoint,
+        training.device,
     )
 
 
@@ -62,6 +78,6 @@ def train_unet(
 
     def loss_of_batch(number: int) -> Float[Tensor, ""]:
         examples = batch(number)
-        return loss(network(examples.images), examples.rois.to(device)[:, None].float())
+        return loss(network(examples.images), sent(examples.rois, device)[:, None].float())
 
     return network, fit(network, settings.recipe, settings.length, loss_of_batch, checkpoint)

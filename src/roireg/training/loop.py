@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,58 +17,18 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
+from roireg.data.readers.checksums import check_archive
 from roireg.errors import InputError
 from roireg.files import atomic_path
+from roireg.pace import Pace
+from roireg.training.recipe import Length, Recipe, clip_gradients, end_epoch, make_optimizer, make_schedule
 
-# Fused optimizers take a sixth of the time on a CPU, where a small network's step is mostly overhead.
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": partial(torch.optim.Adam, fused=True),
-    "adamw": partial(torch.optim.AdamW, fused=True),
-}
 CHECKPOINT_SECONDS = 5.0
 SEED_LIMIT = 2**63
 KIB_PER_MIB, BYTES_PER_MIB = 2**10, 2**20
 logger = logging.getLogger("roireg")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Optimizer and learning-rate schedule of a training: an entry of `recipes` in the config.
-
-    Attributes:
-        optimizer: sgd (Nesterov), adam, or adamw.
-        learning_rate: initial learning rate.
-        weight_decay: weight decay of the optimizer.
-        momentum: momentum of sgd; ignored by other optimizers.
-        max_gradient_norm: norm to which longer gradients are clipped; None for no clipping.
-        max_gradient_ratio: adaptive clipping (Brock et al. 2021): largest ratio of the norm of a unit's gradient to
-            the norm of its weights; None for no clipping.
-        schedule: plateau, cosine or constant (updated after each epoch), or warmup_cosine (after each batch).
-        warmup_epochs: for warmup_cosine: number of epochs in which the rate grows linearly.
-        plateau_factor, plateau_epochs: for plateau: the rate is multiplied by the factor after more than so many epochs
-            without a lower loss.
-    """
-
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    momentum: float
-    max_gradient_norm: float | None
-    max_gradient_ratio: float | None
-    schedule: str
-    warmup_epochs: int
-    plateau_factor: float
-    plateau_epochs: int
-
-
-@dataclass(frozen=True)
-class Length:
-    """Length of a training."""
-
-    epochs: int
-    batches_per_epoch: int
 
 
 @dataclass(frozen=True)
@@ -114,37 +73,6 @@ def fingerprint(settings: Any, tensors: Iterable[Tensor]) -> str:
     return digest.hexdigest()
 
 
-def make_optimizer(recipe: Recipe, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """The recipe's optimizer for the given parameters."""
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, recipe.learning_rate, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True
-        )
-    return OPTIMIZERS[recipe.optimizer](parameters, recipe.learning_rate, weight_decay=recipe.weight_decay)
-
-
-def make_schedule(recipe: Recipe, optimizer: torch.optim.Optimizer, length: Length) -> LRScheduler:
-    """The recipe's learning-rate schedule; the `step` of a plateau schedule takes the epoch's loss."""
-    schedulers = torch.optim.lr_scheduler
-    if recipe.schedule == "plateau":
-        return ReduceLROnPlateau(
-            optimizer, factor=recipe.plateau_factor, patience=recipe.plateau_epochs, threshold_mode="abs", threshold=0.0
-        )
-    if recipe.schedule == "cosine":
-        return schedulers.CosineAnnealingLR(optimizer, length.epochs)
-    if recipe.schedule == "warmup_cosine":
-        warmup, total = (epochs * length.batches_per_epoch for epochs in (recipe.warmup_epochs, length.epochs))
-        return schedulers.LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
-    return schedulers.ConstantLR(optimizer, factor=1.0)
-
-
-def warmup_cosine(step: int, warmup: int, total: int) -> float:
-    """Factor on the learning rate at a step: rises linearly to 1 in `warmup` steps, then falls to 0 along a cosine."""
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    return (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup))) / 2
-
-
 @contextmanager
 def torch_seeded(rng: np.random.Generator) -> Iterator[None]:
     """Context in which torch's global generator is seeded from `rng`; its state is restored afterwards.
@@ -154,22 +82,6 @@ def torch_seeded(rng: np.random.Generator) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(SEED_LIMIT)))
         yield
-
-
-def _clip(parameters: list[nn.Parameter], recipe: Recipe) -> None:
-    if recipe.max_gradient_norm is not None:
-        nn.utils.clip_grad_norm_(parameters, recipe.max_gradient_norm)
-    if recipe.max_gradient_ratio is not None:
-        from timm.utils.agc import adaptive_clip_grad
-
-        adaptive_clip_grad(parameters, recipe.max_gradient_ratio)
-
-
-def _step(schedule: LRScheduler, loss: float) -> None:
-    if isinstance(schedule, ReduceLROnPlateau):
-        schedule.step(loss)
-    else:
-        schedule.step()
 
 
 def _nothing(epoch: int) -> dict[str, float]:
@@ -206,6 +118,7 @@ def fit(
     history = _resume(checkpoint, network, optimizer, schedule)
     before = history[-1].seconds if history else 0.0
     start = saved = time.perf_counter()
+    pace = Pace()
     network.train()
     for epoch in range(len(history), length.epochs):
         rate = optimizer.param_groups[0]["lr"]
@@ -214,7 +127,7 @@ def fit(
             optimizer.zero_grad()
             loss = loss_of_batch(batch)
             loss.backward()
-            _clip(parameters, recipe)
+            clip_gradients(parameters, recipe)
             optimizer.step()
             if recipe.schedule == "warmup_cosine":
                 schedule.step()
@@ -224,15 +137,16 @@ def fit(
         if not math.isfinite(mean):
             raise InputError("config: recipes", f"the loss of epoch {epoch + 1} is {mean}", "Lower the learning rate")
         if recipe.schedule != "warmup_cosine":
-            _step(schedule, mean)
+            end_epoch(schedule, mean)
         measures = measure(epoch)
         now = time.perf_counter()
         history.append(EpochRecord(epoch, mean, rate, before + now - start, measures))
         if now - saved >= checkpoint.every_seconds:
             _save(checkpoint, network, optimizer, schedule, history)
             saved = now
-        remaining = (length.epochs - epoch - 1) * history[-1].seconds / (epoch + 1)
-        logger.info("epoch %d/%d, loss %.4f, %.0f s left", epoch + 1, length.epochs, mean, remaining)
+        if pace.due(epoch + 1, length.epochs):
+            remaining = (length.epochs - epoch - 1) * history[-1].seconds / (epoch + 1)
+            logger.info("epoch %d/%d, loss %.4f, %.0f s left", epoch + 1, length.epochs, mean, remaining)
     network.eval()
     return history
 
@@ -261,6 +175,8 @@ def _resume(
     if not checkpoint.path.is_file():
         return []
     try:
+        # Torch does not look at its archives' checksums.
+        check_archive(checkpoint.path)
         state = dict(torch.load(checkpoint.path, map_location="cpu", weights_only=True))
         of_this_training = state["fingerprint"] == checkpoint.fingerprint
     except Exception as error:  # torch does not document what it raises for a damaged file

@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from roireg.data.label_names import check_distinct, normalized
-from roireg.data.readers.gate import read_yaml
+from roireg.data.readers.text import read_yaml
 from roireg.errors import InputError
 from roireg.plugins import load_plugins
 from roireg.register.registry import BUILTIN, NO_ROI, OPTIMIZERS, ROI_TERMS
 from roireg.register.settings import PROJECTED
+from roireg.segment.registry import SEGMENTERS
 from roireg.workflow.comparisons import seed_parts
 
 # The models of the configuration, which are built from the registries when they are first imported.
@@ -148,12 +149,13 @@ def check_comparisons(config: Mapping[str, Any]) -> None:
 
 
 def _check_encoder(name: str, encoder: Mapping[str, Any], segmenters: Mapping[str, Any]) -> None:
-    """Check that an encoder whose loss has a ROI term names a U-Net."""
-    from roireg.workflow.schema.segment import SEGMENTERS
-
+    """Check that an encoder whose loss has a ROI term names a segmenter that needs no boxes."""
     if encoder["loss"]["roi"] == 0:
         return
-    key, remedy = f"encoders.{name}.segmenter", "Name a U-Net of `segment`, or set loss.roi to 0"
+    key, remedy = (
+        f"encoders.{name}.segmenter",
+        "Name a segmenter of `segment` without boxes, such as a U-Net, or set loss.roi to 0",
+    )
     segmenter = encoder["segmenter"]
     if segmenter is None:
         raise InputError(f"config: {key}", "the loss has a ROI term and there is no segmenter", remedy)
@@ -164,8 +166,6 @@ def _check_encoder(name: str, encoder: Mapping[str, Any], segmenters: Mapping[st
 
 def _check_roi_term(name: str, term: Mapping[str, Any], segmenters: Mapping[str, Any]) -> None:
     """Check that a ROI term's segmenters exist, and that the one that makes boxes does not need boxes itself."""
-    from roireg.workflow.schema.segment import SEGMENTERS
-
     key = f"roi_terms.{name}"
     if name == NO_ROI:
         raise InputError(
@@ -177,7 +177,11 @@ def _check_roi_term(name: str, term: Mapping[str, Any], segmenters: Mapping[str,
         _known(f"{key}.{part}", term.get(part, PROJECTED), [PROJECTED, *segmenters])
     if term.get("boxes", PROJECTED) != PROJECTED and SEGMENTERS[segmenters[term["boxes"]]["type"]].needs_boxes:
         fault = f"{term['boxes']!r} needs boxes itself"
-        raise InputError(f"config: {key}.boxes", fault, f"Name a U-Net of `segment`, or {PROJECTED}")
+        raise InputError(
+            f"config: {key}.boxes",
+            fault,
+            f"Name a segmenter of `segment` without boxes, such as a U-Net, or {PROJECTED}",
+        )
 
 
 def _check_method(name: str, method: Mapping[str, Any], config: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Assigns each job its own GPU on a workstation: Snakemake limits how many jobs use GPUs, but does not assign them."""
 
+import itertools
 import logging
 import os
 import re
@@ -27,7 +28,9 @@ def slots_folder() -> Path:
 def visible_gpus() -> list[str]:
     """Names of the GPUs that this process may use, as in `CUDA_VISIBLE_DEVICES`; empty without an NVIDIA driver."""
     if os.environ.get(VISIBLE) is not None:
-        return [name for name in os.environ[VISIBLE].split(",") if name]
+        # As CUDA reads it: what follows -1 is invisible.
+        names = [name.strip() for name in os.environ[VISIBLE].split(",")]
+        return [name for name in itertools.takewhile(lambda name: name != "-1", names) if name]
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):

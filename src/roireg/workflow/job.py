@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from roireg.errors import InputError
+from roireg.extras import missing_extra
 from roireg.files import write_error
+from roireg.pace import Pace
 from roireg.plugins import load_shared_plugins
+from roireg.startup import collect_garbage_rarely
 from roireg.workflow.gpu_slot import own_gpu
 from roireg.workflow.run_lock import end_with_run
 
@@ -34,6 +37,7 @@ def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger
         os.environ[variable] = str(threads)
     # Torch and Numba each have a thread pool; one that busy-waits would take the cores from the other.
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    collect_garbage_rarely()
     end_with_run()
     Path(log).parent.mkdir(parents=True, exist_ok=True)
     formatter = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
@@ -61,6 +65,13 @@ def job(log: str | Path, threads: int, gpus: int = 0) -> Iterator[logging.Logger
             raise
         logger.error("error: %s", told)
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        missing = missing_extra(error)
+        if missing is None:
+            logger.exception("failed")
+            raise
+        logger.error("error: %s", missing)
+        sys.exit(1)
     except Exception:
         logger.exception("failed")
         raise
@@ -79,9 +90,10 @@ def share_source(source: Path) -> None:
 
 
 def progress(items: Iterable[Item], total: int, what: str) -> Iterator[Item]:
-    """Yield the items, and log after each one how many are done and the estimated time left."""
-    start = time.perf_counter()
+    """Yield the items, and log at most once a second how many are done and the estimated time left."""
+    start, pace = time.perf_counter(), Pace()
     for done, item in enumerate(items, start=1):
         yield item
         elapsed = time.perf_counter() - start
-        logger.info("%s %d/%d, %.0f s left", what, done, total, elapsed / done * (total - done))
+        if pace.due(done, total):
+            logger.info("%s %d/%d, %.0f s left", what, done, total, elapsed / done * (total - done))

@@ -4,7 +4,6 @@ All functions take the whole configuration (`config`), with all keys and with th
 add.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,16 +11,22 @@ from roireg.demo.names import specimen_names as demo_specimen_names
 from roireg.errors import InputError
 from roireg.register.registry import OPTIMIZERS
 from roireg.register.settings import segmenter_names
+from roireg.segment.registry import SEGMENTERS, VIT_B_MB
 from roireg.workflow.comparisons import seed_parts
 from roireg.workflow.config import merged
 from roireg.workflow.shards import numbered_shards
 
 Config = Mapping[str, Any]
-# Main memory of a job with MedSAM's full-size network (ViT-B), MB.
-VIT_B_MB = 16000
 # Torch with its libraries, and a CT of 360^3 voxels in float32, as DeepFluoro's.
 LIBRARIES_MB, CT_MB = 2500, 190
 DEMO_ENCODER_MB = 4000
+# Bytes of one iterate in a trace: a pose, the objective, its two terms, and the error, in float64.
+TRACE_BYTES = (16 + 4) * 8
+# Levels of resolution of an optimizer whose iterations differ in cost, and its last iterate.
+LEVELS = 4
+# What a registration with an exclusion holds at once, in CTs of that size: the CT and its labels, both packed for the
+# renderer, the distance to a label (float64, as two) and its indices, and the masks made of it.
+REGISTRATION_VOLUMES = 10
 
 
 def specimens_of(config: Config) -> list[str]:
@@ -139,10 +144,15 @@ def described(config: Config, segmenters: Iterable[str]) -> dict[str, dict[str, 
     return {name: {key: config["segment"][name][key] for key in keys} for name in segmenters}
 
 
-def segmenter_pattern(config: Config, kind: str) -> str:
-    """Regular expression that matches the names of the segmenters of one type; it matches nothing if there are none."""
-    names = [re.escape(name) for name, entry in config["segment"].items() if entry["type"] == kind]
-    return "|".join(names) or "(?!)"
+def training_modules(config: Config, segmenters: Iterable[str]) -> list[str]:
+    """Names of the modules that train segmenters."""
+    return sorted({SEGMENTERS[config["segment"][name]["type"]].training for name in segmenters})
+
+
+def segmenter_memory(config: Config, name: str) -> int:
+    """Main memory of a segmenter's training, MB."""
+    entry = config["segment"][name]
+    return SEGMENTERS[entry["type"]].memory_mb(entry)
 
 
 def segmenters_for(config: Config, methods: Iterable[str]) -> list[str]:
@@ -170,7 +180,12 @@ def encoders_of(config: Config, methods: Iterable[str]) -> list[str]:
 def gpus_of(config: Config, methods: Iterable[str]) -> int:
     """Number of GPUs of a job that registers by these methods."""
     types = {config["optimizers"][config["methods"][method]["optimizer"]]["type"] for method in methods}
-    return config["registration"]["gpu"] if any(OPTIMIZERS[optimizer].on_gpu for optimizer in types) else 0
+    return config["registration"]["gpu"] if any(OPTIMIZERS[optimizer].gpu_pays for optimizer in types) else 0
+
+
+def _is_demo(config: Config) -> bool:
+    """True if the CTs are those of the demo, which are small."""
+    return config["dataset"]["source"] == "demo" and config["dataset"]["path"] is None
 
 
 def encoder_memory(config: Config) -> int:
@@ -179,10 +194,21 @@ def encoder_memory(config: Config) -> int:
     DRRs for the learning curve and those for training each need the CT and its bone, with and without tissue beyond
     its ends, as they are and as the renderer packs them, and a mask of each ROI, packed too.
     """
-    if config["dataset"]["source"] == "demo" and config["dataset"]["path"] is None:
+    if _is_demo(config):
         return DEMO_ENCODER_MB
-    volumes = 2 * 2 * (4 + len(config["rois"]))
-    return max(DEMO_ENCODER_MB, LIBRARIES_MB + volumes * CT_MB)
+    return max(DEMO_ENCODER_MB, LIBRARIES_MB + 2 * _volumes_to_synthesize(config) * CT_MB)
+
+
+def synthesis_memory(config: Config) -> int:
+    """MB of a job that renders the pool of DRRs of a specimen."""
+    if _is_demo(config):
+        return DEMO_ENCODER_MB
+    return max(DEMO_ENCODER_MB, LIBRARIES_MB + _volumes_to_synthesize(config) * CT_MB)
+
+
+def _volumes_to_synthesize(config: Config) -> int:
+    """Volumes of a CT's size from which DRRs are made: see `encoder_memory`."""
+    return 2 * (4 + len(config["rois"]))
 
 
 def needs_vit_b(config: Config, methods: Iterable[str]) -> bool:
@@ -193,6 +219,8 @@ def needs_vit_b(config: Config, methods: Iterable[str]) -> bool:
 def registration_memory(config: Config, methods: Collection[str], attempt: int) -> int:
     """Main memory of a registration job in MB, multiplied by the number of the attempt after an out-of-memory kill."""
     least = VIT_B_MB if needs_vit_b(config, methods) else 0
+    if not _is_demo(config):
+        least = max(least, LIBRARIES_MB + REGISTRATION_VOLUMES * CT_MB)
     return max(config["registration"]["mem_mb"], least) * attempt
 
 
@@ -204,6 +232,13 @@ def xrays_together(config: Config, methods: Collection[str]) -> int:
 def xrays_of(config: Config, method: str, count: int) -> int:
     """Number of X-rays that a method registers of a specimen that has `count`."""
     return min(count, config["methods"][method].get("xrays") or count)
+
+
+def trace_bytes(config: Config, method: str, xrays: int) -> int:
+    """Size of the trace of so many X-rays, if the optimizer does all its iterations."""
+    optimizer = config["optimizers"][config["methods"][method]["optimizer"]]
+    by_iteration = OPTIMIZERS[optimizer["type"]].equal_iterations
+    return xrays * (optimizer["iterations"] + 1 if by_iteration else optimizer["iterations"] * LEVELS) * TRACE_BYTES
 
 
 def shard_names(config: Config, method: str, count: int) -> list[str]:
@@ -240,9 +275,11 @@ def costs_of(
             "jobs": len(xrays),
         }
     for name, specimens in registered.items():
+        count = sum(xrays_of(config, name, xrays[specimen]) for specimen in specimens)
         plan["methods"][name] = {
             "settings": method_settings(config, name),
             "jobs": sum(len(shard_names(config, name, xrays[specimen])) for specimen in specimens),
-            "xrays": sum(xrays_of(config, name, xrays[specimen]) for specimen in specimens),
+            "xrays": count,
+            "bytes": trace_bytes(config, name, count),
         }
     return plan

@@ -78,10 +78,18 @@ class Library:
     _sources: dict[Path, Source] = field(default_factory=dict, repr=False)
     _files: dict[str, list[Path]] = field(default_factory=dict, repr=False)
 
-    def files(self, script: Path) -> list[Path]:
-        """The script and every module of the package that it imports, directly or through others, sorted."""
+    def files(self, script: Path, modules: Iterable[str] = ()) -> list[Path]:
+        """The script, `modules`, and every module of the package that they import, at any distance; sorted.
+
+        Args:
+            script: a file.
+            modules: names of modules that the script imports by names that it is given; those of plugins do not count.
+        """
         found: set[Path] = set()
-        waiting = [script]
+        waiting = [
+            script,
+            *(file for name in modules if name.startswith(f"{PACKAGE}.") for file in self._files_of(name)),
+        ]
         while waiting:
             path = waiting.pop()
             if path in found:
@@ -91,14 +99,19 @@ class Library:
                 waiting += self._files_of(name)
         return sorted(found)
 
-    def digest(self, script: Path, plugins: Iterable[str] = ()) -> str:
+    def digest(self, script: Path, plugins: Iterable[str] = (), modules: Iterable[str] = ()) -> str:
         """Hash of a script, what it imports and plugins; comments, docstrings, layout and file times do not matter.
 
         Of a plugin that is given as a module, only the name is hashed. Templates, styles and scripts of the web page
         that lie in an imported package are hashed byte by byte.
+
+        Args:
+            script: a file.
+            plugins: as the configuration names them.
+            modules: as of `files`.
         """
         digest = hashlib.sha256()
-        for path in self.files(script):
+        for path in self.files(script, modules):
             digest.update(path.name.encode() + b"\0" + self._read(path).meaning.encode() + b"\0")
             beside = sorted(path.parent.iterdir()) if path.name == "__init__.py" else []
             for data in (file for file in beside if file.suffix in DATA_SUFFIXES):
@@ -123,9 +136,9 @@ class Library:
         return self._files[name]
 
 
-def code_files(script: Path, source: Path) -> list[Path]:
+def code_files(script: Path, source: Path, modules: Iterable[str] = ()) -> list[Path]:
     """`Library.files` of the package as it is now."""
-    return Library(source).files(script)
+    return Library(source).files(script, modules)
 
 
 def code_digest(script: Path, source: Path, plugins: Iterable[str] = ()) -> str:

@@ -65,7 +65,8 @@ from roireg.segment.model import Segmenter, roi_numbers
 from roireg.segment.unet import UNet, UNetSettings
 from roireg.training.drrs import DrrPool, SynthesisSettings, Synthesizer, synthesize
 from roireg.training.drrs import pool_of as pooled
-from roireg.training.loop import Checkpoint, EpochRecord, Recipe
+from roireg.training.loop import Checkpoint, EpochRecord
+from roireg.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 DOUBLE = {"dtype": torch.float64}
@@ -649,7 +650,9 @@ def test_an_estimate_reads_the_image_as_the_encoders_camera_would_see_it():
     found = encoder.estimate(7 * image, wide)
     assert is_rigid(found)
     assert found.dtype == torch.float64
-    as_in_training = at_size(DrrPool(scaled(image[None]), torch.zeros(0), truth, torch.ones(1)), view.height).images
+    as_in_training = at_size(
+        DrrPool(scaled(image[None]), torch.zeros(1, *image.shape, dtype=torch.uint8), truth, torch.ones(1)), view.height
+    ).images
     expected = encoder.frame.poses(encoder.network(as_in_training).twist)[0]
     mirrored = encoder.estimate(image.flip(1), wide)
     assert (found - expected).norm() < 1e-2 * (mirrored - expected).norm()
@@ -841,7 +844,7 @@ def test_the_terms_that_render_join_when_they_are_told_to(tmp_path: Path, materi
     assert read_histories([tmp_path / "history.csv"])[0]["dice"].isna().tolist() == [True, True, True, False, False]
 
 
-def test_every_batch_is_drawn_anew_and_its_poses_turn_with_its_images(tmp_path: Path, materials):
+def test_every_batch_is_drawn_anew_and_its_poses_turn_with_its_images(tmp_path: Path, materials, unchecked):
     epochs, drawn, compared = [], [], []
 
     def draw(epoch: int, rng: np.random.Generator) -> DrrSet:
@@ -1042,7 +1045,7 @@ def test_both_compared_drrs_have_the_contrast_that_was_drawn(patient, xrays, poo
     assert data_of(patient, xrays[0], pool).images.bone is None
 
 
-def test_the_contrast_of_a_batch_reaches_the_compared_drrs(tmp_path: Path, patient, xrays, pool):
+def test_the_contrast_of_a_batch_reaches_the_compared_drrs(tmp_path: Path, patient, xrays, pool, unchecked):
     data, seen = data_of(patient, xrays[0], pool, bone_contrast="drawn"), []
 
     def compare(truth: Tensor, estimate: Tensor, loss: EncoderLoss, gains: Tensor) -> dict[str, Tensor]:

@@ -19,15 +19,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cosine_similar
 
 from roireg.data.images import scaled
 from roireg.errors import InputError
-from roireg.segment.medsam import (
-    ARCHITECTURES,
-    MedSam,
-    MedSamSettings,
-    build_medsam,
-    input_boxes,
-    jittered,
-    load_checkpoint,
-)
+from roireg.segment.medsam import ARCHITECTURES, MedSam, MedSamSettings, build_medsam, input_boxes, jittered
+from roireg.segment.pretrained import load_checkpoint
 from roireg.segment.relative_attention import RelativeAttention
 
 TINY = ARCHITECTURES["tiny"]
@@ -190,7 +183,7 @@ def test_each_mask_is_that_of_its_box():
     assert ((moved[0] - masks[0]).flatten(1).abs().amax(1) > 0.01).all()
 
 
-def test_refuses_shapes_that_do_not_fit():
+def test_refuses_shapes_that_do_not_fit(unchecked):
     with pytest.raises(ValueError, match="expected B H W and B R 4"):
         network()(images(2), boxes(1, 3))
 
@@ -248,6 +241,27 @@ def test_a_checkpoint_comes_back(tmp_path: Path):
         for name, value in net.state_dict().items():
             torch.testing.assert_close(loaded.state_dict()[name], value, rtol=0, atol=0)
         assert not any(parameter.requires_grad for parameter in loaded.prompt_encoder.parameters())
+
+
+def prefixed(prefix: str, state: dict) -> dict:
+    return {prefix + name: value for name, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: {"model": state, "optimizer": {"state": {}}, "epoch": 3},
+        lambda state: prefixed("module.", state),
+        lambda state: {"state_dict": prefixed("model.", state) | {"loss.weight": torch.ones(2)}, "epoch": 3},
+        lambda state: {"model": prefixed("module.", state)},
+    ],
+    ids=["MedSAM's training", "DDP", "Lightning", "DDP in a checkpoint"],
+)
+def test_weights_in_a_wrapper_are_found(tmp_path: Path, wrapped):
+    path, net = tmp_path / "wrapped.pth", network(5)
+    torch.save(wrapped(net.state_dict()), path)
+    loaded = build_medsam(settings(path)).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in net.state_dict().items())
 
 
 def test_an_unknown_variant_is_refused():
@@ -323,7 +337,17 @@ def test_a_checkpoint_of_another_network_is_explained(tmp_path: Path):
         assert torch.equal(value, before[name])
 
 
-@pytest.mark.parametrize("content", [{"model": {}, "epoch": 3}, [torch.zeros(2)], torch.zeros(2)])
+def test_one_bit_of_a_checkpoint_is_told(tmp_path: Path):
+    path = tmp_path / "flipped.pth"
+    torch.save(network().state_dict(), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"the checksum of .* does not fit"):
+        build_medsam(settings(path))
+
+
+@pytest.mark.parametrize("content", [{"model": 1, "epoch": 3}, [torch.zeros(2)], torch.zeros(2)])
 def test_a_checkpoint_that_is_no_state_dict_is_explained(tmp_path: Path, content: object):
     path = tmp_path / "wrapped.pth"
     torch.save(content, path)

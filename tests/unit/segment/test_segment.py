@@ -48,12 +48,13 @@ from roireg.segment.examples import Examples, drawn, drr_examples, xray_examples
 from roireg.segment.medsam import ARCHITECTURES, MedSam, MedSamSettings, build_medsam
 from roireg.segment.model import Segmenter, load_segmenter, roi_numbers
 from roireg.segment.save import save_segmenter
-from roireg.segment.settings import checkpoint_beside, read_sources, training_settings
 from roireg.segment.train_medsam import train_medsam
 from roireg.segment.train_unet import MONAI_BLOCKS, train_unet, unet_loss
+from roireg.segment.training_inputs import checkpoint_beside, read_sources, training_settings
 from roireg.segment.unet import TORCH_BLOCKS, Blocks, UNet, UNetSettings
 from roireg.training.drrs import SynthesisSettings, read_pool, synthesize, write_pool
-from roireg.training.loop import Checkpoint, Length, Recipe, torch_seeded
+from roireg.training.loop import Checkpoint, torch_seeded
+from roireg.training.recipe import Length, Recipe
 
 CPU = torch.device("cpu")
 DOUBLE = {"dtype": torch.float64}
@@ -795,10 +796,10 @@ def test_images_without_any_roi_teach_medsam_nothing(tmp_path: Path):
 def saved(path: Path, network: UNet | MedSam) -> Path:
     """A file of a segmenter of the ROIs a and b."""
     if isinstance(network, UNet):
-        architecture = {"image_size_px": ARCHITECTURE.image_size_px, "widths": ARCHITECTURE.widths}
-        save_segmenter(path, "unet", architecture, ("a", "b"), network)
+        entry = {"type": "unet", "image_size_px": ARCHITECTURE.image_size_px, "widths": ARCHITECTURE.widths}
+        save_segmenter(path, entry, ("a", "b"), network)
     else:
-        save_segmenter(path, "medsam", {"variant": "tiny"}, ("a", "b"), network)
+        save_segmenter(path, {"type": "medsam", "variant": "tiny"}, ("a", "b"), network)
     return path
 
 

@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from roireg.training.loop import Checkpoint, EpochRecord, Length, Recipe, fingerprint, fit, write_metrics
+from roireg.training.loop import Checkpoint, EpochRecord, fingerprint, fit, write_metrics
+from roireg.training.recipe import Length, Recipe
 
 BATCHES = 4
 LENGTH = Length(epochs=6, batches_per_epoch=BATCHES)
@@ -195,6 +196,23 @@ def test_training_starts_anew_from_a_broken_checkpoint(tmp_path: Path, content):
     else:
         torch.save(content, checkpoint.path)
     net, history = trained(SGD, checkpoint)
+    assert torch.equal(weights(net), weights(undisturbed))
+    assert curve(history) == curve(expected)
+
+
+def test_one_bit_of_a_checkpoint_is_enough_to_start_anew(tmp_path: Path, caplog):
+    undisturbed, expected = trained(SGD, file_in(tmp_path / "undisturbed"))
+    checkpoint = file_in(tmp_path)
+    killed(SGD, checkpoint, at=10)
+    with zipfile.ZipFile(checkpoint.path) as archive:
+        member = next(one for one in archive.infolist() if "/data/" in one.filename and one.file_size)
+    content = bytearray(checkpoint.path.read_bytes())
+    lengths = content[member.header_offset + 26 : member.header_offset + 30]
+    start = member.header_offset + 30 + sum(int.from_bytes(lengths[i : i + 2], "little") for i in (0, 2))
+    content[start] ^= 1
+    checkpoint.path.write_bytes(content)
+    net, history = trained(SGD, checkpoint)
+    assert "training starts from the beginning" in caplog.text
     assert torch.equal(weights(net), weights(undisturbed))
     assert curve(history) == curve(expected)
 

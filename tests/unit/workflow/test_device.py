@@ -143,6 +143,33 @@ def test_a_planted_lock_is_explained(tmp_path):
     assert faults(tmp_path / "real") == str(tmp_path / "real" / "0.lock")
 
 
+def test_a_link_planted_as_a_lock_does_not_harm_the_file_that_it_names(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("data")
+    folder = tmp_path / "slots"
+    folder.mkdir(mode=0o700)
+    (folder / "0.lock").symlink_to(precious)
+    with pytest.raises(InputError) as raised, gpu_slot(["0"], folder):
+        pass
+    assert raised.value.where == str(folder / "0.lock")
+    assert precious.read_text() == "data"
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("GPU-8e3,GPU-41f", ["GPU-8e3", "GPU-41f"]),
+        ("MIG-1d, MIG-2c", ["MIG-1d", "MIG-2c"]),
+        ("1,-1,0", ["1"]),
+        ("-1", []),
+        ("", []),
+    ],
+)
+def test_gpus_are_named_as_cuda_reads_them(monkeypatch, value, names):
+    monkeypatch.setenv(VISIBLE, value)
+    assert visible_gpus() == names
+
+
 def test_the_folder_of_another_user_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "getuid", lambda: 4711)
     with pytest.raises(InputError), gpu_slot(["0"], tmp_path):

@@ -5,7 +5,7 @@ from typing import Annotated
 from annotated_types import Ge, MaxLen, MinLen
 
 from roireg.register.settings import WeightSettings
-from roireg.settings import UNIQUE, Name, Text
+from roireg.settings import UNIQUE, Name, Section, Text, section
 from roireg.workflow.schema.dataset import Dataset, DeepFluoro
 from roireg.workflow.schema.demo import Condition, Demo, conditions
 from roireg.workflow.schema.encoders import Encoder, EncoderAugmentation, encoders
@@ -21,7 +21,7 @@ from roireg.workflow.schema.registration import (
     starts,
 )
 from roireg.workflow.schema.results import Figures, Report, Tables
-from roireg.workflow.schema.section import Entries, Section, named, section
+from roireg.workflow.schema.section import Entries, named
 from roireg.workflow.schema.segment import AnySegmenter, Augmentation, segmenters
 from roireg.workflow.schema.synthesize import Synthesize
 from roireg.workflow.schema.training import Recipe, Training, recipes
@@ -45,7 +45,7 @@ class Config(Section):
 
     plugins: Annotated[tuple[Text, ...], *UNIQUE] = ()
     """Your own Python files (relative to the working directory) or modules, which add similarities, ROI terms,
-    optimizers or starts; see docs/extending.md."""
+    optimizers, starts or segmenters; see docs/extending.md."""
     seed: Annotated[int, Ge(0)] = 0
     """Seed of all random numbers (starts, networks, bootstrap) except those of the demo data."""
     dataset: Dataset = section(Dataset)

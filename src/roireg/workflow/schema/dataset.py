@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from annotated_types import MinLen
 from pydantic import Field, StringConstraints
 
-from roireg.settings import UNIQUE, Count, Name, Sha256
-from roireg.workflow.schema.section import Section
+from roireg.settings import UNIQUE, Count, Name, Section, Sha256
 
 # Grupp et al. 2020; number of X-rays of each specimen according to DiffPose's notebook.
 DEEPFLUORO_XRAYS = {

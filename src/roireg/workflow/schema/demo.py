@@ -5,8 +5,8 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le
 from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer
 
-from roireg.settings import NotNegative
-from roireg.workflow.schema.section import Entry, Section, section
+from roireg.settings import NotNegative, Section, section
+from roireg.workflow.schema.section import Entry
 
 # Components along the camera's axes in the posterior-anterior pose: across the image, down, along the central ray.
 Triple = tuple[float, float, float]

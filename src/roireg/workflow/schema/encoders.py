@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import Field, ValidationInfo, field_validator
 
-from roireg.settings import NccEpsilon, NotNegative, Positive, Probability, Range, Refused, Text
-from roireg.workflow.schema.section import Entry, Section, section
-from roireg.workflow.schema.segment import BatchesPerEpoch, BatchSize, Channels, Epochs
+from roireg.segment.settings import BatchesPerEpoch, BatchSize, Channels, Epochs
+from roireg.settings import NccEpsilon, NotNegative, Positive, Probability, Range, Refused, Section, Text, section
+from roireg.workflow.schema.section import Entry
 from roireg.workflow.schema.similarities import SimilarityOrNone
 
 Sd = Annotated[float, Ge(0), Le(1000)]

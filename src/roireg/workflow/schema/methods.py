@@ -2,8 +2,8 @@
 
 from roireg.register.registry import BUILTIN, NO_ROI
 from roireg.register.settings import WeightSettings
-from roireg.settings import Count, Text
-from roireg.workflow.schema.section import Entry, Section
+from roireg.settings import Count, Section, Text
+from roireg.workflow.schema.section import Entry
 from roireg.workflow.schema.similarities import SimilarityOrBuiltin
 
 FEMURS = ("left femur", "right femur")

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from roireg.settings import Names, ProperFraction
-from roireg.workflow.schema.section import Section
+from roireg.settings import Names, ProperFraction, Section
 
 Attenuation = Annotated[float, Gt(0), Le(1)]
 

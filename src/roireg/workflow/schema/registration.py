@@ -15,8 +15,8 @@ from roireg.register.settings import (
     PaSettings,
     PerturbationSettings,
 )
-from roireg.settings import Count
-from roireg.workflow.schema.section import Entry, Section, any_of
+from roireg.settings import Count, Section
+from roireg.workflow.schema.section import Entry, any_of
 
 RIGID = ("vertebrae", "upper sacrum", "left hemipelvis", "right hemipelvis")
 
@@ -28,7 +28,7 @@ AnyRoiTerm = any_of(kind.settings for kind in ROI_TERMS.values())
 
 class Registration(Section):
     gpu: Literal[0, 1] = 0
-    """Number of GPUs of a registration job whose optimizer can use one (adam); 0 for the CPU."""
+    """Number of GPUs of a registration job by an optimizer for which it pays (adam); 0 for the CPU."""
     xrays_together: Count = 8
     """Number of X-rays that are optimized at once on a GPU."""
     xrays_per_job: Count | None = None

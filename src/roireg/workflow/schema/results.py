@@ -5,8 +5,7 @@ from typing import Annotated
 from annotated_types import Ge, Le, MinLen
 from pydantic import AfterValidator
 
-from roireg.settings import UNIQUE, Count, Names, OneOrMoreNames, Refused
-from roireg.workflow.schema.section import Section, section
+from roireg.settings import UNIQUE, Count, Names, OneOrMoreNames, Refused, Section, section
 from roireg.workflow.schema.similarities import Similarity
 
 Seeds = Annotated[tuple[Annotated[int, Ge(0), Le(1000)], ...], MinLen(1), *UNIQUE]

@@ -1,4 +1,4 @@
-"""Base class of the sections of the configuration, and helpers for their fields."""
+"""Helpers for the fields of the configuration's sections: named entries, and values of one of several kinds."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -6,17 +6,9 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from roireg.settings import STRICT
+from pydantic import Field
 
 T = TypeVar("T")
-
-
-class Section(BaseModel):
-    """Base class of a section. Its description is that of the field that holds it."""
-
-    model_config = STRICT | ConfigDict(frozen=True)
 
 
 @dataclass(frozen=True)
@@ -38,11 +30,6 @@ def named(entries: Entries) -> Any:
 def one_of(names: Iterable[str]) -> Any:
     """The type of a field whose value is one of these names."""
     return Literal[tuple(names)]
-
-
-def section(kind: type[Section]) -> Any:
-    """A field that holds a section; its default is the section with all of its defaults."""
-    return Field(default_factory=kind)
 
 
 def any_of(kinds: Iterable[type]) -> Any:

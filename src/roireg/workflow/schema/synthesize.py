@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from roireg.settings import Probability, Range
-from roireg.workflow.schema.section import Section
+from roireg.settings import Probability, Range, Section
 
 Sd = Annotated[float, Ge(0), Le(1000)]
 

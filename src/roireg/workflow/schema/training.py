@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ValidationInfo, field_validator
 
-from roireg.settings import Positive, ProperFraction, Refused
-from roireg.workflow.schema.section import Entry, Section
+from roireg.settings import Positive, ProperFraction, Refused, Section
+from roireg.workflow.schema.section import Entry
 
 
 class Training(Section):
