@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from roireg import __version__
-from roireg.cli import train
+from roireg.cli import train, workflow
+from roireg.cli.bug import report_bug
 from roireg.cli.common import (
     CameraOption,
     CenterOption,
@@ -27,7 +28,13 @@ from roireg.cli.common import (
     table,
 )
 from roireg.cli.register import register
+from roireg.cli.view import view
+from roireg.startup import collect_garbage_rarely
 
+POSE_FORMATS = (
+    "roireg, matrix, itk (also for 3D Slicer), slicer, slicer-points, diffdrr, nanodrr, deepdrr, deepfluoro, xreg, "
+    "rtk, mayacam (OpenCV, Autoscoper)"
+)
 LEVEL_COLOURS = {"wrong": "red", "set": "yellow", "note": "cyan", "fine": "green"}
 
 app = typer.Typer(
@@ -37,6 +44,7 @@ app = typer.Typer(
     epilog="Frames, units and files: docs/own-data.md. Exit status: 1 for wrong input, 3 for a failed registration.",
 )
 app.add_typer(train.app, name="train")
+app.add_typer(workflow.app, name="workflow")
 
 
 def _version(asked: bool) -> None:
@@ -52,9 +60,12 @@ def main(
     ] = False,
 ) -> None:
     """Register X-rays to a CT: find the pose of the patient relative to the X-ray camera."""
+    collect_garbage_rarely()
 
 
 app.command()(register)
+app.command()(report_bug)
+app.command()(view)
 
 
 @app.command()
@@ -177,20 +188,27 @@ def evaluate(
 
 
 @app.command()
-def export(
-    pose: Annotated[Path, typer.Argument(help="pose.json written by `roireg register`.")],
-    to: Annotated[str, typer.Option(help="matrix, itk (also for 3D Slicer), slicer-points, or diffdrr.")],
-    output: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; default: beside the pose.")] = None,
+def convert(
+    file: Annotated[Path, typer.Argument(help="File with a pose, such as pose.json of `roireg register`.")],
+    to: Annotated[str, typer.Option(help=f"One of {POSE_FORMATS}.")],
+    source: Annotated[str, typer.Option("--from", help="Format of the file: one of the same.")] = "roireg",
+    camera: Annotated[
+        Path | None, typer.Option(help="pose.json whose camera completes a file that does not say all of it.")
+    ] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Of the picture flipped left to right, for programs that need fx > 0.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File to write; default: beside the other.")
+    ] = None,
 ) -> None:
-    """Write a pose for another program."""
-    from roireg.errors import InputError
-
+    """Write a pose and its camera for another program, or read one of its (docs/conventions.md)."""
     with one_line_errors():
-        from roireg.data.writers.poses import EXPORTS, read_pose
+        from roireg.data.pose_formats.formats import format_of, read_as
+        from roireg.data.writers.poses import read_pose
 
-        if to not in EXPORTS:
-            raise InputError(f"--to {to}", "there is no such format", f"Known: {', '.join(EXPORTS)}")
-        ending, write = EXPORTS[to]
-        path = output or pose.with_suffix("").with_suffix(ending)
-        write(path, read_pose(pose))
+        target = format_of(to, "--to")
+        stored = read_as(file, source, None if camera is None else read_pose(camera).camera)
+        path = output or file.with_name(file.name.split(".")[0] + target.ending)
+        target.write(path, stored.of_flipped_picture() if flip else stored)
         out.print(str(path), markup=False)

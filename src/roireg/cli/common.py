@@ -13,6 +13,7 @@ from rich.table import Table
 
 from roireg.data.readers.frames import FrameFile
 from roireg.errors import InputError
+from roireg.extras import missing_extra
 from roireg.files import write_error
 
 if TYPE_CHECKING:
@@ -89,23 +90,28 @@ class Files:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Context that turns an `InputError`, a full disk or a lack of memory into one line and exit status 1."""
+    """Context that turns faults of the input, the disk, the memory or the installation into one line and status 1."""
     try:
         yield
-    except InputError as error:
-        err.print("[bold red]error:[/] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
-        sys.exit(1)
-    except OSError as error:
-        told = write_error(error.filename or "the output", error)
+    except (InputError, OSError, MemoryError, ModuleNotFoundError) as error:
+        told = _told(error)
         if told is None:
             raise
         err.print("[bold red]error:[/] ", end="")
-        err.print(str(told), markup=False, soft_wrap=True)
+        err.print(told, markup=False, soft_wrap=True)
         sys.exit(1)
-    except MemoryError:
-        err.print("[bold red]error:[/] there is not enough memory. Use a smaller image, or close other programs")
-        sys.exit(1)
+
+
+def _told(error: Exception) -> str | None:
+    """The line for an error; None for one that users cannot mend."""
+    if isinstance(error, ModuleNotFoundError):
+        return missing_extra(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory. Use a smaller image, or close other programs"
+    if isinstance(error, OSError):
+        unwritten = write_error(error.filename or "the output", error)
+        return None if unwritten is None else str(unwritten)
+    return str(error)
 
 
 def load_patient(

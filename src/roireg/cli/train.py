@@ -111,7 +111,7 @@ def segmenter(
     seed: SeedOption = 0,
     output: Annotated[Path, typer.Option("--out", "-o", help="File of the model.")] = Path("segmenter.safetensors"),
 ) -> None:
-    """Train a U-Net on DRRs with projected labels; no annotated X-rays are needed."""
+    """Train a segmenter, by default a U-Net, on DRRs with projected labels; no annotated X-rays are needed."""
     with one_line_errors():
         if len(ct) != len(labels):
             raise InputError("--labels", f"{len(labels)} for {len(ct)} CTs", "Give one for each CT, in their order")

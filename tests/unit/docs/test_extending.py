@@ -61,10 +61,32 @@ method = method_from_config(
 shift = result.trace.poses[0][:3, 3] - expected_pose(patient, xrays[0])[:3, 3]
 weights = method.regions.make(patient, xrays, xrays[0].true_pose[None])(xrays[0].camera, xrays[0].true_pose[None])
 image = xrays[0].image[None, None]
+
+import torch
+
+from roireg.segment.batches import Fold
+from roireg.segment.examples import Examples
+from roireg.segment.model import load_segmenter
+from roireg.segment.save import save_segmenter
+from roireg.segment.train import SegmenterTraining, train_segmenter
+from roireg.segment.training_inputs import checkpoint_beside, training_settings
+from roireg.workflow.plan import segmenter_settings, training_modules
+
+assert training_modules(config, ["small", "unet"]) == ["roireg.segment.train_unet", "roireg_plugin_my_segmenter"]
+settings = segmenter_settings(config, "small")
+bright = Examples(image[0], (image[0] > 0.5).to(torch.uint8))
+fold = Fold(0, "small", "none")
+checkpoint = checkpoint_beside("small.safetensors", settings, "code", fold, [bright])
+training = SegmenterTraining(["Bright"], [bright], training_settings(**settings), fold, checkpoint, torch.device("cpu"))
+network, history = train_segmenter(settings["segmenter"], training)
+save_segmenter("small.safetensors", settings["segmenter"], ["Bright"], network)
+loaded = load_segmenter("small.safetensors", ["Bright"], torch.device("cpu"))
 print(json.dumps({
     "row": {key: value for key, value in result.row.items() if isinstance(value, (int, float, str))},
     "shift_mm": shift.tolist(),
     "weights": sorted(set(weights.flatten().tolist())),
+    "losses": [record.loss for record in history],
+    "loaded_equals_trained": torch.equal(loaded.probabilities(image[0]), network.probabilities(image[0])),
     "cosine": similarity("cosine")(image, 2 * image, None).tolist(),
     "refused": refused,
 }))
@@ -101,6 +123,7 @@ def test_the_page_has_a_complete_file_for_each_part():
         "my_roi_term.py",
         "my_optimizer.py",
         "my_start.py",
+        "my_segmenter.py",
     }
 
 
@@ -114,6 +137,13 @@ def test_an_added_similarity_is_one_for_proportional_images(outcome):
 
 def test_an_added_roi_term_weights_the_silhouette_only(outcome):
     assert outcome["weights"] == [0.0, 1.0]
+
+
+def test_an_added_segmenter_trains_and_is_read_again(outcome):
+    losses = outcome["losses"]
+    assert len(losses) == 20
+    assert losses[-1] < losses[0] - 0.1
+    assert outcome["loaded_equals_trained"]
 
 
 def test_an_added_optimizer_finds_the_pose(outcome):
