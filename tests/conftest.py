@@ -2,15 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from filelock import FileLock
+from shapes import check_shapes
 from workflows import LONG, LONG_MODEL, REPOSITORY, Workflow, copy_workflow, keep_compiled
 
 # As in `roireg.workflow.job`: waiting pools of threads must not take the cores from working ones.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+check_shapes()
 
 # Files are handed to workers in this order: what takes longest first, and what takes least last, so that no worker
 # waits at the end for a long one. Unit tests before the workflow's leave what Numba compiles for its fresh copies.
@@ -68,6 +71,14 @@ def long(smoke: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
         assert result.status == 0, result.output
 
     return Workflow(run_once("long", run, tmp_path_factory))
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Shapes are not checked, so that what the library itself says of wrong ones is seen."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

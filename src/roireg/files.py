@@ -1,13 +1,15 @@
 """Atomic file writes: a file is either written completely, or not at all; a full disk is one line."""
 
+import csv
 import errno
+import math
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roireg.errors import InputError
 
@@ -128,3 +130,16 @@ def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV, atomically."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False)
+
+
+def write_rows(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of equal keys as CSV, atomically, without pandas; NaN becomes an empty cell."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: "" if _is_nan(value) else value for key, value in row.items()})
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and math.isnan(value)

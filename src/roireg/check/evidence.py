@@ -22,6 +22,7 @@ from roireg.data.volume import Volume, cropped
 from roireg.drr import coverage, project_mask, render
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.conversions import pose_from_deepfluoro
+from roireg.metrics.overlap import dice_of_each
 from roireg.metrics.similarity import local_ncc
 
 # Bones that have their own stored poses.
@@ -138,7 +139,7 @@ def silhouettes(scan: Scan, view: StoredView) -> dict[int, Bool[Tensor, "S S"]]:
     out = {}
     for label, bone in scan.bones.items():
         pose = view.pose(MOVING.get(normalized(scan.label_names[label]), POSES[0]))
-        out[label] = project_mask(bone, camera, pose[None], 0.5 * float(bone.spacing_mm.min()))[0] > 0
+        out[label] = project_mask(bone, camera, pose[None], 0.5 * float(bone.spacing_mm.min()))[0]
     return out
 
 
@@ -148,17 +149,13 @@ def segmentation_dice(shown: Mapping[int, Bool[Tensor, "S S"]], segmentation: UI
     Where projected bones overlap, the segmentation may name any of them. A pixel whose label is among those projected
     there counts as agreement for that label and is ignored for the others.
     """
-    scores = []
-    explained = torch.zeros_like(segmentation, dtype=torch.bool)
-    for label, silhouette in shown.items():
-        explained |= silhouette & (segmentation == label)
-    for label, silhouette in shown.items():
-        named = segmentation == label
-        counted = silhouette & (named | ~explained)
-        total = int(named.sum() + counted.sum())
-        if total:
-            scores.append(2 * int((named & silhouette).sum()) / total)
-    return float(np.mean(scores)) if scores else float("nan")
+    if not shown:
+        return float("nan")
+    silhouettes = torch.stack(list(shown.values()))
+    named = torch.stack([segmentation == label for label in shown])
+    explained = (silhouettes & named).any(0)
+    counted = silhouettes & (named | ~explained)
+    return float(dice_of_each(named.double(), counted.double()).nanmean())
 
 
 def image_ncc(scan: Scan, view: StoredView, shown: Mapping[int, Bool[Tensor, "S S"]]) -> float:

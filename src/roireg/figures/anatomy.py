@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Patch
 from matplotlib.patheffects import AbstractPathEffect, withStroke
+from scipy.ndimage import find_objects
 from skimage.measure import marching_cubes
 from torch import Tensor
 from vtkmodules.vtkCommonCore import vtkLogger
@@ -119,10 +120,10 @@ def roi_surface(mask: Bool[np.ndarray, "D H W"], volume_from_voxel: Float[np.nda
     if not mask.any():
         return pyvista.PolyData()
     step = max(1, round(SURFACE_DETAIL_MM / np.linalg.norm(volume_from_voxel[:3, :3], axis=0).min()))
-    bounds = [(index.min(), index.max() + 1) for index in np.nonzero(mask)]
-    box = np.pad(mask[tuple(slice(*bound) for bound in bounds)], step).astype(np.float32)
+    (slices,) = find_objects(mask.astype(np.uint8))
+    box = np.pad(mask[slices], step).astype(np.float32)
     corners, faces, _, _ = marching_cubes(box, 0.5, step_size=step, allow_degenerate=False)
-    voxels = (corners + [low - step for low, _ in bounds])[:, ::-1]
+    voxels = (corners + [along.start - step for along in slices])[:, ::-1]
     points = voxels @ volume_from_voxel[:3, :3].T + volume_from_voxel[:3, 3]
     return pyvista.PolyData.from_regular_faces(points, faces).smooth_taubin(n_iter=SMOOTHING_STEPS)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from roireg.data.xray import Xray
 from roireg.drr import project_mask, render
-from roireg.figures.overlay import DPI, PANEL_INCH
+from roireg.figures.overlay import DPI, NOTE_INCH, NOTE_POINTS, PANEL_INCH, shade
 from roireg.figures.panel import panel
 from roireg.figures.style import PALETTE, save_figure
 from roireg.geometry.camera import Camera, project
@@ -44,6 +44,8 @@ def bone_overlay_figure(bones: Sequence[Bone], xray: Xray, poses: Sequence[Float
     drr = torch.stack([render(bone.volume, part, pose[None])[0] for bone, pose in pairs]).sum(0)
     for one, shown in zip(axes, (image, image, drr), strict=True):
         panel(one, shown)
+        if xray.mask is not None and one is not axes[2]:
+            shade(one, xray.mask[rows, columns])
         one.set_xticks([])
         one.set_yticks([])
     for number, (bone, pose) in enumerate(zip(bones, poses, strict=True)):
@@ -58,7 +60,7 @@ def bone_overlay_figure(bones: Sequence[Bone], xray: Xray, poses: Sequence[Float
     return figure
 
 
-def shadow_of(bone: Bone, camera: Camera, pose: Float[Tensor, "4 4"]) -> Float[Tensor, "H W"]:
+def shadow_of(bone: Bone, camera: Camera, pose: Float[Tensor, "4 4"]) -> Bool[Tensor, "H W"]:
     """Where a bone, its sawn ends included, lies in a picture, at a pose `volume_from_camera` (mm)."""
     mask = bone.kept.with_values(torch.maximum(bone.kept.values, bone.ends.values))
     return project_mask(mask, camera, pose[None])[0]
@@ -74,7 +76,17 @@ def outlined(bones: Sequence[Bone], xray: Xray, poses: Sequence[Float[Tensor, "4
 
 
 def write_bone_overlay(
-    path: str | Path, bones: Sequence[Bone], xray: Xray, poses: Sequence[Float[Tensor, "4 4"]], title: str
+    path: str | Path,
+    bones: Sequence[Bone],
+    xray: Xray,
+    poses: Sequence[Float[Tensor, "4 4"]],
+    title: str,
+    notes: Sequence[str] = (),
 ) -> None:
-    """Save `bone_overlay_figure`; the ending gives the format."""
-    save_figure(bone_overlay_figure(bones, xray, poses, title), [path], DPI)
+    """Save `bone_overlay_figure`, with notes below it; the ending gives the format."""
+    figure = bone_overlay_figure(bones, xray, poses, title)
+    if notes:
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + NOTE_INCH * len(notes))
+        figure.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=NOTE_POINTS)
+    save_figure(figure, [path], DPI)

@@ -32,7 +32,7 @@ def pelvis_silhouette(patient: Patient, xray: Xray, pose: torch.Tensor) -> Bool[
     known = {normalized(name) for name in patient.label_names.values()}
     names = tuple(name for name in PELVIS if normalized(name) in known) or tuple(patient.label_names.values())
     mask = patient.volume.with_values(patient.label_mask(names).to(torch.float32))
-    return project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0] > 0
+    return project_mask(mask, xray.camera, pose[None], step_mm=0.5 * float(mask.spacing_mm.min()))[0]
 
 
 def _outline(axes: Axes, silhouette: Bool[Tensor, "H W"], color: str) -> None:

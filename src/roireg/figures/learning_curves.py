@@ -40,7 +40,7 @@ def learning_curves(curves: dict[str, list[pd.DataFrame]]) -> Figure:
     grid[0].set_ylabel("median mpd on DRRs not trained on (mm)")
     figure.legend(
         [one, middle, reference, third],
-        ["one training", "median", "$T_{PA}$", "a third of it"],
+        ["one training", "median", "T_PA", "a third of it"],
         loc="outside lower center",
         ncols=4 if len(curves) > 1 else 2,
         fontsize="small",

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
@@ -21,7 +23,7 @@ from roireg.drr import coverage, project_mask, render
 from roireg.figures.panel import panel
 from roireg.figures.style import BAR_MM, PALETTE, save_figure, scale_bar
 from roireg.files import atomic_path
-from roireg.geometry.camera import project
+from roireg.geometry.camera import Camera, project
 
 DPI = 150
 EDGE = "#F0E442"
@@ -31,6 +33,9 @@ GIF_FRAMES, GIF_MS, GIF_PX = 40, 80, 384
 WINDOW_SIGMA_PX = 8.0
 # Standard deviations between black and white.
 CONTRAST_SDS = 5.0
+SHADE = "#D55E00"
+# Notes below the panels: size of letters, letters in a line, height of a line.
+NOTE_POINTS, NOTE_LETTERS, NOTE_INCH = 7, 220, 0.14
 HALO = [withStroke(linewidth=1.8, foreground="black")]
 
 
@@ -56,27 +61,37 @@ def local_contrast(image: Float[Tensor, "H W"], covered: Bool[Tensor, "H W"]) ->
     return np.where(weight > 0, (0.5 + standard / CONTRAST_SDS).clip(0, 1), 0)
 
 
-def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], title: str) -> Figure:
+def overlay_figure(
+    patient: Patient,
+    xray: Xray,
+    pose: Float[Tensor, "4 4"],
+    title: str,
+    counted: Bool[Tensor, "H W"] | None = None,
+) -> Figure:
     """Four panels: X-ray; DRR; checkerboard of both; X-ray with the DRR's edges and the labels' silhouettes.
 
-    In the last panel, pixels that the CT does not cover are hatched.
+    Pixels that do not count are shaded in the X-rays. Below stands what was assumed or corrected on reading.
 
     Args:
         patient: the CT and its labels.
         xray: the registered X-ray.
         pose: `volume_from_camera`, mm.
         title: title of the figure.
+        counted: pixels with a weight in the registration; by default those that are measured and that the CT covers.
     """
-    covered = coverage(patient.volume, xray.camera, pose[None])[0] > 0
-    if xray.mask is not None:
-        covered = covered & xray.mask
+    covered = counted
+    if covered is None:
+        covered = coverage(patient.volume, xray.camera, pose[None])[0] > 0
+        covered = covered if xray.mask is None else covered & xray.mask
     drr = scaled(render(patient.volume, xray.camera, pose[None]), covered[None].float())[0]
     seen, shown = (local_contrast(image, covered) for image in (xray.image, drr))
     height, width = xray.image.shape
-    figure = Figure(figsize=(4 * PANEL_INCH, PANEL_INCH * height / width + 0.9), layout="constrained")
+    notes = assumed(patient, xray)
+    inches = 4 * PANEL_INCH, PANEL_INCH * height / width + 0.9 + NOTE_INCH * len(notes)
+    figure = Figure(figsize=inches, layout="constrained")
     axes = figure.subplots(1, 4)
     panel(axes[0], xray.image)
-    axes[0].set_title(f"X-ray {xray.name}")
+    axes[0].set_title(f"X-ray {xray.name}" + ("" if bool(covered.all()) else ", shaded: does not count"))
     panel(axes[1], drr.where(covered, drr[covered].min()) if bool(covered.any()) else drr)
     axes[1].set_title("DRR at the pose")
     axes[2].imshow(compare_images(seen, shown, method="checkerboard"), cmap="gray", interpolation="bilinear")
@@ -87,8 +102,10 @@ def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], tit
     axes[3].plot(columns, rows, ".", color=EDGE, markersize=1.5)
     axes[3].set_title("edges of the DRR over the X-ray")
     _labels(axes[3], patient, xray, pose)
-    if bool(covered.any()) and not bool(covered.all()):
-        axes[3].contourf((~covered).numpy().astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
+    for axis in (axes[0], axes[3]):
+        shade(axis, covered)
+    if notes:
+        figure.supxlabel("\n".join(notes), x=0.01, ha="left", fontsize=NOTE_POINTS)
     for axis in axes:
         axis.set_xticks([])
         axis.set_yticks([])
@@ -98,22 +115,48 @@ def overlay_figure(patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], tit
     return figure
 
 
-def _sides(axes: Axes, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
-    """Write at each border the letter of the side of the patient (R, L, A, P, S, I) that lies in that direction."""
-    center = pose[:3, 3] + xray.camera.source_to_detector_mm * 0.7 * pose[:3, 2]
-    middle = project(center[None], xray.camera, pose)[0]
+def shade(axes: Axes, counted: Bool[Tensor, "H W"]) -> None:
+    """Shade and hatch the pixels of a panel that do not count."""
+    if not bool(counted.all()):
+        hidden = np.ma.masked_equal((~counted).numpy().astype(float), 0)
+        axes.imshow(hidden, cmap=ListedColormap([SHADE]), alpha=0.35, interpolation="nearest")
+        if bool(counted.any()):
+            axes.contourf((~counted).numpy().astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
+
+
+def assumed(patient: Patient, xray: Xray) -> list[str]:
+    """Lines that say what was assumed about the files, and what was corrected."""
+    told = [f"{patient.name}: {note}" for note in patient.warnings]
+    told += [f"{xray.name}: {note}" for note in xray.warnings]
+    return [line for note in told for line in wrap(f"• {note}", NOTE_LETTERS)]
+
+
+def side_letters(camera: Camera, pose: Float[Tensor, "4 4"]) -> tuple[str, str, str, str]:
+    """Of the patient's sides (L, R, A, P, H, F) those that lie left, right, up and down in the picture.
+
+    Args:
+        camera: camera of the picture.
+        pose: `volume_from_camera`, mm.
+    """
+    center = pose[:3, 3] + camera.source_to_detector_mm * 0.7 * pose[:3, 2]
+    middle = project(center[None], camera, pose)[0]
     ends = {
-        name: project((center + 20.0 * center.new_tensor(axis))[None], xray.camera, pose)[0] - middle
+        name: project((center + 20.0 * center.new_tensor(axis))[None], camera, pose)[0] - middle
         for name, axis in DIRECTIONS.items()
     }
-    for (x, y), direction in (
-        ((0.03, 0.5), (-1, 0)),
-        ((0.97, 0.5), (1, 0)),
-        ((0.5, 0.97), (0, -1)),
-        ((0.5, 0.03), (0, 1)),
-    ):
-        along = {name: float(end @ end.new_tensor(direction)) for name, end in ends.items()}
-        letter = axes.text(x, y, max(along, key=along.__getitem__), transform=axes.transAxes, color="white", fontsize=9)
+
+    def nearest(column: float, row: float) -> str:
+        along = {name: float(end @ end.new_tensor([column, row])) for name, end in ends.items()}
+        return max(along, key=along.__getitem__)
+
+    return nearest(-1, 0), nearest(1, 0), nearest(0, -1), nearest(0, 1)
+
+
+def _sides(axes: Axes, xray: Xray, pose: Float[Tensor, "4 4"]) -> None:
+    """Write the letters of the patient's sides at the borders."""
+    places = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.97), (0.5, 0.03))
+    for (x, y), name in zip(places, side_letters(xray.camera, pose), strict=True):
+        letter = axes.text(x, y, name, transform=axes.transAxes, color="white", fontsize=9)
         letter.set(ha="center", va="center", path_effects=HALO)
 
 
@@ -129,9 +172,16 @@ def _labels(axes: Axes, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"]
             axes.contour(silhouette.numpy().astype(float), levels=[0.5], colors=[color], linewidths=0.8)
 
 
-def write_overlay(path: str | Path, patient: Patient, xray: Xray, pose: Float[Tensor, "4 4"], title: str) -> None:
+def write_overlay(
+    path: str | Path,
+    patient: Patient,
+    xray: Xray,
+    pose: Float[Tensor, "4 4"],
+    title: str,
+    counted: Bool[Tensor, "H W"] | None = None,
+) -> None:
     """Save `overlay_figure`; the file extension selects the format."""
-    save_figure(overlay_figure(patient, xray, pose, title), [path], DPI)
+    save_figure(overlay_figure(patient, xray, pose, title, counted), [path], DPI)
 
 
 def write_gif(path: str | Path, patient: Patient, xray: Xray, poses: Sequence[Float[Tensor, "4 4"]]) -> None:

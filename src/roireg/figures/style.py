@@ -5,7 +5,10 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
 
 from roireg.files import atomic_path
 
@@ -26,10 +29,24 @@ WITHOUT_DATE = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}
 
 
 def save_figure(figure: Figure, paths: Iterable[str | Path], dpi: int) -> None:
-    """Save a figure to every path, atomically; the file extension selects the format. Equal figures are equal bytes."""
+    """Save a figure to every path, atomically; the file extension selects the format. Equal figures are equal bytes.
+
+    Texts are written as they stand: a `$` in a name begins no formula.
+    """
+    ticks = {id(label) for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for label in _numbers(axis)}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and id(text) not in ticks:
+            text.set_parse_math(False)
     for path in paths:
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=dpi, metadata=WITHOUT_DATE.get(temporary.suffix))
+
+
+def _numbers(axis: Axis) -> list[Text]:
+    """Labels at ticks, unless they were given: those of logarithmic axes are formulas."""
+    if isinstance(axis.get_major_formatter(), FixedFormatter):
+        return []
+    return [*axis.get_majorticklabels(), *axis.get_minorticklabels()]
 
 
 def scale_bar(axes: Axes, length: float, text: str, color: str = "white") -> None:

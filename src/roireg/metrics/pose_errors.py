@@ -44,7 +44,8 @@ def registration_errors(
     `mpd_mm`, or `mpd_legacy` if its code follows DiffPose's; it does not say which.
 
     Args:
-        estimate, truth: `volume_from_camera`, mm.
+        estimate: the pose, `volume_from_camera`, mm.
+        truth: the true pose, likewise.
         camera: the detector.
         landmarks_mm: volume frame.
         isocenter_mm: point whose displacement is the translation error, volume frame.

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from roireg.data.readers.gate import read_json
+from roireg.data.readers.text import read_json
 from roireg.data.writers.poses import StoredPose, points_of, read_pose
 from roireg.errors import InputError
 from roireg.metrics.pose_errors import registration_errors

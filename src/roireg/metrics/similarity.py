@@ -19,7 +19,7 @@ from functools import partial, reduce
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,8 +27,8 @@ from roireg.metrics.overlap import dice_of_each
 from roireg.metrics.registry import EPS, SIMILARITIES
 
 Image = Float[Tensor, "B 1 H W"]
-# One map for all images, or one for each.
-Weight = Float[Tensor, "#B 1 H W"]
+# One map for all images, or one for each, of any type of number.
+Weight = Shaped[Tensor, "#B 1 H W"]
 Masks = Float[Tensor, "B R H W"]
 Gradients = Float[Tensor, "B 2 H W"]
 Scores = Float[Tensor, "B"]

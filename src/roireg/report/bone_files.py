@@ -9,6 +9,7 @@ from roireg import __version__
 from roireg.data.patient import Patient
 from roireg.data.writers.poses import camera_entries, pose_entries, write_json
 from roireg.figures.bone_overlay import write_bone_overlay
+from roireg.figures.overlay import assumed
 from roireg.register.bone_judgement import BoneResult
 from roireg.report.result_files import UNCERTAINTY, finite, folders_of
 
@@ -60,11 +61,14 @@ def write_bones(folder: str | Path, patient: Patient, results: Sequence[BoneResu
             "xray": xray.name,
             "views_registered_together": [other.name for other in xrays],
             "verdict": str(results[0].verdict.grade),
+            "warnings": [*patient.warnings, *xray.warnings],
+            "geometry": [asdict(fact) for fact in xray.facts],
             "bone_points_mm": results[0].bone.points_mm.tolist(),
             "bones": [bone_entries(result, view) for result in results],
         }
         write_json(own / "pose.json", entries)
         poses = [result.views[view].pose for result in results]
         title = "; ".join(f"{result.bone.name}: {result.verdict.grade}" for result in results)
-        write_bone_overlay(own / "overlay.png", [result.bone for result in results], xray, poses, title)
+        bones = [result.bone for result in results]
+        write_bone_overlay(own / "overlay.png", bones, xray, poses, title, assumed(patient, xray))
     return folders

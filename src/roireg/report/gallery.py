@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
@@ -22,6 +22,7 @@ from roireg.drr import render
 from roireg.geometry.camera import Camera
 
 JPEG_QUALITY = 85
+SHADE_RGB, SHADE_ALPHA = (213, 94, 0), 0.35
 GREY_RANGE = (0.01, 0.99)
 MEASURES = ("init_mpd_mm", "mpd_mm", "tre_mm", "rotation_deg", "translation_mm", "objective", "seconds")
 
@@ -63,12 +64,21 @@ def measures(row: Mapping[str, Any]) -> dict[str, float | None]:
     return {key: float(row[key]) if math.isfinite(row[key]) else None for key in MEASURES}
 
 
-def data_uri(image: Float[Tensor, "H W"]) -> str:
-    """The image as a grey JPEG in a data URI; black is its 1st percentile, white its 99th."""
+def data_uri(image: Float[Tensor, "H W"], mask: Bool[Tensor, "H W"] | None = None) -> str:
+    """The image as a JPEG in a data URI; black is its 1st percentile, white its 99th.
+
+    Args:
+        image: grey values.
+        mask: true for measured pixels; the others are shaded. None if all are.
+    """
     low, high = torch.quantile(image.double(), torch.tensor(GREY_RANGE, dtype=torch.float64)).tolist()
     grey = ((image - low) / max(high - low, 1e-6)).clamp(0, 1) * 255
     buffer = io.BytesIO()
-    Image.fromarray(grey.round().to(torch.uint8).numpy()).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    picture = grey.round().to(torch.uint8).numpy()
+    if mask is not None and not bool(mask.all()):
+        shaded = ((1 - SHADE_ALPHA) * picture[..., None] + SHADE_ALPHA * np.array(SHADE_RGB)).round().astype(np.uint8)
+        picture = np.where(mask.numpy()[..., None], picture[..., None], shaded)
+    Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -121,7 +131,7 @@ def add_specimen(
         for _, row in rows[rows["method"] == method].iterrows():
             xray = by_name[row["projection"]]
             name = f"{patient.name}/{xray.name}"
-            gallery.images.setdefault(name, data_uri(xray.image))
+            gallery.images.setdefault(name, data_uri(xray.image, xray.mask))
             start = traces[method][xray.name].poses[0]
             gallery.entries.append(
                 Entry(

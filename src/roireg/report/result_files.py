@@ -85,7 +85,7 @@ def write_result(folder: str | Path, patient: Patient, result: Registration, ani
         write_itk(own / "pose.tfm", stored)
         write_slicer_points(own / "points.mrk.json", stored)
         title = f"{patient.name}: {one.verdict.grade}. {one.verdict.reasons[0]}"
-        write_overlay(own / "overlay.png", patient, one.xray, one.pose, title)
+        write_overlay(own / "overlay.png", patient, one.xray, one.pose, title, one.counted)
         if animate:
             poses = [rig_pose @ one.xray.rig_from_camera for rig_pose in result.trace.poses]
             write_gif(own / "optimization.gif", patient, one.xray, poses)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray
 from roireg.figures.motion import write_motion
-from roireg.files import write_csv
+from roireg.files import write_rows
 from roireg.geometry.se3 import invert, transform_points
 from roireg.geometry.so3 import rotation_vector
 from roireg.register.bone_judgement import BoneResult
@@ -73,7 +72,7 @@ def moments_of_bones(frame: int, results: Sequence[BoneResult]) -> list[Moment]:
     ]
 
 
-def sequence_table(moments: Iterable[Moment]) -> pd.DataFrame:
+def sequence_rows(moments: Iterable[Moment]) -> list[dict[str, Any]]:
     """One row for each frame, body and X-ray; docs/results.md describes the columns.
 
     The motion is that of the body since its first frame, in the axes of the first X-ray's camera of that frame:
@@ -105,7 +104,7 @@ def sequence_table(moments: Iterable[Moment]) -> pd.DataFrame:
             }
             for view in one.views
         ]
-    return pd.DataFrame(rows)
+    return rows
 
 
 def write_sequence(folder: Path, moments: Sequence[Moment]) -> list[Path]:
@@ -114,9 +113,10 @@ def write_sequence(folder: Path, moments: Sequence[Moment]) -> list[Path]:
     Returns:
         The files.
     """
-    table = sequence_table(moments)
-    write_csv(folder / "poses.csv", table)
-    write_motion(folder / "motion.png", table.drop_duplicates(["frame", "body"]))
+    rows = sequence_rows(moments)
+    write_rows(folder / "poses.csv", rows)
+    of_first_xray = {(row["frame"], row["body"]): row for row in reversed(rows)}
+    write_motion(folder / "motion.png", [*reversed(of_first_xray.values())])
     return [folder / "poses.csv", folder / "motion.png"]
 
 

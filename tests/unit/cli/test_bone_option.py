@@ -72,6 +72,8 @@ def test_each_bone_gets_its_own_pose_in_the_frame_of_the_ct(both, truths):
         stored = json.loads((output / view / "pose.json").read_text())
         assert [one["name"] for one in stored["bones"]] == ["radius", "ulna"]
         assert stored["volume_from_camera"] == stored["bones"][0]["volume_from_camera"]
+        assert stored["warnings"] == []
+        assert stored["geometry"]
         for one in stored["bones"]:
             points = torch.tensor(one["bone_points_mm"], dtype=torch.float64)
             found = torch.tensor(one["volume_from_rig"], dtype=torch.float64)

@@ -303,7 +303,7 @@ def test_an_unknown_similarity_is_refused_and_the_known_ones_are_named():
 
 
 @every_measure
-def test_images_of_different_shapes_are_refused(measure):
+def test_images_of_different_shapes_are_refused(measure, unchecked):
     fixed, moving = images()
     with pytest.raises(ValueError, match="B C H W"):
         measure(fixed, moving[:, 0])
