@@ -13,7 +13,7 @@ from nanodrr.drr import backends
 
 TINY = Sizes(
     image_px=16,
-    voxels=24,
+    voxels=12,
     unet_widths=(4, 4, 4),
     medsam="tiny",
     resnet=((1, 1, 1, 1), (8, 8, 8, 8)),

@@ -16,14 +16,10 @@ from workflows import LONG, Workflow, copy_workflow
 
 HERE = Path(__file__).parent
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
-METHODS = ["wsreg"]
-SPECIMENS = ("demo-01", "demo-02")
-MODELS = [f"segmenters/unet/{specimen}/model.safetensors" for specimen in SPECIMENS] + [
-    f"encoders/ours/{specimen}/model.safetensors" for specimen in SPECIMENS
-]
-LOCAL = {**LONG, "tables": {"table1": {"methods": METHODS}}}
-SETTINGS = {**LOCAL, "registration": {"xrays_per_job": 1}}
-TARGET = "results/smoke/tables/table1.csv"
+MODELS = ("segmenters/unet/demo-01/model.safetensors", "encoders/ours/demo-01/model.safetensors")
+# Needs the network that is trained for long, and one encoder.
+TABLE = "registrations/wsreg/demo-01.csv"
+TARGET = f"results/smoke/{TABLE}"
 
 
 def reason_to_skip() -> str | None:
@@ -51,7 +47,7 @@ def slurm():
 
 def command(folder: Path) -> list[str]:
     """Snakemake with the profile that users get, and what this cluster needs."""
-    (folder / "cluster.yaml").write_text(yaml.safe_dump(SETTINGS))
+    (folder / "cluster.yaml").write_text(yaml.safe_dump(LONG))
     # The node's GPU is none, so that jobs which hold it compute on the CPU.
     gpu = [
         f"{rule}:{what}"
@@ -113,7 +109,7 @@ def run(slurm, smoke, tmp_path_factory) -> tuple[Workflow, str, pd.DataFrame]:
 def test_a_training_that_was_killed_is_submitted_again_and_goes_on(run):
     workflow, output, jobs = run
     training = jobs[jobs["rule"].str.contains("train_segmenter")]
-    assert sorted(training["state"]) == ["CANCELLED", "COMPLETED", "COMPLETED"]
+    assert sorted(training["state"]) == ["CANCELLED", "COMPLETED"]
     assert "Trying to restart job" in output
     log = (workflow.folder / "results/smoke/logs/train_segmenter/unet/demo-01.log").read_text()
     assert "resuming after epoch" in log
@@ -123,7 +119,7 @@ def test_only_trainings_had_the_gpu(run):
     _, _, jobs = run
     with_gpu = jobs["gres"].str.contains("gpu")
     trainings = jobs["rule"].str.contains("train_segmenter|train_encoder")
-    assert trainings.sum() >= 4
+    assert trainings.sum() == 3
     assert with_gpu.tolist() == trainings.tolist()
     assert set(jobs.loc[with_gpu, "queue"]) == {"gpu"}
     assert set(jobs.loc[~with_gpu, "queue"]) == {"cpu"}
@@ -133,17 +129,12 @@ def test_results_are_those_of_a_run_without_a_cluster_and_without_a_kill(run, lo
     workflow, _, _ = run
     local = Workflow(tmp_path / "local")
     shutil.copytree(long.folder, local.folder)
-    result = local.run(TARGET, overlays=(LOCAL,))
+    result = local.run(TARGET, overlays=(LONG,))
     assert result.status == 0, result.output
     here, there = (folder / "results/smoke" for folder in (local.folder, workflow.folder))
     for name in MODELS:
         one, other = load_file(here / name), load_file(there / name)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[key], other[key]) for key in one), name
-    for method in METHODS:
-        for specimen in SPECIMENS:
-            one, other = (
-                pd.read_csv(folder / f"registrations/{method}/{specimen}.csv", dtype={"projection": str})
-                for folder in (here, there)
-            )
-            pd.testing.assert_frame_equal(one.drop(columns="seconds"), other.drop(columns="seconds"))
+    one, other = (pd.read_csv(folder / TABLE, dtype={"projection": str}) for folder in (here, there))
+    pd.testing.assert_frame_equal(one.drop(columns="seconds"), other.drop(columns="seconds"))
