@@ -1,7 +1,7 @@
 """Converts seconds per step to hours of a run, and writes them as a Markdown table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from roireg.estimate.card import ASSUMED_CARD, Card
 from roireg.estimate.work import Work
@@ -68,6 +68,10 @@ class Cost:
         """Hours of all jobs on their device."""
         waiting = 0.0 if self.derived is None else self.derived.waiting_hours
         return self.steps * self.seconds / SECONDS_PER_HOUR + waiting
+
+    def hours_on(self, card: Card) -> float:
+        """`hours`, derived for another card if they are derived."""
+        return self.hours if self.derived is None else replace(self, seconds=self.derived.seconds(card)).hours
 
 
 def report(costs: Sequence[Cost], cpu_gflops: float, data_bytes: float) -> str:
@@ -142,4 +146,22 @@ def _derivation(costs: Sequence[Cost], card: Card) -> list[str]:
             f"{step.waiting_hours:.1f}",
         )
         lines.append("| " + " | ".join(cells) + " |")
-    return lines
+    return [*lines, *_sensitivity([cost for cost in costs if cost.gpu], card)]
+
+
+def _sensitivity(costs: Sequence[Cost], card: Card) -> list[str]:
+    """Lines on what the GPU-hours become where one assumption is twice too good."""
+    others = {
+        f"arithmetic reaches {card.arithmetic_efficiency / 2:.0%} of its peaks": replace(
+            card, arithmetic_efficiency=card.arithmetic_efficiency / 2
+        ),
+        f"traffic reaches {card.memory_efficiency / 2:.0%} of its peak": replace(
+            card, memory_efficiency=card.memory_efficiency / 2
+        ),
+        f"a gradient to the pose costs {2 * card.backward_samples:g} images": replace(
+            card, backward_samples=2 * card.backward_samples
+        ),
+        f"a launch takes {2e6 * card.launch_seconds:.0f} us": replace(card, launch_seconds=2 * card.launch_seconds),
+    }
+    rows = [f"| {what} | {sum(cost.hours_on(other) for cost in costs):.1f} |" for what, other in others.items()]
+    return ["", "| if | GPU-hours in all |", "|---|---|", *rows]

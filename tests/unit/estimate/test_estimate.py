@@ -130,6 +130,19 @@ def test_the_report_adds_up_and_says_what_was_not_measured():
     assert "NOT measured" not in report([TRAINING, REGISTRATION], 2500.0, 0)
 
 
+def test_the_report_says_what_becomes_of_the_hours_if_an_assumption_is_twice_too_good():
+    slow = replace(WORK, bound_bytes=5e12)
+    step = OnGpu(slow, False, 0.02, 1.5)
+    derived = replace(TRAINING, seconds=step.seconds(ASSUMED_CARD), derived=step)
+    measured = replace(TRAINING, seconds=1.0)
+    text = report([derived, measured, REGISTRATION], 2500.0, 1.2e9)
+    half = 5e12 / ASSUMED_CARD.bytes_per_second / (ASSUMED_CARD.memory_efficiency / 2)
+    rest = replace(slow, bound_bytes=0).device_seconds(ASSUMED_CARD, False)
+    assert cells(text, "traffic reaches 40%")[1] == f"{2 * (half + rest) + 1.5 + 2:.1f}"
+    # The card is the slower one, so the core's launches do not matter.
+    assert cells(text, "a launch takes 20 us")[1] == cells(text, "**all")[6]
+
+
 def test_the_phantom_shows_every_roi_in_its_own_xray():
     rois = ["a", "b", "c", "d", "e", "f"]
     patient, xray = phantom(rois, 48, 60)
