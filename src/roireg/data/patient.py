@@ -10,6 +10,7 @@ from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from roireg.data.label_names import label_ids
+from roireg.data.steps import Step
 from roireg.data.volume import Volume
 from roireg.errors import InputError
 from roireg.geometry.se3 import translation
@@ -37,6 +38,7 @@ class Patient:
         landmark_names, landmarks_mm: 3D landmarks, volume frame; empty if none are known.
         facts: properties of the files by name, shown by `roireg inspect`.
         warnings: unusual properties of the files, which need not be wrong.
+        step: planes of the CT that are shifted against their neighbours, if there are any and it was looked for.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Patient:
     landmarks_mm: Float[Tensor, "L 3"] = field(default_factory=no_points)
     facts: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    step: Step | None = None
 
     @property
     def error_points_mm(self) -> Float[Tensor, "M 3"]:

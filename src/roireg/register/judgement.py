@@ -150,6 +150,7 @@ def _of_one(
         turned_deg=math.degrees(float(turned)),
         between_views_mm=between_views_mm,
         bone_shown=shows_bone(patient, problem, pose),
+        ct_step_mm=None if patient.step is None else patient.step.shift_mm,
     )
     return XrayResult(
         xray, pose, evidence, judge(evidence, THRESHOLDS), predicted, shown, counted_pixels(problem, pose)

@@ -32,6 +32,7 @@ class Evidence:
         held: fraction of small kicks after which the registration came back; None if it was not kicked.
         rival_mm: distance on the detector to the best other pose at which kicks ended; None without one.
         rival_gain: NCC there minus the NCC here.
+        ct_step_mm: shift between neighbouring planes of the CT; None if none was found.
     """
 
     ncc: float
@@ -47,6 +48,7 @@ class Evidence:
     held: float | None = None
     rival_mm: float | None = None
     rival_gain: float = -1.0
+    ct_step_mm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,8 @@ def judge(evidence: Evidence, limits: Thresholds) -> Verdict:
         check.append(f"another pose, {evidence.rival_mm:.1f} mm away on the detector, fits as well (NCC {ncc:.2f})")
     elif evidence.held is not None and evidence.held < limits.least_held:
         check.append(f"it came back from {evidence.held:.0%} of small kicks only: is there a better pose beside it?")
+    if evidence.ct_step_mm is not None:
+        check.append(f"planes of the CT are shifted by {evidence.ct_step_mm:.0f} mm against their neighbours")
     if not evidence.converged:
         check.append("the optimization has not converged")
     if evidence.from_expected_mm > limits.far_mm or evidence.turned_deg > limits.far_deg:

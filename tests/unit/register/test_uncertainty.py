@@ -139,6 +139,7 @@ def test_good_evidence_is_trusted_and_says_why():
         ({"turned_deg": 60.0}, Grade.CHECK, "60°"),
         ({"between_views_mm": 9.0}, Grade.CHECK, "9.0 mm"),
         ({"roi_dice": 0.2}, Grade.CHECK, "Dice 0.20"),
+        ({"ct_step_mm": 11.0}, Grade.CHECK, "shifted by 11 mm"),
     ],
 )
 def test_each_fault_is_found_and_named(change, grade, said):

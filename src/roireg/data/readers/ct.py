@@ -12,6 +12,7 @@ from roireg.data.readers.grid import size_text
 from roireg.data.readers.hounsfield import check_hounsfield
 from roireg.data.readers.labels import read_labels
 from roireg.data.readers.volumes import read_volume
+from roireg.data.steps import Step, largest_step
 from roireg.data.volume import MU_BONE_PER_MM, MU_WATER_PER_MM, Volume, attenuation_from_hu, box_center_mm
 from roireg.errors import InputError
 
@@ -65,6 +66,7 @@ def read_patient(
         raise InputError(f"--center-on: {', '.join(wanted)}", "the patient has no labels", "Give them with --labels")
     if wanted and ids is not None:
         mask = label_mask(ids, names, wanted, "--center-on")
+    step = largest_step(working)
     facts = {
         "voxels": size_text(stored.size),
         "spacing": " x ".join(f"{s:.3g}" for s in spacing) + " mm",
@@ -85,7 +87,8 @@ def read_patient(
         center_mm=volume.center_mm if mask is None else box_center_mm(mask, volume),
         bone_points_mm=find_bone_points_mm(working),
         facts=facts,
-        warnings=(*stored.notes, *(() if labelled is None else labelled.notes), *_warnings(hu)),
+        warnings=(*stored.notes, *(() if labelled is None else labelled.notes), *_warnings(hu, step)),
+        step=step,
     )
 
 
@@ -117,7 +120,13 @@ def _axis_names(frame: np.ndarray) -> list[str]:
     return names
 
 
-def _warnings(hu: np.ndarray) -> tuple[str, ...]:
+def _warnings(hu: np.ndarray, step: Step | None) -> tuple[str, ...]:
+    warnings = []
     if (hu > BONE_HU).mean() < LEAST_BONE_SHARE:
-        return ("there is hardly any bone in it",)
-    return ()
+        warnings.append("there is hardly any bone in it")
+    if step is not None:
+        warnings.append(
+            f"at plane {step.plane} of the working grid's {'xyz'[step.axis]}, planes are shifted by "
+            f"{step.shift_mm:.0f} mm: the patient moved during the scan, or the file is damaged"
+        )
+    return tuple(warnings)
