@@ -7,6 +7,7 @@ import typer
 
 from roireg import __version__
 from roireg.cli import train, workflow
+from roireg.cli.batch import batch
 from roireg.cli.bug import report_bug
 from roireg.cli.common import (
     CameraOption,
@@ -64,6 +65,7 @@ def main(
 
 
 app.command()(register)
+app.command()(batch)
 app.command()(report_bug)
 app.command()(view)
 

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +55,16 @@ FramesOption = Annotated[
 CropOption = Annotated[int, typer.Option("--crop", min=0, help="Pixels to crop from each side (collimator).")]
 MirrorOption = Annotated[bool, typer.Option("--mirror", help="Flip the X-ray left to right.")]
 SizeOption = Annotated[int, typer.Option("--size", min=64, max=1024, help="Longer side of the image, in pixels.")]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", help="Label that may have moved since the CT, such as a femur; repeatable."),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        "--method", help="Name of a method of the configuration, such as ours; default: a search without a network."
+    ),
+]
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="YAML file with keys that override the default configuration.")
 ]
@@ -82,6 +92,18 @@ class Files:
     def xrays(self, size_px: int) -> list["Xray"]:
         """The X-rays, the longer side of so many pixels."""
         return load_xrays(self.xray, self.camera, self.frame, self.crop, size_px, self.mirror)
+
+    def one_by_one(self) -> list["Files"]:
+        """What was given, for each X-ray on its own.
+
+        Raises:
+            InputError: there are neither one camera file nor as many as X-rays.
+        """
+        cameras = _camera_of_each(self.camera, len(self.xray))
+        return [
+            replace(self, xray=[path], camera=None if camera is None else [camera])
+            for path, camera in zip(self.xray, cameras, strict=True)
+        ]
 
     def frame_xrays(self, views: Sequence[FrameFile], size_px: int) -> list["Xray"]:
         """The X-rays of one moment of a sequence, one for each view; their warnings are not printed."""
@@ -148,15 +170,19 @@ def _xrays(
 ) -> list["Xray"]:
     from roireg.data.readers.xray import read_xray
 
-    given: list[Path | None] = [*cameras] if cameras else [None]
-    if len(given) == 1:
-        given *= len(views)
-    if len(given) != len(views):
-        fault = f"{len(given)} camera files for {len(views)} X-rays"
-        raise InputError("--camera", fault, "Give one for all, or one for each in the order of the X-rays")
-    pairs = zip(views, given, strict=True)
+    pairs = zip(views, _camera_of_each(cameras, len(views)), strict=True)
     found = [read_xray(view.path, camera, view.frame, crop, size) for view, camera in pairs]
     return [xray.mirrored() if mirror else xray for xray in found]
+
+
+def _camera_of_each(cameras: Sequence[Path] | None, count: int) -> list[Path | None]:
+    given: list[Path | None] = [*cameras] if cameras else [None]
+    if len(given) == 1:
+        given *= count
+    if len(given) != count:
+        fault = f"{len(given)} camera files for {count} X-rays"
+        raise InputError("--camera", fault, "Give one for all, or one for each in the order of the X-rays")
+    return given
 
 
 def warn(name: str, warnings: Sequence[str]) -> None:

@@ -11,10 +11,12 @@ from roireg.cli.common import (
     ConfigOption,
     CropOption,
     CtOption,
+    ExcludeOption,
     Files,
     FrameOption,
     FramesOption,
     LabelsOption,
+    MethodOption,
     MirrorOption,
     NamesOption,
     RescaleOption,
@@ -35,9 +37,7 @@ def register(
     camera: CameraOption = None,
     labels: LabelsOption = None,
     label_names: NamesOption = None,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Label that may have moved since the CT, such as a femur; repeatable.")
-    ] = None,
+    exclude: ExcludeOption = None,
     bone: Annotated[
         list[str] | None,
         typer.Option(help="Label that is registered alone, or the name of a CT's only bone; repeat for more."),
@@ -49,10 +49,7 @@ def register(
     crop: CropOption = 0,
     mirror: MirrorOption = False,
     size: SizeOption = 128,
-    method: Annotated[
-        str | None,
-        typer.Option(help="Name of a method of the configuration, such as ours; default: a search without a network."),
-    ] = None,
+    method: MethodOption = None,
     config: ConfigOption = None,
     initial: Annotated[Path | None, typer.Option(help="pose.json with an initial pose of the first X-ray.")] = None,
     encoder: Annotated[

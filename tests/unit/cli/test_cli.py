@@ -17,7 +17,7 @@ def test_help_lists_the_commands_without_loading_libraries():
     assert loaded_by("from roireg.cli.app import app; app(['--help'], standalone_mode=False)") & libraries == set()
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("inspect", "check-dataset", "register", "view", "render", "train", "evaluate", "convert"):
+    for command in ("inspect", "check-dataset", "register", "batch", "view", "render", "train", "evaluate", "convert"):
         assert command in result.output
 
 
