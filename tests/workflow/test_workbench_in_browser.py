@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from browser import chromium, needs_browser
 from selenium.webdriver import ActionChains, Keys
@@ -21,6 +22,7 @@ from roireg.view.serve import Opened, prepared
 
 pytestmark = needs_browser
 WAIT_S = 90
+POSE = [f"pose_{r}{c}" for r in range(3) for c in range(4)]
 # Grey values of the first tile's canvas, as they are shown.
 PIXELS = """
 const canvas = document.querySelector(".picture");
@@ -249,3 +251,29 @@ def test_every_control_has_a_name(opened):
     assert nameless == []
     reachable = "return [...document.querySelectorAll('.stage, #ct-slice')].every((one) => one.tabIndex === 0)"
     assert opened.driver.execute_script(reachable)
+
+
+def test_the_workflows_results_are_stepped_through_from_the_worst(driver, smoke, downloads, tmp_path):
+    results = smoke.folder / "results/smoke/registrations/diffdrr/demo-01.csv"
+    rows = pd.read_csv(results, dtype={"projection": str}).sort_values("mpd_mm", ascending=False)
+    with running(Opened(study=results), tmp_path) as client:
+        driver.get(client.address + "/")
+        page = Page(driver, client, downloads)
+        page.wait(lambda: len(driver.find_elements(By.CSS_SELECTOR, "#rows li")) == len(rows))
+        assert page.at("#tab-study").get_attribute("aria-selected") == "true"
+        told = [entry.text for entry in driver.find_elements(By.CSS_SELECTOR, "#rows li")]
+        for text, (_, row) in zip(told, rows.iterrows(), strict=True):
+            assert f"{row['projection']}: {row['mpd_mm']:.2f} mm, {row['verdict']}" in text
+        page.set("#blend", 100)
+        for place in range(len(rows)):
+            page.wait(lambda place=place: page.state.place == place)
+            time.sleep(0.3)
+            assert int(np.abs(page.picture().astype(int) - page.expected()).max()) <= 1
+            assert np.allclose(page.state.pose(0)[:3].flatten(), rows.iloc[place][POSE].to_numpy(float))
+            if place + 1 < len(rows):
+                page.at("#row-after").click()
+        assert not page.at("#row-after").is_enabled()
+        page.tab("register")
+        driver.find_element(By.XPATH, "//button[@aria-label='Go to, pose 3']").click()
+        page.tab("pose")
+        page.wait(lambda: page.at("#truth").text.startswith("0.00 mm"))

@@ -9,7 +9,9 @@ import typer
 from roireg.cli.common import (
     CameraOption,
     CenterOption,
+    ConfigOption,
     CropOption,
+    ExcludeOption,
     FrameOption,
     LabelsOption,
     MirrorOption,
@@ -32,7 +34,10 @@ NEEDED = ("fastapi", "uvicorn", "websockets")
 
 def view(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="A CT, and X-rays; or a session.json that the page saved.")
+        list[Path] | None,
+        typer.Argument(
+            help="A CT and X-rays; or a session.json that the page saved; or a run's registrations/METHOD/SPECIMEN.csv."
+        ),
     ] = None,
     camera: CameraOption = None,
     labels: LabelsOption = None,
@@ -43,9 +48,8 @@ def view(
     crop: CropOption = 0,
     mirror: MirrorOption = False,
     size: SizeOption = 128,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="Label that may have moved since the CT, such as a femur; repeatable.")
-    ] = None,
+    exclude: ExcludeOption = None,
+    config: ConfigOption = None,
     pose: Annotated[Path | None, typer.Option(help="pose.json of the first X-ray, to begin with.")] = None,
     truth: Annotated[Path | None, typer.Option(help="pose.json with its true pose, to compare with.")] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the server; default: any free one.")] = 0,
@@ -68,10 +72,12 @@ def view(
         from roireg.view.sources import CtSource
 
         given = list(files or [])
-        sessions = [path for path in given if path.suffix.lower() == ".json"]
-        if sessions and len(given) > 1:
-            raise InputError(sessions[0], "a session file names its CT and X-rays itself", "Give it alone")
-        types = {} if sessions else {path: file_type(path) for path in given}
+        alone = {kind: [path for path in given if path.suffix.lower() == kind] for kind in (".json", ".csv")}
+        sessions, studies = alone.values()
+        if (sessions or studies) and len(given) > 1:
+            what = "a session file, like a workflow's results, names its CT and X-rays itself"
+            raise InputError([*sessions, *studies][0], what, "Give it alone")
+        types = {} if sessions or studies else {path: file_type(path) for path in given}
         cts = [path for path, found in types.items() if found is FileType.CT]
         if len(cts) > 1:
             raise InputError(cts[1], "it is a second CT", "Give one CT")
@@ -86,8 +92,10 @@ def view(
             ct=ct,
             xrays=_sources(xrays, camera or [], frame, crop, mirror),
             session=sessions[0] if sessions else None,
+            study=studies[0] if studies else None,
             pose=pose,
             truth=truth,
+            config=config,
             exclude=exclude or (),
             size_px=size,
             out=output,

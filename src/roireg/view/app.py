@@ -30,6 +30,7 @@ from roireg.view.stream import Stream
 from roireg.view.told import state_entries
 from roireg.view.uploads import keep, place_of, uploaded
 from roireg.view.workbench import Workbench
+from roireg.workflow.named_method import method_from_a_pose
 
 STATIC = Path(__file__).parent / "static"
 GROUP = Annotated[str, Field(max_length=40)]
@@ -75,6 +76,12 @@ class JobKind(_Body):
     """Which registration to run."""
 
     kind: Literal["search", "refine", "judge"]
+
+
+class Method(_Body):
+    """The configuration's method that refines; empty for that of the search."""
+
+    name: Annotated[str, Field(max_length=200)]
 
 
 class Points(_Body):
@@ -158,14 +165,14 @@ def _files(workbench: Workbench) -> APIRouter:
 
     @router.put("/xrays/{number}/geometry")
     def set_geometry(number: int, geometry: Geometry) -> dict[str, Any]:
-        source = workbench.state.view(number).source
+        source = workbench.state.view(number).file_source
         workbench.open_xray(with_entries(source, geometry.entries, geometry.crop_px), number)
         return state_entries(workbench)
 
     @router.get("/xrays/{number}/camera.yaml")
     def camera_file(number: int) -> Response:
         view = workbench.state.view(number)
-        return _download(camera_text(camera_entries(view.source, view.shown)).encode(), "camera.yaml")
+        return _download(camera_text(camera_entries(view.file_source, view.shown)).encode(), "camera.yaml")
 
     return router
 
@@ -189,6 +196,11 @@ def _poses(workbench: Workbench) -> APIRouter:
         workbench.change(lambda state: replace(state, points=pairs))
         return {"pairs": len(pairs)}
 
+    @router.post("/rows/{place}")
+    def show_row(place: int) -> dict[str, Any]:
+        workbench.step_to(place)
+        return state_entries(workbench)
+
     @router.post("/points/pose")
     def pose_from_points() -> dict[str, Any]:
         result = solved(workbench.state)
@@ -208,6 +220,13 @@ def _results(workbench: Workbench) -> APIRouter:
             workbench.state.known_patient.label_mask(exclusion.labels, "excluded labels")
         workbench.change(lambda state: replace(state, exclude=tuple(exclusion.labels)))
         return {"exclude": exclusion.labels}
+
+    @router.put("/method")
+    def choose(method: Method) -> dict[str, Any]:
+        if method.name:
+            method_from_a_pose(method.name, workbench.state.config)
+        workbench.change(lambda state: replace(state, method=method.name))
+        return {"method": method.name}
 
     @router.post("/job")
     def start(job: JobKind) -> dict[str, Any]:
@@ -239,7 +258,7 @@ def _results(workbench: Workbench) -> APIRouter:
         read = read_session(uploaded(workbench.folder, file.group))
         check_open(workbench.state, read)
         for number, one in enumerate(read.xray_sources):
-            own = workbench.state.view(number).source
+            own = workbench.state.view(number).file_source
             changed = replace(one, path=own.path, camera=own.camera)
             if changed != own:
                 workbench.open_xray(changed, number)

@@ -10,22 +10,24 @@ from torch import Tensor
 from roireg.data.xray import OTHER_POLARITY, Xray
 from roireg.geometry.se3 import invert
 from roireg.register.judgement import XrayResult, agreement
-from roireg.register.method import MethodSettings, search_method
+from roireg.register.method import MethodSettings, search_method, with_exclusion
 from roireg.register.registration import Registration, problem_of, register_xrays, registration_of
 from roireg.register.settings import PaSettings
 from roireg.register.trace import Trace
 from roireg.register.weights import weight_map
 from roireg.view.geometry import at_position_of, camera_entries
-from roireg.view.sources import View, with_entries
+from roireg.view.sources import RecordSource, View, with_entries
 from roireg.view.state import Found, State, with_pose
+from roireg.workflow.named_method import method_from_a_pose
 
 NAMES = {"search": "search", "refine": "refined from here", "judge": "placed by hand"}
 SEED = 0
+HERE = "from here"
 
 
 def from_here_method(state: State) -> MethodSettings:
     """The search's optimizer and pixel weights alone: Gauss-Newton from a given pose."""
-    return replace(search_method(state.exclude), name="from here", init="given", start=PaSettings())
+    return replace(search_method(state.exclude), name=HERE, init="given", start=PaSettings())
 
 
 def searched(state: State, report: Callable[[str], None]) -> Registration:
@@ -34,9 +36,11 @@ def searched(state: State, report: Callable[[str], None]) -> Registration:
 
 
 def refined(state: State, report: Callable[[str], None]) -> Registration:
-    """By Gauss-Newton from the present pose."""
+    """From the present pose, by the method that is chosen."""
     report("from the present pose")
     method = from_here_method(state)
+    if state.method:
+        method = with_exclusion(method_from_a_pose(state.method, state.config), [*state.exclude] or None)
     return register_xrays(state.known_patient, _xrays(state), method, SEED, state.rig_pose, report)
 
 
@@ -66,7 +70,7 @@ def found_by(job: str, registration: Registration) -> Found:
     """A result as an entry of the list."""
     verdict, trace = registration.verdict, registration.trace
     return Found(
-        name=NAMES[job],
+        name=registration.method if job == "refine" and registration.method != HERE else NAMES[job],
         rig_pose=registration.rig_pose,
         grade=str(verdict.grade),
         reasons=verdict.reasons,
@@ -97,6 +101,8 @@ def _as_found(view: View, result: XrayResult) -> View:
         shown, registered = shown.with_other_polarity(), registered.with_other_polarity()
     if shown is view.shown:
         return view
+    if isinstance(view.source, RecordSource):
+        return View(view.source, shown, registered)
     entries = at_position_of(camera_entries(view.source, shown), shown)
     return View(with_entries(view.source, entries, view.source.crop_px), shown, registered)
 

@@ -19,7 +19,9 @@ from roireg.view.app import create_app
 from roireg.view.session_file import read_session, resumed
 from roireg.view.sources import CtSource, XraySource
 from roireg.view.state import rig_pose_of
+from roireg.view.study import read_study
 from roireg.view.workbench import Workbench
+from roireg.workflow.named_method import names_from_a_pose
 
 ADDRESS = "127.0.0.1"
 # A message of the page is a few numbers.
@@ -36,7 +38,9 @@ class Opened:
     Attributes:
         ct, xrays: files.
         session: a session file instead of them.
+        study: registrations of a specimen by the workflow instead of them.
         pose, truth: pose files of the first X-ray.
+        config: file that is laid over the default configuration, whose methods can be chosen.
         exclude: labels that may have moved since the CT.
         size_px: longer side of the image that is registered.
         out: folder for results.
@@ -45,8 +49,10 @@ class Opened:
     ct: CtSource | None = None
     xrays: Sequence[XraySource] = ()
     session: Path | None = None
+    study: Path | None = None
     pose: Path | None = None
     truth: Path | None = None
+    config: Path | None = None
     exclude: Sequence[str] = ()
     size_px: int = 128
     out: Path | None = None
@@ -71,6 +77,10 @@ def prepared(opened: Opened, folder: Path) -> Workbench:
         workbench.open_xray(xray)
     if session is not None:
         workbench.change(lambda state: resumed(state, session))
+    methods = tuple(names_from_a_pose(opened.config))
+    workbench.change(lambda state: replace(state, config=opened.config, methods=methods))
+    if opened.study is not None:
+        workbench.open_study(read_study(opened.study))
     if opened.exclude:
         workbench.state.known_patient.label_mask(opened.exclude, "--exclude")
         workbench.change(lambda state: replace(state, exclude=tuple(opened.exclude)))

@@ -85,7 +85,7 @@ def session_entries(state: State) -> dict[str, Any]:
         "format": "roireg session",
         "version": 1,
         "ct": None if state.ct is None else _absolute(asdict(state.ct)),
-        "xrays": [_absolute(asdict(view.source)) for view in state.views],
+        "xrays": [_absolute(asdict(view.file_source)) for view in state.views],
         "volume_from_rig": state.rig_pose.tolist(),
         "pivot_mm": state.pivot_mm.tolist(),
         "found": [

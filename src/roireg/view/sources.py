@@ -13,6 +13,7 @@ from roireg.data.readers.ct import read_patient
 from roireg.data.readers.gate import Content, content_of
 from roireg.data.readers.xray import read_xray
 from roireg.data.xray import Xray
+from roireg.errors import InputError
 from roireg.files import atomic_path
 
 # Longer side of the picture that is shown when the hand rests; larger X-rays are shrunk.
@@ -63,19 +64,45 @@ class XraySource:
     entries: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class RecordSource:
+    """An X-ray of a specimen that the workflow has prepared; its geometry is that of the data set.
+
+    Attributes:
+        path: the specimen's file.
+        name: of the X-ray.
+    """
+
+    path: Path
+    name: str
+    crop_px: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """An X-ray as it is shown, and as it is registered: the same picture at two sizes.
 
     Attributes:
-        source: its files.
+        source: where it is from.
         shown: at most `SHOWN_PX` on its longer side.
         registered: of the size that is registered.
     """
 
-    source: XraySource
+    source: XraySource | RecordSource
     shown: Xray
     registered: Xray
+
+    @property
+    def file_source(self) -> XraySource:
+        """Its files.
+
+        Raises:
+            InputError: it is of a workflow's results.
+        """
+        if isinstance(self.source, RecordSource):
+            what = "the workflow has prepared it; its geometry is that of the data set"
+            raise InputError(f"X-ray {self.source.name}", what, "Open its own file to change it")
+        return self.source
 
 
 def open_ct(source: CtSource) -> Patient:

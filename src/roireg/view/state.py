@@ -1,6 +1,7 @@
 """What is open in the workbench, as one immutable record: each change makes a new one."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,8 @@ from roireg.data.patient import Patient, expected_rig_pose
 from roireg.errors import InputError
 from roireg.geometry.se3 import invert
 from roireg.register.registration import Registration
-from roireg.view.sources import CtSource, View
+from roireg.view.sources import CtSource, RecordSource, View
+from roireg.view.study import Study
 
 # Number of poses that can be undone.
 UNDO_LIMIT = 200
@@ -66,6 +68,11 @@ class State:
         points: pairs of points.
         exclude: labels that may have moved since the CT.
         truth: true pose `volume_from_rig`, mm, if one was given.
+        config: file that is laid over the default configuration, or None.
+        methods: names of the configuration's methods that can refine.
+        method: name of the configuration's method that refines; empty for that of the search.
+        study: results of a workflow, one of whose X-rays is shown; None if files are open.
+        place: which of its rows.
     """
 
     ct: CtSource | None = None
@@ -79,6 +86,11 @@ class State:
     points: tuple[PointPair, ...] = ()
     exclude: tuple[str, ...] = ()
     truth: Float[Tensor, "4 4"] | None = None
+    config: Path | None = None
+    methods: tuple[str, ...] = ()
+    method: str = ""
+    study: Study | None = None
+    place: int = 0
 
     @property
     def known_patient(self) -> Patient:
@@ -147,3 +159,35 @@ def redone(state: State) -> State:
         return state
     *rest, after = state.redo
     return replace(state, rig_pose=after, redo=tuple(rest), undo=(*state.undo, state.rig_pose))
+
+
+def at_row(state: State, study: Study, place: int) -> State:
+    """The state with one X-ray of a workflow's results in place of all else, at the pose that the workflow found.
+
+    The list has that pose, where the registration began, and the true pose.
+    """
+    row = study.rows[place]
+    xray = study.xrays[row.xray]
+    rig_from_camera = xray.rig_from_camera
+    poses = {row.method: row.pose, "its start": row.start, "true pose": xray.true_pose}
+    told = {row.method: (row.grade, row.seconds, row.objective, row.ncc)}
+    nothing = ("", 0.0, (), float("nan"))
+    found = []
+    for name, pose in poses.items():
+        if pose is not None:
+            grade, seconds, objective, ncc = told.get(name, nothing)
+            found.append(Found(name, pose @ invert(rig_from_camera), grade, (), seconds, objective, ncc))
+    return replace(
+        state,
+        ct=None,
+        patient=study.patient,
+        views=(View(RecordSource(study.specimen, row.xray), xray, xray),),
+        rig_pose=found[0].rig_pose if found else expected_rig_pose(study.patient),
+        pivot_mm=study.patient.center_mm,
+        undo=(),
+        redo=(),
+        found=tuple(found),
+        points=(),
+        truth=None if xray.true_pose is None else xray.true_pose @ invert(rig_from_camera),
+        place=place,
+    )

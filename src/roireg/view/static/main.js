@@ -6,13 +6,14 @@ import { FoundPanel } from "./found.js";
 import { GeometryPanel } from "./geometry.js";
 import { PointsPanel } from "./points.js";
 import { Stream } from "./stream.js";
+import { StudyPanel } from "./study.js";
 import { Tile } from "./tile.js";
 
 const byId = (id) => document.getElementById(id);
 const FLICKER_MS = 400;
 const tiles = [];
 const shown = { drrTurn: false, alone: false };
-let state = { ct: null, views: [], found: [], points: [], exclude: [], job: null };
+let state = { ct: null, views: [], found: [], points: [], exclude: [], job: null, study: null };
 
 function complain(text) {
   byId("error").hidden = !text;
@@ -36,6 +37,7 @@ const page = {
     if (page.marking()) points.clickedXray(view, pixel);
     else if (state.ct) page.stream.send({ type: "pivot", view, pixel });
   },
+  open: (name) => open(byId(`tab-${name}`)),
   close: (view) => page.try(() => call("DELETE", `xrays/${view}`)),
   marks: (of) => tiles.forEach((tile) => {
     tile.marks = page.marking() ? of(tile.view) : [];
@@ -57,7 +59,7 @@ const page = {
   },
 };
 
-const found = new FoundPanel(page), geometry = new GeometryPanel(page), points = new PointsPanel(page);
+const found = new FoundPanel(page), geometry = new GeometryPanel(page), points = new PointsPanel(page), study = new StudyPanel(page);
 
 function options(select, views) {
   const names = views.map((view, number) => `${number + 1}: ${view.name}`);
@@ -81,6 +83,7 @@ page.stream = new Stream({
         byId("tiles").append(tiles[number].element);
       }
       tiles[number].describe(view);
+      tiles[number].element.querySelector(".title button").hidden = state.study !== null;
     });
     for (const id of ["pose-view", "geometry-view"]) options(byId(id), state.views);
     const facts = state.ct ? { ...state.ct.facts, ...Object.fromEntries(state.ct.warnings.map((one) => ["note", one])) } : {};
@@ -90,7 +93,7 @@ page.stream = new Stream({
       return [term, told];
     }));
     byId("outlines").disabled = !state.ct?.labels.length;
-    for (const panel of [found, geometry, points]) panel.show(state);
+    for (const panel of [found, geometry, points, study]) panel.show(state);
   },
   pose: (message) => {
     page.pose = message;
@@ -187,7 +190,8 @@ for (const tab of tabs) {
   tab.onkeydown = (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step) return;
-    const next = tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length];
+    const there = tabs.filter((one) => !one.hidden);
+    const next = there[(there.indexOf(tab) + step + there.length) % there.length];
     next.focus();
     open(next);
   };
