@@ -215,6 +215,34 @@ def test_keys_and_typed_numbers_move_the_patient(opened):
     opened.wait(lambda: abs(float(opened.state.pose(0)[0, 2] / -opened.state.pose(0)[1, 2]) - np.tan(0.2094395)) < 1e-3)
 
 
+def test_the_scene_shows_bones_and_moves_with_the_patient(opened):
+    opened.tab("scene")
+
+    def drawn() -> str:
+        """The scene's pixels, once they stay the same."""
+        read = "return document.getElementById('scene').toDataURL()"
+        last = [""]
+
+        def settled():
+            before, last[0] = last[0], opened.driver.execute_script(read)
+            time.sleep(0.3)
+            return len(last[0]) > 5000 and before == last[0]
+
+        opened.wait(settled)
+        return last[0]
+
+    assert opened.at("#scene-fault").text == ""
+    # The surface comes after the first picture.
+    opened.wait(lambda: opened.driver.execute_script("return document.body.getAttribute('aria-busy')") is None)
+    first = drawn()
+    opened.at("#looks [value=left]").click()
+    left = drawn()
+    assert left != first
+    opened.drag(60, 0)
+    opened.wait(lambda: len(opened.state.undo) == 1)
+    assert drawn() != left
+
+
 def test_mirrored_is_seen_at_once(opened):
     opened.tab("geometry")
     assert float(opened.state.views[0].shown.camera.intrinsics_px[0, 0]) < 0

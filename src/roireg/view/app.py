@@ -27,6 +27,7 @@ from roireg.view.slices import png, slice_of
 from roireg.view.sources import CtSource, XraySource, camera_text, with_entries
 from roireg.view.state import PointPair, with_pose
 from roireg.view.stream import Stream
+from roireg.view.surfaces import bone_surface, packed
 from roireg.view.told import state_entries
 from roireg.view.uploads import keep, place_of, uploaded
 from roireg.view.workbench import Workbench
@@ -189,6 +190,10 @@ def _poses(workbench: Workbench) -> APIRouter:
     @router.get("/slices/{axis}/{index}")
     def ct_slice(axis: int, index: int) -> Response:
         return Response(png(slice_of(workbench.state.known_patient, axis, index)), media_type="image/png")
+
+    @router.get("/surface")
+    def surface() -> Response:
+        return Response(packed(bone_surface(workbench.state.known_patient)), media_type="application/octet-stream")
 
     @router.put("/points")
     def set_points(points: Points) -> dict[str, Any]:

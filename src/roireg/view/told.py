@@ -8,7 +8,8 @@ from torch import Tensor
 
 from roireg.errors import InputError
 from roireg.figures.overlay import side_letters
-from roireg.geometry.camera import project
+from roireg.geometry.camera import Camera, project
+from roireg.geometry.se3 import transform_points
 from roireg.register.judgement import projection_shift_mm
 from roireg.report.result_files import finite
 from roireg.view.geometry import camera_entries
@@ -32,6 +33,8 @@ def pose_entries(state: State) -> dict[str, Any]:
                 "numbers": asdict(numbers_of(pose, state.patient.center_mm)),
                 "pivot_px": finite(pivot),
                 "sides": side_letters(view.shown.camera, pose),
+                "source_mm": pose[:3, 3].tolist(),
+                "corners_mm": _corners_mm(view.shown.camera, pose),
             }
         )
     return {
@@ -41,6 +44,14 @@ def pose_entries(state: State) -> dict[str, Any]:
         "redo": bool(state.redo),
         "truth_mm": finite(from_truth_mm(state, state.rig_pose)),
     }
+
+
+def _corners_mm(camera: Camera, pose: Float[Tensor, "4 4"]) -> list[list[float]]:
+    """Corners of the detector in the volume frame: top left, top right, bottom right, bottom left."""
+    right, bottom = camera.width - 0.5, camera.height - 0.5
+    pixels = [[-0.5, -0.5, 1.0], [right, -0.5, 1.0], [right, bottom, 1.0], [-0.5, bottom, 1.0]]
+    on_detector = camera.intrinsics_px.new_tensor(pixels) @ camera.rays_mm().T
+    return transform_points(pose, on_detector).tolist()
 
 
 def from_truth_mm(state: State, rig_pose: Float[Tensor, "4 4"]) -> float | None:

@@ -45,6 +45,10 @@ export async function download(path, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
 
+export async function bytes(path) {
+  return (await asked("GET", path, {})).arrayBuffer();
+}
+
 export async function picture(path) {
   return createImageBitmap(await (await asked("GET", path, {})).blob());
 }

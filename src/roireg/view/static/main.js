@@ -5,6 +5,7 @@ import { table } from "./compose.js";
 import { FoundPanel } from "./found.js";
 import { GeometryPanel } from "./geometry.js";
 import { PointsPanel } from "./points.js";
+import { Scene } from "./scene.js";
 import { Stream } from "./stream.js";
 import { StudyPanel } from "./study.js";
 import { Tile } from "./tile.js";
@@ -60,6 +61,7 @@ const page = {
 };
 
 const found = new FoundPanel(page), geometry = new GeometryPanel(page), points = new PointsPanel(page), study = new StudyPanel(page);
+const scene = new Scene(page);
 
 function options(select, views) {
   const names = views.map((view, number) => `${number + 1}: ${view.name}`);
@@ -93,7 +95,7 @@ page.stream = new Stream({
       return [term, told];
     }));
     byId("outlines").disabled = !state.ct?.labels.length;
-    for (const panel of [found, geometry, points, study]) panel.show(state);
+    for (const panel of [found, geometry, points, study, scene]) panel.show(state);
   },
   pose: (message) => {
     page.pose = message;
@@ -102,8 +104,12 @@ page.stream = new Stream({
     tiles.forEach((tile, number) => tile.pose(message.views[number]));
     byId("truth").textContent = message.truth_mm === null ? "" : `${message.truth_mm.toFixed(2)} mm from the true pose (mpd)`;
     fillNumbers();
+    scene.pose(message.views);
   },
-  plane: (plane) => tiles[plane.view]?.take(plane),
+  plane: (plane) => {
+    tiles[plane.view]?.take(plane);
+    if (plane.kind === "xray") scene.picture(plane);
+  },
   error: (message) => complain(message.text),
   lost: () => complain("the connection to the server is lost. Is `roireg view` still running? Reload the page"),
   speed: (rate, delay) => (byId("speed").textContent = `${rate} images/s, ${Math.round(delay)} ms`),
@@ -183,6 +189,7 @@ function open(tab) {
   }
   document.body.classList.toggle("marking", page.marking());
   if (page.marking()) points.opened();
+  scene.opened(tab.id === "tab-scene");
   points.list();
 }
 for (const tab of tabs) {
