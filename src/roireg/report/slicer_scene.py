@@ -127,7 +127,6 @@ def _view(camera: Camera, pose: Float[Tensor, "4 4"]) -> dict[str, str]:
     to_ras, middle = turn_ras(pose), _middle_mm(camera)
     height = camera.height * float(camera.rays_mm()[:, 1].norm())
     return {
-        "layoutName": VIEW,
         "singletonTag": VIEW,
         "position": _numbers(to_ras[:3, 3]),
         "focalPoint": _numbers(transform_points(to_ras, middle[None])[0]),
