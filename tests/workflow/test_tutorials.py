@@ -84,7 +84,7 @@ def test_an_ablation_is_one_line_that_adds_its_registrations_and_reruns_nothing(
     )
     assert after["weights"].unique().tolist() == ["none", "coverage", "coverage+femurs"]
     kept, same = after[after["weights"] != "coverage"], before[before["roi"] == "none"]
-    assert kept["mpd_mean_mm"].tolist() == same["mpd_mean_mm"].tolist()
+    assert kept["mpd_mm_mean"].tolist() == same["mpd_mm_mean"].tolist()
     for old in (smoke.folder / "results/smoke/registrations").rglob("*.csv"):
         assert (folder / old.relative_to(smoke.folder)).stat().st_mtime == old.stat().st_mtime, old
 
