@@ -1,5 +1,6 @@
 """Hooks of mkdocs: files of the repository that lie outside docs/ become pages, and links are made to fit."""
 
+import posixpath
 import re
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,14 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links as they are in the repository, made to lead to pages of the site."""
-    outside = page.file.src_uri in PAGES.values()
+    here = page.file.src_uri
+    source = next((file for file, made in PAGES.items() if made == here), f"docs/{here}")
 
     def fitted(found: re.Match[str]) -> str:
         target, anchor = found[1], found[2] or ""
         # From the root of the repository.
-        target = target if outside else f"docs/{target}"
-        while "docs/../" in target:
-            target = target.replace("docs/../", "")
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
         target = PAGES.get(target) or FOLDERS.get(target) or target.removeprefix("docs/")
-        return f"]({target}{anchor})"
+        return f"]({posixpath.relpath(target, posixpath.dirname(here) or '.')}{anchor})"
 
     return LINK.sub(fitted, markdown)

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
 import pytest
-from filelock import FileLock
+from once import run_once
 from shapes import check_shapes
 from workflows import LONG, LONG_MODEL, REPOSITORY, Workflow, copy_workflow, keep_compiled
 
@@ -26,26 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(number for number, folder in enumerate(ORDER) if path.is_relative_to(folder))
 
     items.sort(key=place)
-
-
-def run_once(name: str, run: Callable[[Path], None], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which something has run, once in all processes.
-
-    With workers of pytest-xdist one of them runs it, the others wait, and each has a copy of its own.
-    """
-    folder = tmp_path_factory.mktemp(name)
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        run(folder)
-        return folder
-    shared = tmp_path_factory.getbasetemp().parent / name
-    with FileLock(f"{shared}.lock"):
-        if not (shared / "ran").exists():
-            shutil.rmtree(shared, ignore_errors=True)
-            shared.mkdir()
-            run(shared)
-            (shared / "ran").touch()
-    shutil.copytree(shared, folder, dirs_exist_ok=True)
-    return folder
 
 
 @pytest.fixture(scope="session")

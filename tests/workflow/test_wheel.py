@@ -1,21 +1,9 @@
-"""The wheel in an empty environment, outside the checkout: the command, the library, the workflow.
-
-The environment has the packages that the wheel's own metadata ask for and no others, linked from this one: as after
-`pip install`, without downloading them again.
-"""
+"""The wheel in an empty environment, outside the checkout: the command, the library, the workflow."""
 
 import filecmp
-import os
 import re
 import shlex
 import subprocess
-import sys
-import tarfile
-import venv
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +11,7 @@ import pytest
 import torch
 from builders import attenuation, middle_mm, phantom_ct
 from own_patient import carm_camera, write_carm_dicom, write_volume
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from wheel_environment import Environment
 from workflows import REPOSITORY
 
 from roireg.data.writers.poses import read_pose
@@ -32,116 +19,6 @@ from roireg.drr import render
 from roireg.geometry.poses import carm_pose, perturb
 from roireg.metrics.pose_errors import registration_errors
 from roireg.workflow.folder import PARTS
-
-SITE = Path("lib") / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-
-
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment, and a folder to work in."""
-
-    folder: Path
-    work: Path
-
-    def run(self, program: str, *arguments: object) -> subprocess.CompletedProcess:
-        """Call a program of the environment, which must not see this checkout."""
-        hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
-        environment = {key: value for key, value in os.environ.items() if key not in hidden}
-        environment["PATH"] = f"{self.folder / 'bin'}{os.pathsep}{environment['PATH']}"
-        command = [str(self.folder / "bin" / program), *map(str, arguments)]
-        return subprocess.run(command, cwd=self.work, env=environment, capture_output=True, text=True)
-
-
-def built(source: Path, target: str, folder: Path) -> Path:
-    """The sdist or wheel that hatchling makes of a source tree."""
-    command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(folder)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (made,) = folder.glob("*.whl" if target == "wheel" else "*.tar.gz")
-    return made
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """Made from the sdist, as a package index' users may do: so that file is complete too."""
-    folder = tmp_path_factory.mktemp("dist")
-    with tarfile.open(built(REPOSITORY, "sdist", folder)) as archive:
-        archive.extractall(folder / "unpacked", filter="data")
-    (source,) = (folder / "unpacked").iterdir()
-    return built(source, "wheel", folder)
-
-
-def wanted(lines: list[str], extras: frozenset[str]) -> Iterator[Requirement]:
-    """Those of a package's requirements that hold here, with some of its extras."""
-    for line in lines:
-        one = Requirement(line)
-        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in (*extras, "")):
-            yield one
-
-
-def closure(wheel: Path, extras: frozenset[str]) -> list[Distribution]:
-    """What a wheel needs with some extras, and what that needs in turn, as installed here."""
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
-        own = re.findall(r"^Requires-Dist: (.+)$", archive.read(name).decode(), re.MULTILINE)
-    found: dict[str, Distribution] = {}
-    seen: set[tuple[str, frozenset[str]]] = set()
-    waiting = list(wanted(own, extras))
-    while waiting:
-        one = waiting.pop()
-        name, of_it = canonicalize_name(one.name), frozenset(one.extras)
-        if (name, of_it) in seen:
-            continue
-        seen.add((name, of_it))
-        if name == "roireg":
-            waiting += wanted(own, of_it)
-            continue
-        try:
-            found[name] = distribution(name)
-        except PackageNotFoundError:
-            # Such as the CUDA libraries of torch, beside its build for the CPU.
-            continue
-        waiting += wanted(found[name].requires or [], of_it)
-    return [*found.values()]
-
-
-def link(packages: list[Distribution], environment: Path) -> None:
-    """Put the files of packages into an environment as links, and make their commands run its interpreter."""
-    for package in packages:
-        root = Path(str(package.locate_file("")))
-        for top in {Path(file).parts[0] for file in package.files or [] if Path(file).parts[0] not in ("..", "/")}:
-            target = environment / SITE / top
-            if not target.exists() and (root / top).exists():
-                target.symlink_to(root / top)
-        for command in package.entry_points.select(group="console_scripts"):
-            script = environment / "bin" / command.name
-            module, _, function = command.value.partition(":")
-            script.write_text(f"#!{environment}/bin/python\nimport sys\nfrom {module} import {function}\n")
-            script.write_text(f"{script.read_text()}sys.exit({function}())\n")
-            script.chmod(0o755)
-
-
-def environment_with(wheel: Path, folder: Path, extras: frozenset[str]) -> Environment:
-    """An empty environment in which the wheel is installed with some of its extras."""
-    venv.create(folder / "env", symlinks=True)
-    link(closure(wheel, extras), folder / "env")
-    uv = Path(sys.executable).with_name("uv")
-    install = [str(uv) if uv.exists() else "uv", "pip", "install", "--offline", "--quiet", "--no-deps", "--python"]
-    install += [str(folder / "env" / "bin" / "python"), str(wheel)]
-    done = subprocess.run(install, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (folder / "work").mkdir()
-    return Environment(folder / "env", folder / "work")
-
-
-@pytest.fixture(scope="module")
-def base(wheel, tmp_path_factory) -> Environment:
-    return environment_with(wheel, tmp_path_factory.mktemp("base"), frozenset())
-
-
-@pytest.fixture(scope="module")
-def with_workflow(wheel, tmp_path_factory) -> Environment:
-    return environment_with(wheel, tmp_path_factory.mktemp("with-workflow"), frozenset({"workflow"}))
 
 
 def told(done: subprocess.CompletedProcess) -> str:

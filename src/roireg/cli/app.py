@@ -159,7 +159,7 @@ def render(
     ] = None,
     output: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("rendering"),
 ) -> None:
-    """Render the DRR at a pose: drr.png (16 bits), drr.tif (line integrals); with labels also the ROI mask rois.png."""
+    """Render the DRR at a pose: drr.png, drr.dcm (16 bits), drr.tif (line integrals); with labels also rois.png."""
     with one_line_errors():
         from roireg.data.writers.poses import read_pose
         from roireg.report.drr_files import write_rendering

@@ -52,7 +52,8 @@ def print_result(result: Registration, folders: Sequence[Path]) -> None:
         turns = ", ".join(f"{angle:.2f}" for angle in sd.rotation_deg)
         where = f"{sd.across_mm:.2f} mm across, {sd.down_mm:.2f} mm down, {sd.depth_mm:.2f} mm in depth"
         out.print(f"  predicted sd: {where}; {turns}° about these axes", markup=False, soft_wrap=True)
-        out.print(f"  {folder}/: pose.json, pose.txt, pose.tfm, points.mrk.json, overlay.png", markup=False)
+        files = "pose.json, pose.txt, pose.tfm, points.mrk.json, scene.mrml, overlay.png"
+        out.print(f"  {folder}/: {files}", markup=False, soft_wrap=True)
     if len(result.xrays) == 1:
         out.print("  a single view determines depth least; a second view from the side helps", markup=False)
     out.print(f"{result.seconds:.1f} s", markup=False)

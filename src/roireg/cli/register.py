@@ -65,7 +65,7 @@ def register(
 ) -> None:
     """Find the pose of one or more X-rays, and judge it.
 
-    Writes pose.json, pose.txt, pose.tfm, points.mrk.json and overlay.png; prints the verdict.
+    Writes pose.json, pose.txt, pose.tfm, points.mrk.json, scene.mrml and overlay.png; prints the verdict.
     """
     files = Files(ct, xray, camera, labels, label_names, center_on, rescale, frame, crop, mirror)
     with one_line_errors():
@@ -99,6 +99,7 @@ def whole(
     from roireg.register.registration import register_xrays
     from roireg.register.roi_check import check_rois
     from roireg.report.result_files import write_result
+    from roireg.report.slicer_scene import write_scene
 
     patient, xrays = files.patient(None), files.xrays(size)
     chosen, initial = options.method(patient, xrays, start)
@@ -106,7 +107,10 @@ def whole(
         result = register_xrays(patient, xrays, chosen, seed, initial, err.print)
     if options.segmenter is not None:
         result = check_rois(patient, result, options.segmenter, list(options.roi))
-    print_result(result, write_result(output, patient, result, gif))
+    folders = write_result(output, patient, result, gif)
+    for folder, one in zip(folders, result.xrays, strict=True):
+        write_scene(folder, files.ct, one.xray, one.pose)
+    print_result(result, folders)
     return result.verdict.grade == "failed"
 
 

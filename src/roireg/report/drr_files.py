@@ -1,6 +1,7 @@
-"""Writes a patient's DRR and projected ROIs at a pose as image files (command `roireg drr`)."""
+"""Writes a patient's DRR and projected ROIs at a pose as image files (command `roireg render`)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from roireg.data.images import scaled
 from roireg.data.patient import Patient
 from roireg.data.volume import Volume
 from roireg.data.writers.poses import StoredPose, write_json
+from roireg.data.writers.secondary_capture import write_secondary_capture
 from roireg.drr import render
 from roireg.drr.rois import project_rois
 from roireg.files import atomic_path
@@ -20,7 +22,7 @@ WHITE = 65535
 def write_rendering(
     folder: str | Path, patient: Patient, stored: StoredPose, rois: Sequence[str], size_px: int | None
 ) -> list[Path]:
-    """Write drr.png (16 bits, bone bright) and drr.tif (line integrals); if the CT has labels, rois.png and rois.json.
+    """Write drr.png and drr.dcm (16 bits, bone bright), drr.tif (line integrals); with labels, rois.png and rois.json.
 
     Args:
         folder: output folder, created if missing.
@@ -44,7 +46,9 @@ def write_rendering(
     written = [
         _picture(folder / "drr.png", Image.fromarray(grey)),
         _picture(folder / "drr.tif", Image.fromarray(integrals[0].numpy().astype(np.float32))),
+        folder / "drr.dcm",
     ]
+    write_secondary_capture(folder / "drr.dcm", grey, replace(stored, camera=camera))
     if patient.labels is not None:
         names = list(rois) or list(patient.label_names.values())
         frame = patient.volume.volume_from_voxel

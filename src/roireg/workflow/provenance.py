@@ -111,7 +111,7 @@ class Library:
             modules: as of `files`.
         """
         digest = hashlib.sha256()
-        for path in self.files(script, modules):
+        for path in sorted(self.files(script, modules), key=self._name_of):
             digest.update(path.name.encode() + b"\0" + self._read(path).meaning.encode() + b"\0")
             beside = sorted(path.parent.iterdir()) if path.name == "__init__.py" else []
             for data in (file for file in beside if file.suffix in DATA_SUFFIXES):
@@ -120,6 +120,11 @@ class Library:
             meaning = _source(Path(plugin).read_text()).meaning if is_file(plugin) else ""
             digest.update(plugin.encode() + b"\0" + meaning.encode() + b"\0")
         return digest.hexdigest()[:16]
+
+    def _name_of(self, path: Path) -> tuple[bool, str]:
+        """By what files are put in order, wherever scripts and package lie: an installed one is apart from them."""
+        inside = path.is_relative_to(self.source / PACKAGE)
+        return inside, path.relative_to(self.source).as_posix() if inside else path.name
 
     def _read(self, path: Path) -> Source:
         if path not in self._sources:

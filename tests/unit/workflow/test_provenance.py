@@ -87,6 +87,15 @@ def test_file_times_do_not_count(project):
     assert digest(project) == before
 
 
+def test_where_the_script_lies_beside_the_package_does_not_count(project):
+    expected = digest(project)
+    for folder in ("a", "z"):
+        moved = project / folder / "script.py"
+        moved.parent.mkdir()
+        moved.write_text((project / "script.py").read_text())
+        assert code_digest(moved, project / "src") == expected
+
+
 def test_the_place_of_the_checkout_does_not_count(project, tmp_path_factory):
     before = digest(project)
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "checkout"
