@@ -19,7 +19,7 @@ class Bones(Section):
     base: Annotated[tuple[Text, ...], *UNIQUE] = ("left hemipelvis", "right hemipelvis")
     """Labels that the bones moved against. They are registered as one bone as well, alone and together with `names`,
     which shows what the other bones do to it; [] for neither."""
-    xrays_per_specimen: Count | None = None
+    xrays_per_specimen: Count | None = 1
     """Number of X-rays of each specimen, the first ones; null for all."""
     image_size_px: Annotated[int, Ge(32), Le(4096)] = 1024
     """Largest height and width of the X-rays that bones are registered to; they are not enlarged. The part about a bone
