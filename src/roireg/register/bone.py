@@ -56,13 +56,14 @@ def labels_of(name: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in name.split(JOINED_BY))
 
 
-def bone_of(patient: Patient, name: str, end_margin_mm: float) -> Bone:
+def bone_of(patient: Patient, name: str, end_margin_mm: float, center_mm: Float[Tensor, "3"] | None = None) -> Bone:
     """A label of the CT; all that is not air of a CT without labels, which then must hold the bone alone.
 
     Args:
         patient: the CT, at the resolution at which it is stored.
         name: of the label, or of several that move together, joined by `+`.
         end_margin_mm: rays within so much of a sawn end do not count.
+        center_mm: about which it turns, such as a joint, volume frame; the middle of its voxels if not given.
 
     Raises:
         InputError: there is no such label, or it has hardly any voxels.
@@ -91,7 +92,7 @@ def bone_of(patient: Patient, name: str, end_margin_mm: float) -> Bone:
         parts[0].block_means(factors),
         _filled(parts[1].block_means(factors)),
         _filled(parts[2].block_means(factors)),
-        to_mm[:3, :3] @ middle + to_mm[:3, 3],
+        to_mm[:3, :3] @ middle + to_mm[:3, 3] if center_mm is None else center_mm.to(to_mm),
         points @ to_mm[:3, :3].T + to_mm[:3, 3],
         size_mm,
     )

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.label_names import normalized
 from roireg.data.patient import Patient
 from roireg.data.xray import Xray
 from roireg.errors import InputError
@@ -56,6 +57,22 @@ def bone_groups(names: Sequence[str], base: Sequence[str]) -> tuple[BoneGroup, .
     return (*bones, BoneGroup((body,)), BoneGroup((body, *names)))
 
 
+def joint_mm(patient: Patient, joints: Mapping[str, str | None], name: str) -> Float[Tensor, "3"] | None:
+    """The landmark (volume frame) about which a bone turns; None if no joint is given for it.
+
+    Raises:
+        InputError: the patient has no such landmark.
+    """
+    landmark = {normalized(bone): one for bone, one in joints.items()}.get(normalized(name))
+    if landmark is None:
+        return None
+    if landmark not in patient.landmark_names:
+        known = ", ".join(patient.landmark_names) or "none"
+        what = f"the specimen {patient.name} has no landmark {landmark!r}"
+        raise InputError(f"config: bones.joints: {name}", what, f"Its landmarks: {known}; or write null")
+    return patient.landmarks_mm[patient.landmark_names.index(landmark)]
+
+
 def register_specimen_bones(
     patient: Patient,
     xrays: Iterable[Xray],
@@ -63,6 +80,7 @@ def register_specimen_bones(
     groups: Sequence[BoneGroup],
     seed: int,
     settings: BoneSettings | None = None,
+    joints: Mapping[str, str | None] | None = None,
 ) -> Iterator[list[Row]]:
     """Register bones in each X-ray alone.
 
@@ -75,16 +93,18 @@ def register_specimen_bones(
         groups: bones, those of a group refined together.
         seed: of the random poses.
         settings: how; the defaults if not given.
+        joints: landmark about which a bone turns, by name of the bone; others turn about their middle.
 
     Yields:
         The rows of an X-ray: one for each bone of each group.
 
     Raises:
-        InputError: a label is unknown.
+        InputError: a label or a landmark is unknown.
     """
     settings = BoneSettings() if settings is None else settings
     names = dict.fromkeys(name for group in groups for name in group.names)
-    bones = {name: bone_of(patient, name, settings.end_margin_mm) for name in names}
+    centers = {name: joint_mm(patient, joints or {}, name) for name in names}
+    bones = {name: bone_of(patient, name, settings.end_margin_mm, centers[name]) for name in names}
     for xray in xrays:
         if xray.name not in starts:
             continue

@@ -13,7 +13,7 @@ from roireg.geometry.camera import project
 from roireg.geometry.poses import perturb
 from roireg.register.bone import bone_of
 from roireg.register.bone_registration import BoneSettings
-from roireg.register.bone_rows import BoneGroup, bone_groups, register_specimen_bones
+from roireg.register.bone_rows import BoneGroup, bone_groups, joint_mm, register_specimen_bones
 
 QUICK = BoneSettings(starts=16, levels_px=(40, 80, 120), iterations=10)
 
@@ -84,3 +84,15 @@ def test_an_unknown_label_is_told_and_an_xray_without_a_start_is_left_out(patien
     with pytest.raises(InputError, match="scaphoid"):
         rows_of(patient, xray, xray.known_pose, BoneGroup(("scaphoid",)))
     assert not list(register_specimen_bones(patient, [xray], {}, [BoneGroup(("radius",))], 0, QUICK))
+
+
+def test_a_bone_turns_about_its_joint_if_the_ct_has_that_landmark(patient):
+    wrist = torch.tensor([[15.0, 20.0, 40.0]], **DOUBLE)
+    landmarked = replace(patient, landmark_names=("wrist",), landmarks_mm=wrist)
+    joint = joint_mm(landmarked, {"Radius": "wrist", "ulna": None}, "radius")
+    assert torch.equal(joint, wrist[0])
+    assert torch.equal(bone_of(landmarked, "radius", 6.0, joint).center_mm, wrist[0])
+    assert joint_mm(landmarked, {"Radius": "wrist", "ulna": None}, "ulna") is None
+    assert joint_mm(landmarked, {}, "radius") is None
+    with pytest.raises(InputError, match=r"config: bones\.joints: radius: .* 'elbow'.*wrist"):
+        joint_mm(landmarked, {"radius": "elbow"}, "radius")
