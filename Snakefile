@@ -37,6 +37,7 @@ if SHARED:
     include: "rules/gather.smk"
 
 
+include: "rules/bones.smk"
 include: "rules/tables.smk"
 include: "rules/figures.smk"
 include: "rules/report_parts.smk"

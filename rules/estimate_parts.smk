@@ -9,6 +9,7 @@ def registered():
         *TABLE1_METHODS,
         *FIGURE_METHODS,
         *CAPTURE_RANGE["methods"],
+        *BONES["methods"],
         *(
             name
             for pair in TABLE3_PAIRS.values()

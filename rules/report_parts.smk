@@ -37,6 +37,8 @@ def report_tables():
         tables["Table 3: similarities with and without ROIs"] = rules.table3.output.md
     if ABLATION:
         tables["Ablation: ROI terms and weights"] = rules.ablation.output.md
+    if BONES["methods"]:
+        tables["Bones with poses of their own"] = rules.bones.output.md
     return [
         (prefix + title, path)
         for title, pattern in tables.items()

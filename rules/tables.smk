@@ -1,11 +1,12 @@
 """The tables.
 
-Reads results/{dataset}/segmentations/ and registrations/. Writes results/{dataset}/tables/.
+Reads results/{dataset}/segmentations/, registrations/ and bones/. Writes results/{dataset}/tables/.
 """
 
 TABLE1_METHODS = config["tables"]["table1"]["methods"]
 TABLE3_PAIRS = table3_pairs(config)
 ABLATION = ablation_cells(config)
+BONES = config["bones"]
 TABLE2_SEGMENTERS = config["tables"]["table2"]["segmenters"]
 
 
@@ -168,9 +169,48 @@ rule ablation:
         "../workflow_scripts/ablation.py"
 
 
+rule bones:
+    """Bones registered from the pose of the whole CT, before and after; not in the paper."""
+    input:
+        bones=expand(
+            rules.register_bones.output,
+            method=BONES["methods"],
+            specimen=SPECIMENS,
+            allow_missing=True,
+        ),
+    output:
+        csv=report(
+            f"{OUT}/tables/bones.csv",
+            caption="../report/bones.rst",
+            category="Tables",
+            labels={"table": "bones", "content": "bones with poses of their own"},
+        ),
+        md=f"{OUT}/tables/bones.md",
+        tex=f"{OUT}/tables/bones.tex",
+    log:
+        f"{LOGS}/bones.log",
+    benchmark:
+        f"{BENCHMARKS}/bones.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+        gpu=0,
+    params:
+        labels=plan.labels_of(config, BONES["methods"]),
+        notes=table_notes,
+        seed=config["seed"],
+        code=code("bones"),
+    script:
+        "../workflow_scripts/bones.py"
+
+
 rule tables:
     input:
         everywhere(rules.table1.output),
         everywhere(rules.table2.output) if TABLE2_SEGMENTERS else [],
         everywhere(rules.table3.output) if TABLE3_PAIRS else [],
         everywhere(rules.ablation.output) if ABLATION else [],
+        everywhere(rules.bones.output) if BONES["methods"] else [],

@@ -3,12 +3,11 @@
 from roireg.workflow.job import job
 
 with job(snakemake.log[0], snakemake.threads) as logger:
-    from roireg.data.prepare import PrepareSettings, prepare_specimen
+    from roireg.data.prepare import prepare_settings, prepare_specimen
     from roireg.data.readers.hdf5_file import open_dataset
     from roireg.data.records import write_specimen
 
-    options = snakemake.params.prepare
-    settings = PrepareSettings(**{**options, "isocenter": tuple(options["isocenter"])})
+    settings = prepare_settings(snakemake.params.prepare)
     with open_dataset(snakemake.input.dataset) as file:
         patient, xrays = prepare_specimen(file, snakemake.wildcards.specimen, settings)
     logger.info("%s: %d X-rays, CT grid shifted by %g voxels", patient.name, len(xrays), settings.ct_shift_voxels)

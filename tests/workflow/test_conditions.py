@@ -12,6 +12,7 @@ CONDITIONS = {"conditions": {"covered": {"ct_below_landmarks_mm": 90}, "truncate
 SMALL = {
     "dataset": {"name": "both"},
     "demo": {"specimens": 1, "xrays_per_specimen": 1},
+    "bones": {"methods": []},
     "tables": {
         "table1": {"methods": ["diffdrr"]},
         "table2": {"segmenters": []},

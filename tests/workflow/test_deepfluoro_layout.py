@@ -12,6 +12,7 @@ OVERLAY = {
     "dataset": {"name": "real", "path": "real.h5", "specimens": OTHER_ORDER},
     "prepare": {"crop_px": 6, "ct_shift_voxels": 0.5},
     "encoders": {"ours": {"epochs": 1}},
+    "bones": {"methods": ["perturbed+gn"], "names": ["left femur"]},
     "tables": {
         "table1": {"methods": ["ours", "perturbed+gn"]},
         "table2": {"segmenters": ["unet"]},

@@ -121,6 +121,7 @@ def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
         "optimizers": {"adam": {"iterations": 60}},
         "initial_poses": {"perturbed": {"rotation_sd_deg": 2.0, "translation_sd_mm": 5.0}},
         "weights": {"coverage+femurs": {"exclude": []}},
+        "bones": {"methods": []},
         "tables": {
             "table1": {"methods": ["perturbed+weights"]},
             "table2": {"segmenters": ["unet"]},

@@ -10,6 +10,8 @@ ABLATION = {"ablation": 1}
 GRIDS = {**TABLE3, **ABLATION}
 FIGURE5 = {"figure5": 1}
 CAPTURE = {"capture_range": 1}
+# From multi-start's poses, on two specimens.
+BONES = {"register_bones": 2, "bones": 1}
 # Two pairs of Table 3 on two specimens each.
 PAIRS = {"register_pair": 4}
 # Seven methods of Table 1 and four of the ablation, on two specimens each, one of Figure 5 on one.
@@ -28,7 +30,7 @@ DICE_ALL = {"segment_dice": 4, "segmentations": 2, "table2": 1, **FIGURE5}
 SEGMENT_ALL = {"train_segmenter": 4, **DICE_ALL, **OURS}
 LEARN_ALL = {**SEGMENT_ALL, **ENCODERS}
 FROM_DRRS = {"synthesize_drrs": 2, **LEARN_ALL}
-FROM_SPECIMENS = {"prepare_specimen": 2, **FROM_DRRS, "figure1": 1, **REGISTER_ALL}
+FROM_SPECIMENS = {"prepare_specimen": 2, **FROM_DRRS, "figure1": 1, **REGISTER_ALL, **BONES}
 FROM_DATASET = {"make_demo_dataset": 1, **FROM_SPECIMENS}
 ERRORS = {"errors": 1, **CAPTURE}
 FIGURES = {
@@ -47,8 +49,8 @@ DICE_METHODS = {"register": 4, **PAIRS, **SHOWN, **TABLE3, **FIGURE5, **CAPTURE}
 TABLE3_ALL = {**PAIRS, **TABLE3}
 ABLATION_ALL = {"register": 8, **ABLATION}
 # Ours, by both optimizers, and multi-start; two methods of the ablation.
-WEIGHTED_METHODS = {"register": 10, **SHOWN, **ABLATION, **CAPTURE}
-GAUSS_NEWTON_METHODS = {"register": 12, **TABLE1, **ABLATION, **CAPTURE}
+WEIGHTED_METHODS = {"register": 10, **SHOWN, **ABLATION, **CAPTURE, **BONES}
+GAUSS_NEWTON_METHODS = {"register": 12, **TABLE1, **ABLATION, **CAPTURE, **BONES}
 
 OTHER_ORDER = [
     "upper sacrum",
@@ -60,14 +62,14 @@ OTHER_ORDER = [
 ]
 
 KEYS = {
-    "seed": ({"seed": 1}, {**FROM_DRRS, **REGISTER_ALL}),
+    "seed": ({"seed": 1}, {**FROM_DRRS, **REGISTER_ALL, **BONES}),
     "deepfluoro.sha256": ({"deepfluoro": {"sha256": "0" * 64}}, {}),
     "demo.seed": ({"demo": {"seed": 1}}, FROM_DATASET),
     "demo.xrays_per_specimen": ({"demo": {"xrays_per_specimen": 3}}, FROM_DATASET),
     "prepare.crop_px": ({"prepare": {"crop_px": 30}}, FROM_SPECIMENS),
     "prepare.ct_shift_voxels": ({"prepare": {"ct_shift_voxels": 0.5}}, FROM_SPECIMENS),
     "prepare.attenuation": ({"prepare": {"attenuation": "diffdrr"}}, FROM_SPECIMENS),
-    "render.step_mm": ({"render": {"step_mm": 3.0}}, {**FROM_DRRS, **REGISTER_ALL}),
+    "render.step_mm": ({"render": {"step_mm": 3.0}}, {**FROM_DRRS, **REGISTER_ALL, **BONES}),
     "rois": ({"rois": OTHER_ORDER}, {**FROM_DRRS, "figure1": 1}),
     "synthesize.bone_contrast": ({"synthesize": {"bone_contrast": [1.0, 2.0]}}, FROM_DRRS),
     "synthesize.contrast_scales": ({"synthesize": {"contrast_scales": "hu"}}, FROM_DRRS),
@@ -77,7 +79,7 @@ KEYS = {
     # Two X-rays of each specimen: two jobs, but for Table 3 and the ablation, which take one.
     "registration.xrays_per_job": (
         {"registration": {"xrays_per_job": 1}},
-        {**REGISTER_ALL, "register": 38, "gather": 31},
+        {**REGISTER_ALL, "register": 38, "gather": 31, **BONES},
     ),
     "training.gpu": ({"training": {"gpu": 1}}, {}),
     "augmentation.noise_sd": ({"augmentation": {"noise_sd": 0.04}}, SEGMENT_ALL),
@@ -97,7 +99,10 @@ KEYS = {
     "optimizers.adam.ncc_epsilon": ({"optimizers": {"adam": {"ncc_epsilon": 2.0e-7}}}, ADAM_METHODS),
     "optimizers.gauss_newton.robust": ({"optimizers": {"gauss_newton": {"robust": "none"}}}, GAUSS_NEWTON_METHODS),
     "initial_poses.perturbed": ({"initial_poses": {"perturbed": {"rotation_sd_deg": 4.0}}}, {}),
-    "initial_poses.multi_start": ({"initial_poses": {"multi_start": {"starts": 50}}}, {"register": 2, **TABLE1}),
+    "initial_poses.multi_start": (
+        {"initial_poses": {"multi_start": {"starts": 50}}},
+        {"register": 2, **TABLE1, **BONES},
+    ),
     "encoder_augmentation.rods": ({"encoder_augmentation": {"rods": 1}}, ENCODERS),
     "recipes.encoder.learning_rate": ({"recipes": {"encoder": {"learning_rate": 0.001}}}, ENCODERS),
     "encoders.ours.loss.roi": ({"encoders": {"ours": {"loss": {"roi": 0.2}}}}, OURS),
@@ -125,7 +130,10 @@ KEYS = {
     "methods.diffdrr.label": ({"methods": {"diffdrr": {"label": "Plain"}}}, SHOWN),
     "roi_terms.mask.outside": ({"roi_terms": {"mask": {"outside": 0.1}}}, {"register": 4, **ABLATION}),
     "report.xrays_per_specimen": ({"report": {"xrays_per_specimen": 1}}, {}),
-    "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **GRIDS}),
+    "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **GRIDS, "bones": 1}),
+    "bones.names": ({"bones": {"names": ["left femur"]}}, BONES),
+    "bones.methods": ({"bones": {"methods": ["ours+gn"]}}, BONES),
+    "bones.methods, none": ({"bones": {"methods": []}}, {}),
     "tables.ablation.rois": ({"tables": {"ablation": {"rois": []}}}, ABLATION),
     "tables.ablation.xrays_per_specimen": (
         {"tables": {"ablation": {"xrays_per_specimen": None}}},
@@ -161,7 +169,8 @@ COMMANDS = (
 # tests/unit/workflow/test_provenance.py.
 MODULES = {
     "data/prepare.py": FROM_SPECIMENS,
-    "register/gauss_newton.py": {**REGISTER_ALL},
+    "register/gauss_newton.py": {**REGISTER_ALL, **BONES},
+    "register/bone_descent.py": BONES,
     "tables/table3.py": TABLE3,
     "segment/train_unet.py": UNET,
     "workflow/provenance.py": {},

@@ -30,6 +30,7 @@ def searched_start(
     Raises:
         InputError: the CT has no labels, so that it may hold the bone alone, which a search would not find.
     """
+    from roireg.register.bone import labels_of
     from roireg.register.method import search_method
     from roireg.register.registration import register_xrays
 
@@ -38,7 +39,8 @@ def searched_start(
         what = "the CT has no labels, so it is taken to hold that bone alone, and nothing says about where it is"
         raise InputError(f"--bone {names[0]}", what, "Give a start with --initial, or labels with --labels")
     with err.status("compiling and searching for the whole CT"):
-        found = register_xrays(whole, xrays(), search_method(names), seed, None, err.print)
+        method = search_method(label for name in names for label in labels_of(name))
+        found = register_xrays(whole, xrays(), method, seed, None, err.print)
     err.print(f"the whole CT: {found.verdict.grade}, {found.verdict.reasons[0]}", markup=False)
     return found.rig_pose
 

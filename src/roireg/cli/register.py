@@ -40,7 +40,10 @@ def register(
     exclude: ExcludeOption = None,
     bone: Annotated[
         list[str] | None,
-        typer.Option(help="Label that is registered alone, or the name of a CT's only bone; repeat for more."),
+        typer.Option(
+            help="Label that is registered alone (A+B: labels that move together), or the name of a CT's only bone; "
+            "repeat for more."
+        ),
     ] = None,
     center_on: CenterOption = None,
     rescale: RescaleOption = (1.0, 0.0),

@@ -8,7 +8,10 @@ import numpy as np
 if TYPE_CHECKING:
     from roireg.geometry.camera import Camera
 
-POSES = ("cam-to-pelvis-vol", "cam-to-left-femur-vol", "cam-to-right-femur-vol")
+PELVIS_POSE = "cam-to-pelvis-vol"
+POSES = (PELVIS_POSE, "cam-to-left-femur-vol", "cam-to-right-femur-vol")
+# Bones that moved relative to the pelvis since the CT: name of the label, in its normalised form, by key of the pose.
+BONE_POSES = {"cam-to-left-femur-vol": "left femur", "cam-to-right-femur-vol": "right femur"}
 
 
 @dataclass(frozen=True, eq=False)

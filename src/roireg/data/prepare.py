@@ -1,6 +1,8 @@
 """Preprocesses one specimen (CT and X-rays) of a dataset in the DeepFluoro layout."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import h5py
 import numpy as np
@@ -9,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from roireg.data import deepfluoro
-from roireg.data.deepfluoro_records import Ct, Projection, ProjectionParameters
+from roireg.data.deepfluoro_records import BONE_POSES, PELVIS_POSE, Ct, Projection, ProjectionParameters
 from roireg.data.measured import mask_at, measured_pixels
 from roireg.data.patient import Patient, find_bone_points_mm, label_mask
 from roireg.data.preprocess import RAW_INTENSITY, cut_out, preprocess, preprocess_labels
@@ -44,6 +46,11 @@ class PrepareSettings:
         return AttenuationSettings(self.mu_water_per_mm, self.mu_bone_per_mm, self.attenuation, self.bone_multiplier)
 
 
+def prepare_settings(entry: Mapping[str, Any]) -> PrepareSettings:
+    """Settings from the section `prepare` of the config."""
+    return PrepareSettings(**{**entry, "isocenter": tuple(entry["isocenter"])})
+
+
 def prepare_xray(
     where: str,
     projection: Projection,
@@ -65,12 +72,12 @@ def prepare_xray(
         raise InputError(
             "config: prepare.crop_px", f"{settings.crop_px} px on each side leave nothing of the image", "Reduce it"
         )
-    pose = pose_from_deepfluoro(
-        torch.from_numpy(projection.poses["cam-to-pelvis-vol"]), torch.from_numpy(parameters.extrinsic)
-    )
+    extrinsic = torch.from_numpy(parameters.extrinsic)
+    poses = {key: pose_from_deepfluoro(torch.from_numpy(one), extrinsic) for key, one in projection.poses.items()}
     intensity, labels = projection.intensity, projection.segmentation
     if projection.rotate_180_for_up:
-        camera, pose = rotate_image_180(camera, pose)
+        poses = {key: rotate_image_180(camera, pose)[1] for key, pose in poses.items()}
+        camera, _ = rotate_image_180(camera, poses[PELVIS_POSE])
         intensity = intensity[::-1, ::-1]
         labels = None if labels is None else labels[::-1, ::-1]
     rows, columns = (slice(settings.crop_px, n - settings.crop_px) for n in (camera.height, camera.width))
@@ -88,7 +95,8 @@ def prepare_xray(
         rig_from_camera=pa_pose(torch.zeros(3, dtype=torch.float64), source_mm),
         labels=None if labels is None else preprocess_labels(labels[rows, columns], small.height, small.width),
         mask=mask_at(valid, size),
-        true_pose=pose,
+        true_pose=poses[PELVIS_POSE],
+        bone_poses={BONE_POSES[key]: pose for key, pose in poses.items() if key in BONE_POSES},
     )
 
 
@@ -103,7 +111,6 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> t
         raise InputError(
             f"config: dataset.specimens: {name}", f"{file.filename} does not contain it", f"Choose among: {known}"
         )
-    parameters = deepfluoro.read_parameters(file)
     ct = deepfluoro.read_ct(file, name)
     hu = torch.from_numpy(ct.hu).float()
     try:
@@ -118,8 +125,6 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> t
     landmarks = np.stack([ct.landmarks_mm[key] for key in landmark_names]) if landmark_names else np.zeros((0, 3))
     labels = torch.from_numpy(ct.labels.astype(np.uint8))
     isocenter = _isocenter(volume, ct, labels, settings)
-    names = deepfluoro.projection_names(file, name)
-    projections = (deepfluoro.read_projection(file, name, key, parameters) for key in names)
     patient = Patient(
         name=name,
         volume=volume,
@@ -130,11 +135,26 @@ def prepare_specimen(file: h5py.File, name: str, settings: PrepareSettings) -> t
         landmark_names=landmark_names,
         landmarks_mm=torch.from_numpy(landmarks),
     )
-    xrays = tuple(
-        prepare_xray(f"{file.filename}:{name}/projections/{projection.name}", projection, parameters, settings)
-        for projection in projections
-    )
-    return patient, xrays
+    return patient, tuple(prepare_xrays(file, name, settings))
+
+
+def prepare_xrays(file: h5py.File, name: str, settings: PrepareSettings) -> Iterator[Xray]:
+    """The X-rays of a specimen, preprocessed one at a time, in the order of their names.
+
+    Raises:
+        InputError: the file has no such specimen, or its data cannot be used.
+    """
+    parameters = deepfluoro.read_parameters(file)
+    for key in deepfluoro.projection_names(file, name):
+        projection = deepfluoro.read_projection(file, name, key, parameters)
+        yield prepare_xray(f"{file.filename}:{name}/projections/{key}", projection, parameters, settings)
+
+
+def large_settings(file: h5py.File, settings: PrepareSettings, largest_px: int) -> PrepareSettings:
+    """The same preparation, with X-rays as large as they are stored after the crop, or up to a size."""
+    parameters = deepfluoro.read_parameters(file)
+    stored_px = min(parameters.rows, parameters.columns) - 2 * settings.crop_px
+    return replace(settings, image_size_px=min(largest_px, stored_px))
 
 
 def _bone_points_mm(hu: Float[Tensor, "D H W"], volume: Volume) -> Float[Tensor, "N 3"]:

@@ -39,6 +39,8 @@ def write_specimen(path: str | Path, patient: Patient, xrays: Sequence[Xray]) ->
             if xray.mask is not None:
                 group.create_dataset("mask", data=xray.mask.numpy(), **COMPRESSION)
             group["true_pose"] = xray.known_pose.numpy()
+            for name, pose in xray.bone_poses.items():
+                group[f"bone_poses/{name}"] = pose.numpy()
             group["rig_from_camera"] = xray.rig_from_camera.numpy()
             group["intrinsics_px"] = xray.camera.intrinsics_px.numpy()
             group["pixel_spacing_mm"] = xray.camera.pixel_spacing_mm
@@ -76,4 +78,5 @@ def _read_xray(name: str, group: h5py.Group) -> Xray:
         labels=torch.from_numpy(group["labels"][()]) if "labels" in group else None,
         mask=torch.from_numpy(group["mask"][()]) if "mask" in group else None,
         true_pose=torch.from_numpy(group["true_pose"][()]),
+        bone_poses={bone: torch.from_numpy(pose[()]) for bone, pose in group.get("bone_poses", {}).items()},
     )

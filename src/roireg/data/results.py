@@ -17,6 +17,14 @@ def read_registrations(paths: Iterable[str | Path]) -> pd.DataFrame:
     )
 
 
+def read_bones(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Rows of several CSVs of registered bones; names are read as text."""
+    names = dict.fromkeys(("specimen", "projection", "method", "bone", "together_with"), str)
+    return pd.concat(
+        [pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""]) for path in paths], ignore_index=True
+    )
+
+
 def read_dice(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Rows of several CSVs of Dice: `specimen, segmenter, projection, image, roi, dice`; names are read as text."""
     names = dict.fromkeys(("specimen", "segmenter", "projection", "image", "roi"), str)

@@ -1,11 +1,13 @@
 """The record of an X-ray: image, camera, and the position stated by the device."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from roireg.data.label_names import normalized
 from roireg.data.patient import Patient, expected_rig_pose
 from roireg.errors import InputError
 from roireg.geometry.camera import Camera
@@ -44,6 +46,7 @@ class Xray:
             in every registration. None if all pixels are measured.
         other_image: the image with the opposite polarity, if the polarity is an assumption; otherwise None.
         true_pose: `volume_from_camera`, mm, float64, if known; used only to compute errors.
+        bone_poses: the same of bones that moved on their own since the CT, by normalised name of the label.
         facts: known properties of the exposure.
         warnings: assumptions that were made.
     """
@@ -57,6 +60,7 @@ class Xray:
     mask: Bool[Tensor, "H W"] | None = None
     other_image: Float[Tensor, "H W"] | None = None
     true_pose: Float[Tensor, "4 4"] | None = None
+    bone_poses: Mapping[str, Float[Tensor, "4 4"]] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -70,6 +74,18 @@ class Xray:
         if self.true_pose is None:
             raise InputError(f"X-ray {self.name}", "its true pose is not known", "Give one whose pose is known")
         return self.true_pose
+
+    def known_pose_of(self, labels: Iterable[str]) -> Float[Tensor, "4 4"]:
+        """The true pose of a body that consists of these labels: that of the bone, or of the patient for all others.
+
+        Raises:
+            InputError: it is not known, or the labels did not move together.
+        """
+        own = [self.bone_poses.get(normalized(name)) for name in labels]
+        if any(one is not own[0] for one in own[1:]):
+            what = f"{' and '.join(labels)} have poses of their own"
+            raise InputError(f"X-ray {self.name}", what, "Register them as bodies of their own")
+        return self.known_pose if own[0] is None else own[0]
 
     @property
     def known_labels(self) -> UInt8[Tensor, "H W"]:

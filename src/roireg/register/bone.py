@@ -22,6 +22,7 @@ FLAT_SHARE, DEEPER_MM = 0.6, (5.0, 10.0)
 # Or if the bone goes on at the CT's border with such a share of its largest slice.
 CUT_SHARE = 0.05
 LEAST_VOXELS = 30
+JOINED_BY = "+"
 POINTS = 64
 # Outside the margin weights fall to 0 over this share of it.
 RIM_SHARE = 0.5
@@ -50,20 +51,26 @@ class Bone:
     size_mm: float
 
 
-def bone_of(patient: Patient, name: str, end_margin_mm: float) -> Bone:
+def labels_of(name: str) -> tuple[str, ...]:
+    """The labels of a bone's name: `left hemipelvis+right hemipelvis` is both, as one rigid body."""
+    return tuple(part.strip() for part in name.split(JOINED_BY))
+
+
+def bone_of(patient: Patient, name: str, end_margin_mm: float, center_mm: Float[Tensor, "3"] | None = None) -> Bone:
     """A label of the CT; all that is not air of a CT without labels, which then must hold the bone alone.
 
     Args:
         patient: the CT, at the resolution at which it is stored.
-        name: of the label.
+        name: of the label, or of several that move together, joined by `+`.
         end_margin_mm: rays within so much of a sawn end do not count.
+        center_mm: about which it turns, such as a joint, volume frame; the middle of its voxels if not given.
 
     Raises:
         InputError: there is no such label, or it has hardly any voxels.
     """
-    mask = patient.volume.values > 0 if patient.labels is None else patient.label_mask([name], "--bone")
+    mask = patient.volume.values > 0 if patient.labels is None else patient.label_mask(labels_of(name), "bone")
     if int(mask.sum()) < LEAST_VOXELS:
-        raise InputError(f"--bone {name}", f"it has {int(mask.sum())} voxels", "Name a label that the CT shows")
+        raise InputError(f"bone {name}", f"it has {int(mask.sum())} voxels", "Name a label that the CT shows")
     spacing = patient.volume.spacing_mm
     near_ends = _near_ends(mask.numpy(), spacing.flip(0).tolist(), end_margin_mm)
     found = mask.nonzero()
@@ -85,7 +92,7 @@ def bone_of(patient: Patient, name: str, end_margin_mm: float) -> Bone:
         parts[0].block_means(factors),
         _filled(parts[1].block_means(factors)),
         _filled(parts[2].block_means(factors)),
-        to_mm[:3, :3] @ middle + to_mm[:3, 3],
+        to_mm[:3, :3] @ middle + to_mm[:3, 3] if center_mm is None else center_mm.to(to_mm),
         points @ to_mm[:3, :3].T + to_mm[:3, 3],
         size_mm,
     )

@@ -16,9 +16,8 @@ from roireg.tables.paper import (
     PaperErrors,
 )
 from roireg.tables.table import Table
+from roireg.tables.trust import WRONG_FROM_MM, trusted
 
-# A registration is counted as wrong if its mpd is this large or if it has no result.
-WRONG_FROM_MM = 2.0
 # Published results by method; Table 1 has precedence over the paper's text.
 PAPER_ROWS = {**PAPER_TEXT, **PAPER_TABLE1}
 
@@ -68,12 +67,6 @@ def table1(rows: pd.DataFrame, methods: dict[str, str], seed: int) -> Table:
         numbers.append({"method": name, **summary, **tested, **trust})
         shown.append(_shown_row(label, {**summary, **trust}, test, PAPER_ROWS.get(name, NOT_IN_PAPER)))
     return Table(pd.DataFrame(numbers), pd.DataFrame(shown))
-
-
-def trusted(rows: pd.DataFrame) -> dict[str, int]:
-    """Number of registrations with the verdict `trusted`, and how many of these are wrong (mpd not below 2 mm)."""
-    own = rows[rows["verdict"] == "trusted"]
-    return {"trusted": len(own), "trusted_wrong": int((~(own["mpd_mm"] < WRONG_FROM_MM)).sum())}
 
 
 def fallbacks(rows: pd.DataFrame) -> dict[str, int]:

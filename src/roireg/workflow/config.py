@@ -111,6 +111,7 @@ def _check_results(config: Mapping[str, Any]) -> None:
         "figures.methods": figures["methods"],
         "figures.case_study.methods": figures["case_study"]["methods"],
         "figures.capture_range.methods": figures["capture_range"]["methods"],
+        "bones.methods": config["bones"]["methods"],
     }
     _all_known(shown, methods)
     segmenters = {

@@ -133,6 +133,11 @@ def guiding_segmenter(config: Config, encoder: str) -> str | None:
     return entry["segmenter"] if entry["loss"]["roi"] > 0 else None
 
 
+def bone_settings(config: Config) -> dict[str, Any]:
+    """Settings that determine the registrations of bones, whichever method they start from."""
+    return {key: value for key, value in config["bones"].items() if key != "methods"}
+
+
 def labels_of(config: Config, methods: Iterable[str]) -> dict[str, str]:
     """Labels of methods by name, in the given order."""
     return {name: config["methods"][name]["label"] for name in methods}

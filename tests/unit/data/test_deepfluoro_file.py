@@ -26,8 +26,12 @@ from deepfluoro_file import (
 from roireg.data.deepfluoro import projection_names, read_ct, read_parameters, read_projection, specimen_names
 from roireg.data.prepare import prepare_specimen
 from roireg.data.readers.hdf5_file import open_dataset
+from roireg.data.records import read_specimen, write_specimen
+from roireg.drr import project_mask
+from roireg.errors import InputError
 from roireg.geometry.camera import project
 from roireg.geometry.conversions import pose_from_deepfluoro
+from roireg.geometry.se3 import translation
 from roireg.register.method import MethodSettings
 from roireg.register.run import register_specimen
 from roireg.register.settings import GaussNewtonSettings, PerturbationSettings, WeightSettings
@@ -131,3 +135,36 @@ def test_registration_at_plus_half_a_voxel_finds_the_stored_poses_and_at_none_or
     # What half a millimetre along each axis is on the detector, two of its three components, magnified by 1 / 0.72.
     assert np.median(none) > 0.5
     assert np.median(minus) > 1.0
+
+
+@pytest.mark.parametrize("name", SPECIMENS)
+def test_femurs_keep_their_own_poses_to_the_specimens_file(path, tmp_path, name):
+    with open_dataset(path) as file:
+        patient, xrays = prepare_specimen(file, name, prepare_settings(ct_shift_voxels=0.5, isocenter=(), crop_px=6))
+    write_specimen(tmp_path / "specimen.h5", patient, xrays)
+    _, xrays = read_specimen(tmp_path / "specimen.h5")
+    generated = body(name)
+    # With the grid, poses move by half a millimetre; upside down, the camera is turned about its axis.
+    moved = translation(torch.full((3,), 0.5, dtype=torch.float64))
+    turned = torch.diag(torch.tensor([-1.0, -1.0, 1.0, 1.0], dtype=torch.float64))
+    for index, xray in enumerate(xrays):
+        pelvis = true_pose(generated, name, index)
+        assert set(xray.bone_poses) == {"left femur", "right femur"}
+        for label, bone in ((5, "Left-Femur"), (6, "right_femur")):
+            expected = moved @ femur_pose(generated, pelvis, label, name, index)
+            expected = expected @ turned if UPSIDE_DOWN[index] else expected
+            own = xray.known_pose_of([bone])
+            # Stored as float32.
+            assert torch.allclose(own, expected, atol=2e-4)
+            mask = patient.volume.with_values(patient.label_mask([bone]).float())
+            assert not torch.allclose(own, xray.known_pose, atol=1e-2)
+            # Painted last, so that nothing covers it.
+            shadow = project_mask(mask, xray.camera, own[None], 0.5)[0]
+            assert dice(shadow, xray.labels == label) > 0.97
+        assert xray.known_pose_of(["left-hemipelvis", "vertebrae"]) is xray.true_pose
+        with pytest.raises(InputError, match="poses of their own"):
+            xray.known_pose_of(["left femur", "left hemipelvis"])
+
+
+def dice(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))

@@ -145,7 +145,7 @@ SCRIPTS = sorted(path.stem for path in (ROOT / "workflow_scripts").glob("*.py"))
 NETWORKS = {"train_segmenter"}
 DICE = {"segment_dice", "segmentations"}
 ENCODERS = {"train_encoder", "estimate_poses"}
-ALL_TABLES = {"table1", "table2", "table3", "ablation"}
+ALL_TABLES = {"table1", "table2", "table3", "ablation", "bones"}
 LEARN = {*NETWORKS, *DICE, *ENCODERS}
 FROM_DRRS = {"synthesize_drrs", *LEARN, "register", "estimate"}
 DRAWN = {"figure1", "figure4", "figure5", "segmentations", "errors", "capture_range", "convergence", "learning_curves"}
@@ -154,8 +154,8 @@ DRAWN = {"figure1", "figure4", "figure5", "segmentations", "errors", "capture_ra
 USERS = {
     "simulation/xray_formation": {"make_demo_dataset"},
     "data/deepfluoro_archive": {"download_deepfluoro"},
-    "data/prepare": {"prepare_specimen"},
-    "data/preprocess": {"prepare_specimen", "check_dataset"},
+    "data/prepare": {"prepare_specimen", "register_bones"},
+    "data/preprocess": {"prepare_specimen", "register_bones", "check_dataset"},
     "metrics/similarity": {"train_encoder", "register", "estimate", "check_dataset"},
     "metrics/statistics": {*ALL_TABLES, "errors", "capture_range"},
     "encode/losses": {"train_encoder", "estimate"},
@@ -163,7 +163,8 @@ USERS = {
     "__init__": set(),
     "register/adam": {"register", "estimate"},
     "register/roi": {"register", "estimate"},
-    "register/gauss_newton": {"register", "estimate"},
+    "register/gauss_newton": {"register", "register_bones", "estimate"},
+    "register/bone_descent": {"register_bones"},
     "training/loop": {*NETWORKS, "train_encoder", "learning_curves", "estimate"},
     "segment/unet": {*NETWORKS, *DICE, "figure5", "train_encoder", "register", "estimate"},
     # Known to a rule by the segmenter's type: tests/workflow/test_reruns.py.
@@ -180,6 +181,8 @@ USERS = {
     "tables/table2": {"table2"},
     "tables/table3": {"table3"},
     "tables/ablation": {"ablation"},
+    "tables/bones": {"bones"},
+    "tables/trust": {"table1", "bones"},
     "check/hypotheses": {"check_dataset"},
     "report/gallery": {"report_html"},
     "workflow/provenance": set(),

@@ -6,6 +6,7 @@ from annotated_types import Ge, MaxLen, MinLen
 
 from roireg.register.settings import WeightSettings
 from roireg.settings import UNIQUE, Name, Section, Text, section
+from roireg.workflow.schema.bones import Bones
 from roireg.workflow.schema.dataset import Dataset, DeepFluoro
 from roireg.workflow.schema.demo import Condition, Demo, conditions
 from roireg.workflow.schema.encoders import Encoder, EncoderAugmentation, encoders
@@ -121,6 +122,12 @@ class Config(Section):
     """
     methods: Annotated[dict[Name, Method], MinLen(1)] = named(methods)
     """Methods, by name: combinations of a start, a similarity, a ROI term, an optimizer and pixel weights."""
+    bones: Bones = section(Bones)
+    """Bones that moved on their own since the CT, such as femurs: each is registered from the pose of the whole CT, and
+    a table compares errors before and after.
+
+    Paper: none.
+    """
     tables: Tables = section(Tables)
     """Contents of the tables."""
     figures: Figures = section(Figures)

@@ -20,8 +20,8 @@ def _rising(edges_mm: tuple[float, ...]) -> tuple[float, ...]:
 
 NOTES = (
     "Simulated X-rays of a real CT and of deformed copies of it (automatic labels); not a measurement on fluoroscopy.",
-    "The default run has only 3 specimens of 6 X-rays at 128x128 (Table 3: the first X-ray of each); for quantitative "
-    "claims use config/study.yaml.",
+    "The default run has only 3 specimens of 6 X-rays at 128x128 (Table 3 and bones: the first X-ray of "
+    "each); for quantitative claims use config/study.yaml.",
     "Networks are small and are trained briefly, for two CPU cores. U-Net: 64x64, 1000 batches of 8 (paper 500 "
     "epochs). MedSAM (tiny): 64x64, from random weights, 500 batches of 8 (paper: MedSAM's full size, 400 epochs). "
     "Encoders: 64x64, a quarter of ResNet-18's channels, 600 batches of 32 from 300 DRRs (paper 1300 epochs).",
