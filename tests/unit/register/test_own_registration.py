@@ -99,6 +99,7 @@ def test_the_command_finds_the_pose_and_trusts_it(command, truths, patient):
 def test_the_command_leaves_poses_and_pictures(command):
     _, out = command
     names = {"pose.json", "pose.txt", "pose.tfm", "points.mrk.json", "overlay.png", "optimization.gif"}
+    names |= {"scene.mrml", "xray.nrrd"}
     assert {path.name for path in out.iterdir()} == names
     with Image.open(out / "optimization.gif") as animation:
         assert animation.n_frames > 5
