@@ -12,7 +12,7 @@ OVERLAY = {
     "dataset": {"name": "real", "path": "real.h5", "specimens": OTHER_ORDER},
     "prepare": {"crop_px": 6, "ct_shift_voxels": 0.5},
     "encoders": {"ours": {"epochs": 1}},
-    "bones": {"methods": ["perturbed+gn"], "names": ["left femur"]},
+    "bones": {"methods": ["perturbed+gn"], "names": ["left femur"], "base": []},
     "tables": {
         "table1": {"methods": ["ours", "perturbed+gn"]},
         "table2": {"segmenters": ["unet"]},
@@ -47,6 +47,12 @@ def test_the_real_layout_goes_from_end_to_end(run):
     # The CT covers the view, and the shift is right: Gauss-Newton finds the truth.
     rows = pd.concat(pd.read_csv(out / f"registrations/perturbed+gn/{name}.csv") for name in SPECIMENS)
     assert rows["mpd_mm"].median() < 0.3 * rows["init_mpd_mm"].median()
+    bones = pd.concat(pd.read_csv(out / f"bones/perturbed+gn/{name}.csv") for name in SPECIMENS)
+    assert bones["bone"].tolist() == ["left femur"] * len(SPECIMENS)
+    # The femur has turned, so that the pelvis's pose is not its own.
+    assert (bones["init_mpd_mm"] > 1).all()
+    assert (bones["mpd_mm"] < bones["init_mpd_mm"]).all()
+    assert len(pd.read_csv(out / "tables/bones.csv")) == 1
     patient, xrays = read_specimen(out / f"specimens/{SPECIMENS[0]}.h5")
     assert patient.label_names[7] == "lower-sacrum"
     assert len(xrays) == XRAYS

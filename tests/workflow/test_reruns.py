@@ -131,7 +131,7 @@ KEYS = {
     "roi_terms.mask.outside": ({"roi_terms": {"mask": {"outside": 0.1}}}, {"register": 4, **ABLATION}),
     "report.xrays_per_specimen": ({"report": {"xrays_per_specimen": 1}}, {}),
     "tables.notes": ({"tables": {"notes": ["Another note."]}}, {"table1": 1, "table2": 1, **GRIDS, "bones": 1}),
-    "bones.names": ({"bones": {"names": ["left femur"]}}, BONES),
+    "bones.names": ({"bones": {"names": ["right femur"]}}, BONES),
     "bones.methods": ({"bones": {"methods": ["ours+gn"]}}, BONES),
     "bones.methods, none": ({"bones": {"methods": []}}, {}),
     "tables.ablation.rois": ({"tables": {"ablation": {"rois": []}}}, ABLATION),

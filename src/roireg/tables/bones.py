@@ -9,8 +9,9 @@ from roireg.tables.table import Table
 from roireg.tables.trust import WRONG_FROM_MM, trusted
 
 BONES_NOTES = (
-    "Each bone is registered to each X-ray alone, as `roireg register --bone` does. It starts from the method's pose "
-    "of the whole CT, which is right for a bone only if it did not move since the CT.",
+    "Each bone is registered to each X-ray alone, as `roireg register --bone` does, about its joint if `bones.joints` "
+    "names one. It starts from the method's pose of the whole CT, which is right for a bone only if it did not move "
+    "since the CT.",
     "mpd: mean distance, on the detector plane, between about 64 points of the bone, evenly spread in it, projected "
     "under its true and its estimated pose, whether they lie in the picture or not. In the picture: share of these "
     "points that do at the true pose, the mean over X-rays. 3D: mean distance of the points in space, which for a "
