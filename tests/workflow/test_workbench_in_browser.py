@@ -161,6 +161,8 @@ def test_from_files_to_a_pose_and_back(driver, files, downloads, tmp_path):
         page.tab("register")
         page.at("#refine").click()
         page.wait(lambda: driver.find_elements(By.CSS_SELECTOR, "#found > li"))
+        # The list is written anew when the job has ended.
+        page.wait(lambda: page.at("#job").text == "Done." and page.at("#refine").is_enabled())
         entry = page.at("#found > li")
         assert entry.get_attribute("class") == page.state.found[0].grade == "trusted"
         assert page.state.found[0].reasons[0] in entry.text

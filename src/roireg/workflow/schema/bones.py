@@ -20,9 +20,9 @@ class Bones(Section):
     names: Bodies = ("left femur", "right femur")
     """Labels of the bones, refined together, each under a pose of its own. Labels that move together are one bone,
     their names joined by +."""
-    base: Annotated[tuple[Text, ...], *UNIQUE] = ("left hemipelvis", "right hemipelvis")
-    """Labels that the bones moved against. They are registered as one bone as well, alone and together with `names`,
-    which shows what the other bones do to it; [] for neither."""
+    base: Annotated[tuple[Text, ...], *UNIQUE] = ()
+    """Labels that the bones moved against, such as those of the pelvis. They are registered as one bone as well, alone
+    and together with `names`, which shows what the other bones do to it and takes two minutes for each X-ray."""
     joints: dict[Text, Text | None] = Field(default_factory=FEMORAL_HEADS.copy)
     """Landmark of the CT about which a bone turns, by label of the bone: its joint, which stays where the whole CT's
     pose has it while the bone turns. null for the middle of the bone."""
