@@ -166,6 +166,8 @@ def test_from_files_to_a_pose_and_back(driver, files, downloads, tmp_path):
         entry = page.at("#found > li")
         assert entry.get_attribute("class") == page.state.found[0].grade == "trusted"
         assert page.state.found[0].reasons[0] in entry.text
+        # Nothing of it is cut off.
+        assert driver.execute_script("return arguments[0].scrollHeight - arguments[0].clientHeight", entry) == 0
         camera, points = page.state.views[0].shown.camera, page.state.patient.bone_points_mm
         assert projection_shift_mm(files.poses[0], page.state.pose(0), camera, points) < 0.5
 
