@@ -63,10 +63,11 @@ def batch(
         from roireg.report.result_files import folders_of
 
         check_writable(output)
+        options = MethodOptions(method, config, exclude or ())
+        options.check()
         files = Files(ct, xrays, camera, labels, label_names, center_on, rescale, frame, crop, mirror)
         single = files.one_by_one()
         patient = files.patient(None)
-        options = MethodOptions(method, config, exclude or ())
         rows: list[dict[str, Any]] = []
         folders = folders_of(output, [path.name for path in xrays]) if len(xrays) > 1 else [output / "1"]
         pairs = [*zip(single, folders, strict=True)]

@@ -59,6 +59,19 @@ class MethodOptions:
     segmenter: Path | None = None
     roi: Sequence[str] = ()
 
+    def check(self) -> None:
+        """Check what needs neither the CT nor an X-ray: the configuration and the method's name.
+
+        Raises:
+            InputError: the configuration is wrong or has no such method, or has no effect without --method.
+        """
+        from roireg.workflow.named_method import check_name
+
+        if self.name is not None:
+            check_name(self.name, self.config)
+        elif self.config is not None:
+            raise InputError("--config", "it has no effect without --method", "Give the name of one of its methods")
+
     def method(
         self, patient: "Patient", xrays: Sequence["Xray"], start: StartFiles
     ) -> "tuple[MethodSettings, Float[Tensor, '4 4'] | None]":

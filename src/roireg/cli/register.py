@@ -80,15 +80,16 @@ def register(
         if frames:
             refuse_together("--frames", {"--frame": frame, "--segmenter": segmenter, "--roi": roi, "--gif": gif})
         check_writable(output)
+        options = MethodOptions(method, config, exclude or (), segmenter, roi or ())
+        options.check()
         start = StartFiles(initial, encoder)
         if bone and frames:
             failed = bone_sequence(files, bone, frames, size, start, seed, output)
         elif bone:
             failed = bones(files, bone, size, start, seed, output)
         elif frames:
-            failed = sequence(files, frames, size, MethodOptions(method, config, exclude or ()), start, seed, output)
+            failed = sequence(files, frames, size, options, start, seed, output)
         else:
-            options = MethodOptions(method, config, exclude or (), segmenter, roi or ())
             failed = whole(files, size, options, start, seed, gif, output)
     if failed:
         raise typer.Exit(FAILED_STATUS)

@@ -42,11 +42,28 @@ def method_from_a_pose(name: str, config: str | Path | None = None) -> MethodSet
     return replace(method, init="given", start=PaSettings(), fallback=None)
 
 
-def _method(name: str, settings: dict[str, Any], rois: list[str]) -> MethodSettings:
+def check_name(name: str, config: str | Path | None = None) -> None:
+    """Check a method's name and the configuration, which takes milliseconds; the CT takes seconds to read.
+
+    Args:
+        name: of `methods`.
+        config: a YAML file that is laid over the default configuration, or None.
+
+    Raises:
+        InputError: the configuration is wrong, or has no such method.
+    """
+    _entry(name, default_config(config))
+
+
+def _entry(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     if name not in settings["methods"]:
         known = ", ".join(settings["methods"])
         raise InputError(f"method {name}", "the configuration has no such method", f"Methods: {known}")
-    entry = settings["methods"][name]
+    return settings["methods"][name]
+
+
+def _method(name: str, settings: dict[str, Any], rois: list[str]) -> MethodSettings:
+    entry = _entry(name, settings)
     return method_from_config(
         name,
         entry,

@@ -96,6 +96,24 @@ def test_what_a_method_lacks_is_one_line(folder, method, said):
     assert not (folder / "none").exists()
 
 
+@pytest.mark.parametrize("command", [("register", "--xray"), ("batch",)])
+def test_a_wrong_configuration_is_told_before_the_ct_is_read(folder, tmp_path, command):
+    def told_of(*options: str) -> str:
+        # What stands there is no CT, which would be told if it were read first.
+        (tmp_path / "ct.nii.gz").write_bytes(b"no CT")
+        given = [command[0], "--ct", tmp_path / "ct.nii.gz", *command[1:], folder / "x.dcm", "-o", tmp_path / "none"]
+        done = CliRunner().invoke(app, [*map(str, given), *options])
+        assert done.exit_code == 1
+        assert "Traceback" not in told(done)
+        return told(done)
+
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("methods: {mine: {init: nowhere}}\n")
+    assert "no such method" in told_of("--method", "none")
+    assert "methods.mine: 'label' is missing" in told_of("--method", "ours+gn", "--config", str(wrong))
+    assert "--config: it has no effect without --method" in told_of("--config", str(folder / "mine.yaml"))
+
+
 @pytest.mark.parametrize("term", ["unet", "medsam+unet"])
 def test_a_roi_term_without_a_segmenter_is_one_line(folder, term):
     path = folder / "roi.yaml"
