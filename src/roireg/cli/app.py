@@ -13,6 +13,7 @@ from roireg.cli.common import (
     CameraOption,
     CenterOption,
     ConfigOption,
+    CouchOption,
     CropOption,
     CtOption,
     FrameOption,
@@ -80,6 +81,7 @@ def inspect(
     label_names: NamesOption = None,
     center_on: CenterOption = None,
     rescale: RescaleOption = (1.0, 0.0),
+    couch: CouchOption = "remove",
     frame: FrameOption = 0,
     crop: CropOption = 0,
     mirror: MirrorOption = False,
@@ -100,7 +102,7 @@ def inspect(
 
         types = {path: file_type(path) for path in files}
         patients = [
-            load_patient(path, labels, label_names, center_on, rescale)
+            load_patient(path, labels, label_names, center_on, rescale, couch=couch)
             for path, found in types.items()
             if found is FileType.CT
         ]
@@ -153,6 +155,7 @@ def render(
     labels: LabelsOption = None,
     label_names: NamesOption = None,
     rescale: RescaleOption = (1.0, 0.0),
+    couch: CouchOption = "remove",
     roi: Annotated[list[str] | None, typer.Option(help="Label to project; repeatable, in order; default: all.")] = None,
     size: Annotated[
         int | None, typer.Option(min=16, max=4096, help="Longer side in pixels; default: that of the pose's camera.")
@@ -164,7 +167,7 @@ def render(
         from roireg.data.writers.poses import read_pose
         from roireg.report.drr_files import write_rendering
 
-        patient = load_patient(ct, labels, label_names, (), rescale)
+        patient = load_patient(ct, labels, label_names, (), rescale, couch=couch)
         for path in write_rendering(output, patient, read_pose(pose), roi or [], size):
             out.print(str(path), markup=False)
 

@@ -9,6 +9,7 @@ from roireg.cli.common import (
     CameraOption,
     CenterOption,
     ConfigOption,
+    CouchOption,
     CropOption,
     CtOption,
     ExcludeOption,
@@ -42,6 +43,7 @@ def batch(
     exclude: ExcludeOption = None,
     center_on: CenterOption = None,
     rescale: RescaleOption = (1.0, 0.0),
+    couch: CouchOption = "remove",
     frame: FrameOption = 0,
     crop: CropOption = 0,
     mirror: MirrorOption = False,
@@ -65,7 +67,7 @@ def batch(
         check_writable(output)
         options = MethodOptions(method, config, exclude or ())
         options.check()
-        files = Files(ct, xrays, camera, labels, label_names, center_on, rescale, frame, crop, mirror)
+        files = Files(ct, xrays, camera, labels, label_names, center_on, rescale, frame, crop, mirror, couch)
         single = files.one_by_one()
         patient = files.patient(None)
         rows: list[dict[str, Any]] = []

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +17,7 @@ from roireg.extras import missing_extra
 from roireg.files import write_error
 
 if TYPE_CHECKING:
+    from roireg.data.couch import Couch
     from roireg.data.patient import Patient
     from roireg.data.xray import Xray
 
@@ -42,6 +43,10 @@ CenterOption = Annotated[
 ]
 RescaleOption = Annotated[
     tuple[float, float], typer.Option("--rescale", help="Slope and intercept that convert stored values to HU.")
+]
+CouchOption = Annotated[
+    Literal["remove", "keep"],
+    typer.Option("--couch", help="Leave out what the CT shows beside the patient, such as the couch, or keep it."),
 ]
 FrameOption = Annotated[int, typer.Option("--frame", min=0, help="Frame of a sequence, from 0.")]
 FramesOption = Annotated[
@@ -84,10 +89,11 @@ class Files:
     frame: int
     crop: int
     mirror: bool
+    couch: "Couch" = "remove"
 
     def patient(self, voxel_mm: float | None) -> "Patient":
         """The CT, its voxels averaged to a size (mm)."""
-        return load_patient(self.ct, self.labels, self.label_names, self.center_on, self.rescale, voxel_mm)
+        return load_patient(self.ct, self.labels, self.label_names, self.center_on, self.rescale, voxel_mm, self.couch)
 
     def xrays(self, size_px: int) -> list["Xray"]:
         """The X-rays, the longer side of so many pixels."""
@@ -143,13 +149,14 @@ def load_patient(
     center_on: Sequence[str] | None,
     rescale: tuple[float, float],
     voxel_mm: float | None = None,
+    couch: "Couch" = "remove",
 ) -> "Patient":
     """The patient, and what looks odd of him; finer voxels are averaged to `voxel_mm` or the reader's default."""
     from roireg.data.readers.ct import VOXEL_MM, read_patient
 
     with err.status(f"reading {ct}"):
         patient = read_patient(
-            ct, labels, label_names, center_on or (), rescale, VOXEL_MM if voxel_mm is None else voxel_mm
+            ct, labels, label_names, center_on or (), rescale, VOXEL_MM if voxel_mm is None else voxel_mm, couch
         )
     warn(patient.name, patient.warnings)
     return patient

@@ -9,6 +9,7 @@ from roireg.cli.common import (
     CameraOption,
     CenterOption,
     ConfigOption,
+    CouchOption,
     CropOption,
     CtOption,
     ExcludeOption,
@@ -47,6 +48,7 @@ def register(
     ] = None,
     center_on: CenterOption = None,
     rescale: RescaleOption = (1.0, 0.0),
+    couch: CouchOption = "remove",
     frame: FrameOption = 0,
     frames: FramesOption = None,
     crop: CropOption = 0,
@@ -70,7 +72,7 @@ def register(
 
     Writes pose.json, pose.txt, pose.tfm, points.mrk.json, scene.mrml and overlay.png; prints the verdict.
     """
-    files = Files(ct, xray, camera, labels, label_names, center_on, rescale, frame, crop, mirror)
+    files = Files(ct, xray, camera, labels, label_names, center_on, rescale, frame, crop, mirror, couch)
     with one_line_errors():
         from roireg.files import check_writable
 

@@ -9,6 +9,7 @@ from roireg.cli.common import (
     CameraOption,
     CenterOption,
     ConfigOption,
+    CouchOption,
     CropOption,
     CtOption,
     FrameOption,
@@ -59,6 +60,7 @@ def encoder(
     label_names: NamesOption = None,
     center_on: CenterOption = None,
     rescale: RescaleOption = (1.0, 0.0),
+    couch: CouchOption = "remove",
     frame: FrameOption = 0,
     crop: CropOption = 0,
     mirror: MirrorOption = False,
@@ -83,7 +85,7 @@ def encoder(
         _log_to_console()
         if epochs is not None and entry in settings["encoders"]:
             settings["encoders"][entry]["epochs"] = epochs
-        patient = load_patient(ct, labels, label_names, center_on, rescale)
+        patient = load_patient(ct, labels, label_names, center_on, rescale, couch=couch)
         like = load_xrays([xray], camera, frame, crop, size, mirror)[0]
         history = train_own_encoder(output, patient, like, settings, entry, segmenter, roi or [], drrs, seed, _drawing)
         last = history[-1].measures
@@ -100,6 +102,7 @@ def segmenter(
     camera: CameraOption = None,
     label_names: NamesOption = None,
     rescale: RescaleOption = (1.0, 0.0),
+    couch: CouchOption = "remove",
     frame: FrameOption = 0,
     crop: CropOption = 0,
     mirror: MirrorOption = False,
@@ -122,7 +125,9 @@ def segmenter(
         _log_to_console()
         if epochs is not None and entry in settings["segment"]:
             settings["segment"][entry]["epochs"] = epochs
-        patients = [load_patient(one, own, label_names, (), rescale) for one, own in zip(ct, labels, strict=True)]
+        patients = [
+            load_patient(one, own, label_names, (), rescale, couch=couch) for one, own in zip(ct, labels, strict=True)
+        ]
         like = load_xrays([xray], camera, frame, crop, size, mirror)[0]
         history = train_own_segmenter(output, patients, like, settings, entry, roi, drrs, seed, _drawing)
         out.print(f"{output}: loss {history[0].loss:.3f} to {history[-1].loss:.3f}", markup=False)

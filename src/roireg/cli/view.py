@@ -10,6 +10,7 @@ from roireg.cli.common import (
     CameraOption,
     CenterOption,
     ConfigOption,
+    CouchOption,
     CropOption,
     ExcludeOption,
     FrameOption,
@@ -44,6 +45,7 @@ def view(
     label_names: NamesOption = None,
     center_on: CenterOption = None,
     rescale: RescaleOption = (1.0, 0.0),
+    couch: CouchOption = "remove",
     frame: FrameOption = 0,
     crop: CropOption = 0,
     mirror: MirrorOption = False,
@@ -87,7 +89,7 @@ def view(
         if output is not None:
             check_writable(output)
         xrays = [path for path, found in types.items() if found is FileType.XRAY]
-        ct = CtSource(cts[0], labels, label_names, tuple(center_on or ()), rescale) if cts else None
+        ct = CtSource(cts[0], labels, label_names, tuple(center_on or ()), rescale, couch) if cts else None
         opened = Opened(
             ct=ct,
             xrays=_sources(xrays, camera or [], frame, crop, mirror),

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from roireg.data.couch import Couch
 from roireg.data.readers.camera_file import check_rigid
 from roireg.data.readers.text import read_json
 from roireg.errors import InputError
@@ -29,6 +30,7 @@ class _Ct(_Entry):
     label_names: Path | None
     center_on: tuple[str, ...]
     rescale: tuple[float, float]
+    couch: Couch = "remove"
 
 
 class _Xray(_Entry):

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from roireg.data.couch import Couch
 from roireg.data.patient import Patient
 from roireg.data.preprocess import SIZE_PX
 from roireg.data.readers.ct import read_patient
@@ -41,6 +42,7 @@ class CtSource:
     label_names: Path | None = None
     center_on: tuple[str, ...] = ()
     rescale: tuple[float, float] = (1.0, 0.0)
+    couch: Couch = "remove"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ def open_ct(source: CtSource) -> Patient:
     Raises:
         InputError: see `read_patient`.
     """
-    return read_patient(source.path, source.labels, source.label_names, source.center_on, source.rescale)
+    return read_patient(
+        source.path, source.labels, source.label_names, source.center_on, source.rescale, couch=source.couch
+    )
 
 
 def open_xray(source: XraySource, folder: Path, size_px: int = SIZE_PX) -> View:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from roireg.data.couch import Couch, Surroundings, find_surroundings, without
 from roireg.data.patient import BONE_HU, Patient, find_bone_points_mm, label_mask
 from roireg.data.readers.grid import size_text
 from roireg.data.readers.hounsfield import check_hounsfield
@@ -29,6 +30,7 @@ def read_patient(
     center_on: Iterable[str] = (),
     rescale: tuple[float, float] = (1.0, 0.0),
     voxel_mm: float = VOXEL_MM,
+    couch: Couch = "remove",
 ) -> Patient:
     """A patient from files.
 
@@ -39,6 +41,7 @@ def read_patient(
         center_on: labels in whose middle poses turn; none for the middle of the CT.
         rescale: slope and intercept that make Hounsfield units of what is stored.
         voxel_mm: finer voxels are averaged to about this size.
+        couch: whether the couch, blankets and holders are left out, which an X-ray on another table does not show.
 
     Raises:
         InputError: a file cannot be read, is not a CT in Hounsfield units, or labels lie elsewhere.
@@ -56,6 +59,9 @@ def read_patient(
     factors = (nx, ny, nz)
     whole = Volume(torch.from_numpy(hu), torch.from_numpy(frame))
     working = whole.block_means(factors)
+    beside = find_surroundings(working) if couch == "remove" else None
+    if beside is not None:
+        working = without(working, beside)
     volume = working.with_values(attenuation_from_hu(working.values, MU_WATER_PER_MM, MU_BONE_PER_MM))
     ids = None if labelled is None else torch.from_numpy(_at_blocks(labelled.ids, factors))
     # Small labels may not be at the middle of any block.
@@ -87,7 +93,7 @@ def read_patient(
         center_mm=volume.center_mm if mask is None else box_center_mm(mask, volume),
         bone_points_mm=find_bone_points_mm(working),
         facts=facts,
-        warnings=(*stored.notes, *(() if labelled is None else labelled.notes), *_warnings(hu, step)),
+        warnings=(*stored.notes, *(() if labelled is None else labelled.notes), *_warnings(hu, step, beside)),
         step=step,
     )
 
@@ -120,8 +126,13 @@ def _axis_names(frame: np.ndarray) -> list[str]:
     return names
 
 
-def _warnings(hu: np.ndarray, step: Step | None) -> tuple[str, ...]:
+def _warnings(hu: np.ndarray, step: Step | None, beside: Surroundings | None) -> tuple[str, ...]:
     warnings = []
+    if beside is not None:
+        warnings.append(
+            f"{beside.volume_ml:.0f} ml beside the patient (couch, blankets, holders) were left out. If the X-ray "
+            "shows them too, use --couch keep"
+        )
     if (hu > BONE_HU).mean() < LEAST_BONE_SHARE:
         warnings.append("there is hardly any bone in it")
     if step is not None:
