@@ -119,6 +119,19 @@ def test_a_cut_file_and_one_without_pixels_are_told(tmp_path, dicom):
     assert "no pixels" in fault(path).what
 
 
+def test_pixels_that_were_moved_within_the_file_are_told(tmp_path, dicom):
+    """Bytes put in where a picture is dark behind: what they push beyond its end are zeros, as padding is."""
+    data = dicom(pixels=np.where(np.arange(len(PIXELS))[:, None] > 50, 0, PIXELS)).read_bytes()
+    path = tmp_path / "moved.dcm"
+    for count in (1, 2, 381):
+        path.write_bytes(data[:-5000] + bytes(range(1, 200)) * (count // 199) + b"\1" * (count % 199) + data[-5000:])
+        assert "follows its pixels" in fault(path).what
+    whole = tmp_path / "whole.dcm"
+    whole.write_bytes(data)
+    path.write_bytes(data + bytes(-len(data) % 512))
+    assert torch.equal(read_xray(path).image, read_xray(whole).image)
+
+
 RUN = np.stack([PIXELS] * 5)
 
 

@@ -22,6 +22,8 @@ from roireg.errors import InputError
 PIXEL_TAGS = ("FloatPixelData", "DoubleFloatPixelData", "PixelData")
 # From here on stand padding and signatures, behind the pixels.
 TRAILING_GROUP = 0xFFFA
+# Files are filled up with zeros to a multiple of this, by disks and tapes.
+BLOCK_BYTES = 512
 # Many frames of grey values in one file, whatever else it was.
 MULTI_FRAME_CAPTURE = UID("1.2.840.10008.5.1.4.1.1.7.3")
 
@@ -147,7 +149,10 @@ def _check_end(header: Header) -> None:
     if isinstance(element, RawDataElement):
         with header.path.open("rb") as file:
             file.seek(element.value_tell + element.length)
-            if file.read().strip(b"\0"):
+            rest = file.read()
+            # Zeros make an odd number of bytes even, or fill a block; others are pixels that were moved there.
+            filler = len(rest) <= element.length % 2 or file.tell() % BLOCK_BYTES == 0
+            if rest.strip(b"\0") or not filler:
                 raise InputError(header.path, f"it is damaged: {more}", AGAIN)
 
 
