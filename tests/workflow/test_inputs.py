@@ -111,6 +111,8 @@ def test_a_label_that_the_file_lacks_ends_with_one_line(fresh):
     assert one_line(result.output, "left hemipelvis", "Its labels")
 
 
+# In `make test` a file in DeepFluoro's layout does (test_deepfluoro_layout.py).
+@pytest.mark.slow
 def test_a_users_own_file_runs_through_the_whole_workflow(fresh):
     write_small_dataset(fresh.folder / "own.h5", specimens=("Anna", "patient-7"))
     overlay = {

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
@@ -115,6 +116,8 @@ def test_table2_shows_both_segmenters_on_both_kinds_of_image_beside_the_paper(sm
     assert numbers["images"].tolist() == [4, 4, 4, 4]
 
 
+# In `make test` tests/slurm kills a training that goes on, where SLURM can be installed.
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_with_the_weights_of_an_undisturbed_one(smoke, long, tmp_path):
     killed = type(smoke)(tmp_path / "killed")
     shutil.copytree(smoke.folder, killed.folder)
