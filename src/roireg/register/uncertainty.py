@@ -7,9 +7,13 @@ square blocks $b$ of the image,
 
 $$\Sigma = H^{-1} \Big(\sum_b g_b g_b^\top\Big) H^{-1},$$
 
-is the covariance of an M-estimator whose independent observations are blocks (cluster-robust; Liang and Zeger 1986). It
-does not include errors common to all blocks, such as those from the CT's resolution; the factor `INFLATION` on standard
-deviations, which was measured, accounts for them (docs/own-data.md).
+is the covariance of an M-estimator whose independent observations are blocks (cluster-robust; Liang and Zeger 1986).
+
+Errors common to all blocks come from what the DRR does not model: the beam hardens, scatter lifts dark parts, the CT is
+blurred, bone attenuates more at the X-ray's energies than at the CT's. Each, at the size that is common in practice,
+changes a locally normalised image by some $n_k$, and the pose of least squares by $H^{-1} g_k$ with
+$g_k = \sum p J n_k$; so $\sum_k g_k g_k^\top$ is added to the sum over blocks. The factor `INFLATION` on standard
+deviations, which was measured, accounts for the rest (docs/own-data.md).
 """
 
 import math
@@ -20,10 +24,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from roireg.data.volume import Volume
+from roireg.drr import render
 from roireg.geometry.camera import Camera, project
 from roireg.geometry.poses import perturb
 from roireg.register.gauss_newton import view_weights
-from roireg.register.levels import Level
+from roireg.register.levels import Level, gaussian_band
 from roireg.register.quadratic import (
     ImageAndJacobian,
     Pixels,
@@ -35,6 +41,15 @@ from roireg.register.quadratic import (
 
 # Block side, about the normalisation window, within which residuals correlate.
 BLOCK_PX = 16
+# What the DRR does not model, as changes of the X-ray (log attenuation from 0 to 1): the share by which thick parts are
+# too faint; scatter relative to the primary, and its reach as a fraction of the image's longer side; the attenuation of
+# the whole range, by which intensities are got; and the blur.
+HARDENING = 0.1
+SCATTER, SCATTER_REACH = 0.3, 0.12
+RANGE = 4.0
+BLUR_PX = 0.7
+# Of the DRR: the share by which bone, which is denser than the median of tissue by a factor, attenuates more.
+BONE, DENSER_THAN_TISSUE = 0.2, 1.2
 # Regularisation relative to the scaled information, so that undetermined directions get a large but finite variance.
 RIDGE = 1e-9
 # Measured factor on predicted standard deviations.
@@ -53,6 +68,7 @@ class Fit:
         residual: half the weighted mean squared residual, with outliers down-weighted.
         information: the matrix H, per rad and mm, for rotations about the patient's centre, along the volume's axes.
         scatter: the sum of $g_b g_b^\\top$ over blocks.
+        unmodelled: the sum of $g_k g_k^\\top$ over what the DRR does not model.
     """
 
     ncc: float
@@ -60,6 +76,7 @@ class Fit:
     residual: float
     information: Float[Tensor, "6 6"]
     scatter: Float[Tensor, "6 6"]
+    unmodelled: Float[Tensor, "6 6"]
 
 
 def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor, "3"]) -> Fit:
@@ -71,14 +88,16 @@ def fit_at(level: Level, rig_pose: Float[Tensor, "4 4"], center_mm: Float[Tensor
     image = normalised(rendered[:, :1], weighted_pixels.weight, weighted_pixels.fraction, weighted_pixels.mass, level)
     residual, columns = _residuals(level, kept, rendered)
     fraction = kept.fraction[0, 0]
-    gradient = _block_sums(fraction * residual * columns)
     weighted = (fraction * columns).flatten(1)
+    gradient = _block_sums(fraction * residual * columns)
+    common = weighted @ _unmodelled(level, kept, rendered[:, :1], pose)
     return Fit(
         ncc=float((weighted_pixels.fraction * image * weighted_pixels.fixed).sum()),
         coverage=float(weighted_pixels.weight.mean()) / level.measured_fraction,
         residual=float(0.5 * (fraction * residual.square()).sum()),
         information=(weighted @ columns.flatten(1).T).double(),
         scatter=(gradient @ gradient.T).double(),
+        unmodelled=(common @ common.T).double(),
     )
 
 
@@ -87,6 +106,44 @@ def _residuals(
 ) -> tuple[Float[Tensor, "H W"], Float[Tensor, "6 H W"]]:
     own = normalised(rendered, pixels.weight, pixels.fraction, pixels.mass, level)
     return own[0, 0] - pixels.fixed[0, 0], own[0, 1:]
+
+
+def changed_xrays(image: Float[Tensor, "1 1 H W"]) -> list[Float[Tensor, "1 1 H W"]]:
+    """The X-ray (log attenuation from 0 to 1) with each effect once more that a DRR lacks."""
+    intensity = torch.exp(-RANGE * image)
+    reach_px = SCATTER_REACH * max(image.shape[-2:])
+    scattered = -torch.log(intensity + SCATTER * _blurred(intensity, reach_px)) / RANGE
+    return [image - HARDENING * image.square(), scattered, _blurred(image, BLUR_PX)]
+
+
+def _unmodelled(
+    level: Level, pixels: Pixels, moving: Float[Tensor, "1 1 H W"], pose: Float[Tensor, "1 4 4"]
+) -> Float[Tensor, "N K"]:
+    """By how much the difference of the normalised images changes by each effect, a column for each."""
+    fixed = level.fixed[None, None]
+    bone = render(bone_excess(level.volume), level.camera, pose, level.step_mm)[:, None]
+    images = torch.cat([*changed_xrays(fixed), moving + BONE * bone, moving])
+    weight, fraction, mass = (
+        one.expand(len(images), -1, -1, -1) for one in (pixels.weight, pixels.fraction, pixels.mass)
+    )
+    *xrays, denser, plain = normalised(images, weight, fraction, mass, level)
+    return torch.stack([(one - pixels.fixed[0]).flatten() for one in xrays] + [(plain - denser).flatten()], dim=1)
+
+
+def bone_excess(volume: Volume) -> Volume:
+    """The attenuation beyond that of tissue (cached)."""
+    if "bone excess" not in volume.derived:
+        values = volume.values
+        tissue = values[values > 0]
+        limit = DENSER_THAN_TISSUE * tissue.median() if len(tissue) else values.max()
+        volume.derived["bone excess"] = volume.with_values((values - limit).clamp_min(0))
+    return volume.derived["bone excess"]
+
+
+def _blurred(image: Float[Tensor, "1 1 H W"], sigma_px: float) -> Float[Tensor, "1 1 H W"]:
+    """The image after a Gaussian filter; beyond its borders nothing counts."""
+    rows, columns = (gaussian_band(n, sigma_px, image) for n in image.shape[-2:])
+    return (rows @ image @ columns) / (rows @ torch.ones_like(image) @ columns)
 
 
 def _block_sums(values: Float[Tensor, "C H W"]) -> Float[Tensor, "C N"]:
@@ -102,8 +159,10 @@ def covariance(fits: Sequence[Fit]) -> Float[Tensor, "6 6"]:
     Infinite if they do not determine it.
     """
     weights = view_weights([torch.tensor([fit.residual], dtype=torch.float64) for fit in fits])[:, 0]
-    information = sum(weight * fit.information for weight, fit in zip(weights, fits, strict=True))
-    scatter = sum(weight**2 * fit.scatter for weight, fit in zip(weights, fits, strict=True))
+    pairs = [*zip(weights, fits, strict=True)]
+    information = sum(weight * fit.information for weight, fit in pairs)
+    # An effect that draws one view to one side may draw another to any: they are not added up with their signs.
+    scatter = sum(weight**2 * (fit.scatter + fit.unmodelled) for weight, fit in pairs)
     if bool((information.diagonal() < LEAST_INFORMATION).any()):
         return torch.full((6, 6), math.inf, dtype=torch.float64)
     # Scale to unit diagonal, since rotations and translations have different units.
