@@ -125,6 +125,9 @@ bench: $(VENV)/.bench ## Measure speed relative to other renderers and encoders
 own-study: $(READY) ## Measure the command on new deformed copies of the demo's CT: errors, verdicts, two views (docs/own-data.md)
 	@$(BIN)/python benchmarks/own_patient.py
 
+depth: $(READY) ## Measure errors in depth and their predicted sd under several beams, couch and thick slices (docs/own-data.md)
+	@$(BIN)/python benchmarks/depth.py
+
 real-wrist: $(READY) ## Register bones in real X-rays: make real-wrist DATA=folder (docs/real-data.md)
 	@$(BIN)/python benchmarks/real_wrist.py "$(DATA)"
 
@@ -145,4 +148,4 @@ lock: $(READY) ## Update the lock files from pyproject.toml
 clean: ## Delete results, but not the environment
 	rm -rf results/* .snakemake
 
-.PHONY: help environment demo study estimate test pytest test-gpu gpu-check test-bounds soak container test-slow config lint lint-style lint-types docs format bench own-study real-wrist parity report lock clean
+.PHONY: help environment demo study estimate test pytest test-gpu gpu-check test-bounds soak container test-slow config lint lint-style lint-types docs format bench own-study depth real-wrist parity report lock clean

@@ -1,4 +1,4 @@
-"""Pixels without measurement do not count: padding, shutters, round fields, flat borders; saturated air does."""
+"""Pixels without measurement do not count: padding, shutters, round fields, flat borders, saturated air."""
 
 import numpy as np
 import pytest
@@ -52,11 +52,24 @@ def test_a_border_with_a_little_noise_is_found():
     assert overlap(found_border(np.where(ROUND, noise, PIXELS), False), ROUND) > 0.97
 
 
-def test_saturated_air_beside_a_patient_is_a_measurement():
+@pytest.mark.parametrize("bone_bright", [False, True])
+def test_saturated_air_beside_a_patient_is_no_border_and_does_not_count(bone_bright):
     waist = 35 + 12 * np.sin(ROW / 25)
     air = (waist > COLUMN) | (SIZE - waist < COLUMN)
-    assert found_border(np.where(air, 65535, PIXELS), False) is None
+    values = np.where(air, 0 if bone_bright else 65535, PIXELS)
+    assert found_border(values, bone_bright) is None
+    valid = measured_pixels("x", values, bone_bright)
+    assert not valid[air].any()
+    assert valid.sum() > 0.93 * (~air).sum()
+
+
+def test_air_with_noise_and_a_few_pixels_at_the_limit_are_measurements():
     assert measured_pixels("x", PIXELS, False) is None
+    few = PIXELS.copy()
+    few[40:48, 40:48] = 65535
+    assert measured_pixels("x", few, False) is None
+    noise = RNG.integers(60000, 60400, PIXELS.shape)
+    assert measured_pixels("x", np.where(COLUMN > 120 + 8 * np.sin(ROW / 20), noise, PIXELS // 2), False) is None
 
 
 def test_what_is_hidden_altogether_is_refused():
