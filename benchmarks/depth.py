@@ -19,7 +19,7 @@ from rich.progress import track
 from torch import Tensor
 
 from roireg.data.couch import AIR_HU, Couch, find_surroundings, without
-from roireg.data.measured import mask_at, measured_pixels
+from roireg.data.measured import counting_pixels, mask_at
 from roireg.data.patient import Patient, expected_rig_pose
 from roireg.data.preprocess import RAW_INTENSITY, preprocess
 from roireg.data.readers.ct import read_patient
@@ -179,7 +179,7 @@ def exposed(areal: np.ndarray, beam: Beam, rng: np.random.Generator) -> np.ndarr
 
 def xray_of(stored: np.ndarray, rig_from_camera: Tensor, pose: Tensor) -> Xray:
     """The X-ray as it would be read from a file."""
-    valid = measured_pixels("simulated", stored, RAW_INTENSITY.bone_bright)
+    valid = counting_pixels("simulated", stored, RAW_INTENSITY.bone_bright)
     size = (SIZE_PX, SIZE_PX)
     image, small = preprocess("simulated", stored, camera(), RAW_INTENSITY, size, valid)
     return Xray("simulated", image, small, rig_from_camera, camera(), mask=mask_at(valid, size), true_pose=pose)

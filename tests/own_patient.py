@@ -140,6 +140,12 @@ def turn_deg(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(torch.rad2deg(rotmat_to_rotvec(one[:3, :3].T @ other[:3, :3]).norm()))
 
 
+def counted(transmitted: torch.Tensor, seed: int = 0) -> np.ndarray:
+    """What a detector stores of a transmitted fraction, with the noise of some 60000 quanta where nothing is behind."""
+    quanta = np.random.default_rng(seed).poisson(60000 * transmitted.double().numpy())
+    return quanta.clip(1, 65535).astype(np.uint16)
+
+
 def write_carm_dicom(
     path: Path, intensity: np.ndarray, camera: Camera, angles_deg: tuple[float, float], **changes
 ) -> Path:

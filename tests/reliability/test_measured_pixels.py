@@ -7,7 +7,7 @@ from own_patient import carm_camera, write_carm_dicom
 from PIL import Image
 from scipy import ndimage
 
-from roireg.data.measured import found_border, measured_pixels
+from roireg.data.measured import counting_pixels, found_border, measured_pixels
 from roireg.data.patient import Patient
 from roireg.data.readers.xray import read_xray
 from roireg.data.records import read_specimen, write_specimen
@@ -58,18 +58,19 @@ def test_saturated_air_beside_a_patient_is_no_border_and_does_not_count(bone_bri
     air = (waist > COLUMN) | (SIZE - waist < COLUMN)
     values = np.where(air, 0 if bone_bright else 65535, PIXELS)
     assert found_border(values, bone_bright) is None
-    valid = measured_pixels("x", values, bone_bright)
+    assert measured_pixels("x", values, bone_bright) is None
+    valid = counting_pixels("x", values, bone_bright)
     assert not valid[air].any()
     assert valid.sum() > 0.93 * (~air).sum()
 
 
 def test_air_with_noise_and_a_few_pixels_at_the_limit_are_measurements():
-    assert measured_pixels("x", PIXELS, False) is None
+    assert counting_pixels("x", PIXELS, False) is None
     few = PIXELS.copy()
     few[40:48, 40:48] = 65535
-    assert measured_pixels("x", few, False) is None
+    assert counting_pixels("x", few, False) is None
     noise = RNG.integers(60000, 60400, PIXELS.shape)
-    assert measured_pixels("x", np.where(COLUMN > 120 + 8 * np.sin(ROW / 20), noise, PIXELS // 2), False) is None
+    assert counting_pixels("x", np.where(120 + 8 * np.sin(ROW / 20) < COLUMN, noise, PIXELS // 2), False) is None
 
 
 def test_what_is_hidden_altogether_is_refused():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from builders import attenuation, middle_mm, phantom_ct
-from own_patient import carm_camera, write_carm_dicom, write_volume
+from own_patient import carm_camera, counted, write_carm_dicom, write_volume
 from wheel_environment import Environment
 from workflows import REPOSITORY
 
@@ -47,8 +47,8 @@ def write_patient(folder: Path) -> torch.Tensor:
     pose = perturb(carm_pose(center, 734.4, 0.0, 0.0), torch.tensor([0.03, -0.02, 0.04, 4, -5, 3]).double(), center)
     seen = carm_camera(64, 300.0, 1020.0)
     write_volume(folder / "ct.nii.gz", ct.hu.astype(np.int16), ct.volume_from_voxel())
-    intensity = 60000 * torch.exp(-render(attenuation(ct), seen, pose[None])[0].double())
-    write_carm_dicom(folder / "xray.dcm", intensity.numpy().astype(np.uint16), seen, (0.0, 0.0))
+    stored = counted(torch.exp(-render(attenuation(ct), seen, pose[None])[0]))
+    write_carm_dicom(folder / "xray.dcm", stored, seen, (0.0, 0.0))
     return pose
 
 

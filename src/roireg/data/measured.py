@@ -172,15 +172,45 @@ def measured_pixels(
     """
     if stated is not None and stated.any() and not stated.all():
         values = filled(values, ~stated)
+    found = found_border(values, bone_bright)
     invalid = np.zeros(values.shape, bool)
-    for one in (stated, found_border(values, bone_bright), saturated_pixels(values, bone_bright)):
+    for one in (stated, found):
         if one is not None:
             invalid |= one
+    return _rest(where, invalid)
+
+
+def counting_pixels(
+    where: object,
+    values: Shaped[np.ndarray, "R C"],
+    bone_bright: bool,
+    stated: Bool[np.ndarray, "R C"] | None = None,
+) -> Bool[np.ndarray, "R C"] | None:
+    """Pixels that are measurements (`measured_pixels`) by a detector that was not saturated; None where all are.
+
+    Raises:
+        InputError: hardly any pixel is.
+    """
+    measured = measured_pixels(where, values, bone_bright, stated)
+    saturated = saturated_pixels(values if measured is None else filled(values, measured), bone_bright)
+    if saturated is None or saturated.all():
+        return measured
+    rest = _rest(where, saturated)
+    return rest if measured is None or rest is None else rest & measured
+
+
+def _rest(where: object, invalid: Bool[np.ndarray, "R C"]) -> Bool[np.ndarray, "R C"] | None:
+    """What is left without pixels that are no measurements and their edges; None where all are.
+
+    Raises:
+        InputError: hardly any pixel is left.
+    """
     if not invalid.any():
         return None
     valid = without_edges(invalid)
     if valid.mean() < LEAST_MEASURED_FRACTION:
-        what = f"only {valid.mean():.0%} of its pixels are measurements: the rest is padding, shutter or a flat border"
+        rest = "the rest is padding, shutter, a flat border or saturated"
+        what = f"only {valid.mean():.0%} of its pixels are measurements: {rest}"
         raise InputError(where, what, "Give another X-ray, or correct the shutter's tags")
     return valid
 

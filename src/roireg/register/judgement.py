@@ -20,7 +20,7 @@ from roireg.register.kicks import kick
 from roireg.register.levels import Problem, level
 from roireg.register.settings import GaussNewtonSettings
 from roireg.register.trace import Trace
-from roireg.register.uncertainty import Fit, Spread, covariance, fit_at, spread
+from roireg.register.uncertainty import Fit, Spread, covariance, fit_at, residual_covariance, spread
 from roireg.register.verdict import Evidence, Grade, Thresholds, Verdict, judge, worst
 
 THRESHOLDS = Thresholds()
@@ -90,10 +90,12 @@ def judgement(patient: Patient, xrays: Sequence[Xray], problems: Sequence[Proble
     """
     rig_pose = trace.poses[trace.best]
     fits = [fit_at(level(problem, SIZE_PX, SIGMA_PX), rig_pose, patient.center_mm) for problem in problems]
-    joint = covariance(fits)
+    joint, shown_by_residuals = covariance(fits), residual_covariance(fits)
+    pairs = [*zip(xrays, problems, strict=True)]
+    between_mm = [_disagreement_mm(patient, xray, problem, problems, rig_pose) for xray, problem in pairs]
     results = tuple(
-        _of_one(patient, xray, problem, fit, joint, trace, _disagreement_mm(patient, xray, problem, problems, rig_pose))
-        for xray, problem, fit in zip(xrays, problems, fits, strict=True)
+        _of_one(patient, xray, problem, fit, joint, shown_by_residuals, trace, apart)
+        for (xray, problem), fit, apart in zip(pairs, fits, between_mm, strict=True)
     )
     judged = Judgement(results, joint, worst([one.verdict for one in results]))
     return judged if judged.verdict.grade is not Grade.TRUSTED else _kicked(patient, problems, rig_pose, judged)
@@ -131,20 +133,23 @@ def _of_one(
     problem: Problem,
     fit: Fit,
     joint: Float[Tensor, "6 6"],
+    shown_by_residuals: Float[Tensor, "6 6"],
     trace: Trace,
     between_views_mm: float | None,
 ) -> XrayResult:
     pose = trace.poses[trace.best] @ problem.rig_from_camera
     before = trace.poses[max(trace.best - 1, 0)] @ problem.rig_from_camera
     shown = visible_bone_mm(patient, xray.camera, pose)
-    predicted = spread(joint, pose, xray.camera, patient.center_mm, shown)
+    predicted, judged = (
+        spread(one, pose, xray.camera, patient.center_mm, shown) for one in (joint, shown_by_residuals)
+    )
     expected = expected_pose(patient, xray)
     moved = transform_points(pose @ invert(expected), patient.center_mm[None])[0] - patient.center_mm
     turned = rotation_angle(pose[:3, :3] @ expected[:3, :3].T)
     evidence = Evidence(
         ncc=fit.ncc,
         coverage=fit.coverage,
-        projection_sd_mm=predicted.projection_mm,
+        projection_sd_mm=judged.projection_mm,
         converged=projection_shift_mm(before, pose, xray.camera, shown) < CONVERGED_MM,
         from_expected_mm=beyond_reach_mm(patient, xray, moved),
         turned_deg=math.degrees(float(turned)),

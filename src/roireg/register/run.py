@@ -223,7 +223,7 @@ def _result(
         "fallback": str(fallback),
         "ncc": judged.evidence.ncc,
         "coverage": judged.evidence.coverage,
-        "projection_sd_mm": spread.projection_mm,
+        "projection_sd_mm": judged.evidence.projection_sd_mm,
         "across_sd_mm": spread.across_mm,
         "down_sd_mm": spread.down_mm,
         "depth_sd_mm": spread.depth_mm,

@@ -158,18 +158,29 @@ def covariance(fits: Sequence[Fit]) -> Float[Tensor, "6 6"]:
 
     Infinite if they do not determine it.
     """
-    weights = view_weights([torch.tensor([fit.residual], dtype=torch.float64) for fit in fits])[:, 0]
-    pairs = [*zip(weights, fits, strict=True)]
-    information = sum(weight * fit.information for weight, fit in pairs)
     # An effect that draws one view to one side may draw another to any: they are not added up with their signs.
-    scatter = sum(weight**2 * (fit.scatter + fit.unmodelled) for weight, fit in pairs)
+    return _sandwich(fits, [fit.scatter + fit.unmodelled for fit in fits])
+
+
+def residual_covariance(fits: Sequence[Fit]) -> Float[Tensor, "6 6"]:
+    """The part of `covariance` that residuals show, without what acts on the whole image alike.
+
+    The verdict looks at this part, on which its thresholds were chosen.
+    """
+    return _sandwich(fits, [fit.scatter for fit in fits])
+
+
+def _sandwich(fits: Sequence[Fit], middles: Sequence[Float[Tensor, "6 6"]]) -> Float[Tensor, "6 6"]:
+    weights = view_weights([torch.tensor([fit.residual], dtype=torch.float64) for fit in fits])[:, 0]
+    information = sum(weight * fit.information for weight, fit in zip(weights, fits, strict=True))
+    middle = sum(weight**2 * one for weight, one in zip(weights, middles, strict=True))
     if bool((information.diagonal() < LEAST_INFORMATION).any()):
         return torch.full((6, 6), math.inf, dtype=torch.float64)
     # Scale to unit diagonal, since rotations and translations have different units.
     scale = information.diagonal().clamp_min(1e-30).sqrt()
     unit = information / scale[:, None] / scale + RIDGE * torch.eye(6, dtype=information.dtype)
     inverse = torch.linalg.inv(unit) / scale[:, None] / scale
-    return INFLATION**2 * inverse @ scatter @ inverse
+    return INFLATION**2 * inverse @ middle @ inverse
 
 
 @dataclass(frozen=True)

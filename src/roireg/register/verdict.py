@@ -19,7 +19,8 @@ class Evidence:
     Attributes:
         ncc: weighted NCC of the locally normalised X-ray and DRR.
         coverage: fraction of the image that is covered by the CT and not excluded.
-        projection_sd_mm: predicted standard deviation of the position of projected bone on the detector.
+        projection_sd_mm: predicted standard deviation of the position of projected bone on the detector, by residuals
+            (`roireg.register.uncertainty.residual_covariance`).
         converged: whether the last step was small.
         from_expected_mm: distance of the patient's centre from its expected position.
         turned_deg: angle between the found and the expected orientation.

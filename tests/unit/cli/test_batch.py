@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from builders import attenuation, carm, middle_mm, phantom_ct
-from own_patient import write_carm_dicom, write_volume
+from own_patient import counted, write_carm_dicom, write_volume
 from typer.testing import CliRunner
 
 from roireg.cli.app import app
@@ -30,8 +30,8 @@ def folder(tmp_path_factory) -> Path:
     for name, twist in TWISTS.items():
         center = middle_mm(ct)
         pose = perturb(carm_pose(center, 734.4, 0.0, 0.0), torch.tensor(twist, dtype=torch.float64), center)
-        image = 60000 * torch.exp(-render(attenuation(ct), camera, pose[None])[0].double())
-        write_carm_dicom(folder / name, image.numpy().astype(np.uint16), camera, (0.0, 0.0))
+        image = counted(torch.exp(-render(attenuation(ct), camera, pose[None])[0]))
+        write_carm_dicom(folder / name, image, camera, (0.0, 0.0))
     (folder / "none.dcm").write_bytes(b"this is no X-ray" * 30)
     return folder
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from builders import attenuation, carm, middle_mm, phantom_ct
 from imports import TRAINING, loaded_by
-from own_patient import write_carm_dicom, write_volume
+from own_patient import counted, write_carm_dicom, write_volume
 from typer.testing import CliRunner
 
 from roireg.cli.app import app
@@ -43,8 +43,8 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("method")
     ct, camera = phantom_ct(), phantom_camera()
     write_volume(folder / "ct.nii.gz", ct.hu.astype(np.int16), ct.volume_from_voxel())
-    intensity = 60000 * torch.exp(-render(attenuation(ct), camera, truth()[None])[0].double())
-    write_carm_dicom(folder / "x.dcm", intensity.numpy().astype(np.uint16), camera, (0.0, 0.0))
+    stored = counted(torch.exp(-render(attenuation(ct), camera, truth()[None])[0]))
+    write_carm_dicom(folder / "x.dcm", stored, camera, (0.0, 0.0))
     (folder / "mine.yaml").write_text(NO_FEMURS)
     return folder
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from builders import attenuation, carm, middle_mm, phantom_ct
 from forearm import FRAME, NAMES, camera, forearm, hu_and_labels, two_views
-from own_patient import write_carm_dicom, write_volume
+from own_patient import counted, write_carm_dicom, write_volume
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -48,8 +48,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sequence")
     ct, seen = phantom_ct(), phantom_camera()
     write_volume(folder / "ct.nii.gz", ct.hu.astype(np.int16), ct.volume_from_voxel())
-    images = [60000 * torch.exp(-render(attenuation(ct), seen, truth(step)[None])[0].double()) for step in STEPS]
-    images = [image.numpy().astype(np.uint16) for image in images]
+    images = [counted(torch.exp(-render(attenuation(ct), seen, truth(step)[None])[0])) for step in STEPS]
     rng = np.random.default_rng(0)
     images.insert(NO_BONE, (30000 + 300 * rng.normal(size=images[0].shape)).astype(np.uint16))
     write_carm_dicom(folder / "one.dcm", images[0], seen, (0.0, 0.0))

@@ -161,7 +161,7 @@ def test_the_workflow_and_the_library_end_at_the_same_pose():
         for column, value in (
             ("ncc", one.evidence.ncc),
             ("coverage", one.evidence.coverage),
-            ("projection_sd_mm", one.spread.projection_mm),
+            ("projection_sd_mm", one.evidence.projection_sd_mm),
             ("depth_sd_mm", one.spread.depth_mm),
         ):
             assert result.row[column] == pytest.approx(value, rel=1e-3)

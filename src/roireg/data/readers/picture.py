@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from roireg.data.measured import bounds_of, mask_at, measured_pixels
+from roireg.data.measured import bounds_of, counting_pixels, mask_at
 from roireg.data.preprocess import GreyScale, cut_out, preprocess, preprocess_pixels, size_within
 from roireg.data.xray import Fact, Xray
 from roireg.errors import InputError
@@ -66,7 +66,7 @@ class Picture:
             raise InputError(self.path, "the crop leaves nothing of the image", "Crop less")
         part, window = cut_out(self.stored, rows, columns, self.camera)
         stated = None if self.invalid is None else self.invalid[rows, columns]
-        valid = measured_pixels(self.path, part, grey_scales[0].bone_bright, stated)
+        valid = counting_pixels(self.path, part, grey_scales[0].bone_bright, stated)
         if valid is not None:
             by = STATED if stated is not None and stated.any() else LOOKED_AT
             facts.append(Fact("measured pixels", f"{valid.mean():.0%} of the image", by))
