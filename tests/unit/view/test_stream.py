@@ -124,7 +124,9 @@ def test_what_the_ct_does_not_cover_is_shown_if_the_page_asks(client):
         assert not (shown & ~own).any()
         # Nor does air that saturates the detector count.
         mask = state.views[0].shown.mask.numpy()
-        rows, columns = (np.floor((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(shown.shape, mask.shape))
+        rows, columns = (
+            np.floor((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(shown.shape, mask.shape, strict=True)
+        )
         assert not mask.all()
         assert np.array_equal(shown, own & mask[np.ix_(rows, columns)])
         outlines = page.until(lambda one: isinstance(one, Picture) and one.header["kind"] == "outlines")
