@@ -77,12 +77,11 @@ def registered_s(patient: Patient, xrays: list[tuple[Xray, torch.Tensor]], searc
 
 def command_s(*arguments: object) -> float:
     """Median seconds of a process of the command, after one that compiles."""
+    command = [Path(sys.executable).with_name("roireg"), *map(str, arguments)]
     seconds = []
     for _ in range(COMMANDS + 1):
         start = time.perf_counter()
-        subprocess.run(
-            [Path(sys.executable).with_name("roireg"), *map(str, arguments)], check=True, capture_output=True
-        )
+        subprocess.run(command, check=True, capture_output=True)
         seconds.append(time.perf_counter() - start)
     return statistics.median(seconds[1:])
 

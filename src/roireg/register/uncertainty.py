@@ -121,7 +121,7 @@ def _unmodelled(
 ) -> Float[Tensor, "N K"]:
     """By how much the difference of the normalised images changes by each effect, a column for each."""
     fixed = level.fixed[None, None]
-    bone = render(bone_excess(level.volume), level.camera, pose, level.step_mm)[:, None]
+    bone = render(bone_excess(level.volume), level.camera, pose, level.step_mm)[:, None].to(moving)
     images = torch.cat([*changed_xrays(fixed), moving + BONE * bone, moving])
     weight, fraction, mass = (
         one.expand(len(images), -1, -1, -1) for one in (pixels.weight, pixels.fraction, pixels.mass)
